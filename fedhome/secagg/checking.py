@@ -17,7 +17,7 @@ from fedhome.secagg.share_checks import (
     ShownKey,
     all_foretold,
     home_is_right,
-    named_row,
+    row_hash,
 )
 from fedhome.secagg.share_keys import KeyRing
 
@@ -94,9 +94,9 @@ class ShareChecks:
         answer.check(self._directory, verify=self._verify)
         index = self._directory.members.index(answer.member)
         asked = self._asked.get(member, {})
+        name = member.encode()
         named = {
-            named_row(one.fixed, member, one.bundle.row(index)): one.bundle
-            for one in asked.values()
+            row_hash(one.fixed, one.bundle.row(index), name): one.bundle for one in asked.values()
         }
         rows = [answer.asked[n : n + 32] for n in range(0, len(answer.asked), 32)]
         bundles = [named[row] for row in rows if row in named]
@@ -104,13 +104,13 @@ class ShareChecks:
             raise BundleError(f"{member} checked what it was not asked about", reason="check")
         self._foretell(bundles)
         for place, bundle in enumerate(bundles):
-            name, told = _name(bundle), answer.value(place)
-            if told == self._foretold[name][index]:
-                self._right.setdefault(name, set()).add(member)
-                del asked[name]
+            which, told = _name(bundle), answer.value(place)
+            if told == self._foretold[which][index]:
+                self._right.setdefault(which, set()).add(member)
+                del asked[which]
             elif told != ERASED:
                 dispute = Dispute(bundle=bundle, answer=answer, place=place)
-                self._disputes[name, member] = dispute
+                self._disputes[which, member] = dispute
 
     def _foretell(self, bundles: Iterable[Bundle]) -> None:
         """Know what members find of some bundles: of all at once, which takes little longer."""
@@ -121,8 +121,9 @@ class ShareChecks:
 
     def sound(self, bundle: Bundle) -> bool:
         """Return whether enough members found their shares right, and nothing is in dispute."""
-        disputed = any(name == _name(bundle) for name, _ in self._disputes)
-        right = self._right.get(_name(bundle), ())
+        own = _name(bundle)
+        disputed = bool(self._disputes) and any(name == own for name, _ in self._disputes)
+        right = self._right.get(own, ())
         if disputed or bundle.home in self.cheats:
             return False
         return len(right) >= self._directory.threshold

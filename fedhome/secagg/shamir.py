@@ -25,6 +25,9 @@ _TOP = (1 << 16) - 1  # eight limbs are 240 bits: the last one holds 16
 # A product of 31 and 16 bits, added 64 times, is at most 2^53: exact in float64, whatever the
 # order of additions. So the matrix products run in BLAS.
 _TERMS = 64
+# Up to this many multiplications OpenBLAS computes a product in one thread. Beyond, its threads wait
+# for each other by spinning: on two busy cores a product took five times the processor time.
+_ONE_THREAD = 1 << 18
 # Where the four 64-bit words of a secret take their bits: (limb, shift), right if negative.
 _WORDS = (
     ((0, 0), (1, 30), (2, 60)),
@@ -156,9 +159,16 @@ def _product(left: NDArray[np.float64], right: NDArray[np.int64]) -> NDArray[np.
     total = np.zeros((left.shape[0], width), np.int64)
     for start in range(0, left.shape[1], _TERMS):
         terms = slice(start, start + _TERMS)
-        both = reduced((left[:, terms] @ halves[terms]).astype(np.int64))
+        both = reduced(_in_one_thread(left[:, terms], halves[terms]).astype(np.int64))
         total = reduced(total + both[:, :width] + (both[:, width:] << 16))
     return total
+
+
+def _in_one_thread(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a matrix product, of columns so few at a time that BLAS starts no threads for them."""
+    columns = max(1, _ONE_THREAD // max(1, left.size))
+    parts = [left @ right[:, at : at + columns] for at in range(0, right.shape[1], columns)]
+    return np.concatenate(parts, axis=1)
 
 
 @lru_cache(maxsize=16)

@@ -135,8 +135,7 @@ class HomeState:
         Bundles, openings, share keys and ring of the old one go: they are bound to its directory,
         and no manifest of that is accepted again. What was answered and opened is remembered.
         """
-        return replace(
-            self._next(),
+        return self._next(
             epoch=directory.epoch,
             directory=directory.hash,
             sum_number=0,
@@ -149,19 +148,18 @@ class HomeState:
 
     def with_periods(self, periods: Mapping[int, bytes], ring: bytes | None = None) -> HomeState:
         """Return the state with these secrets of periods alone, and maybe another ring."""
-        return replace(self._next(), periods=periods, ring=self.ring if ring is None else ring)
+        return self._next(periods=periods, ring=self.ring if ring is None else ring)
 
     def with_bundle(self, secrets: Secrets) -> HomeState:
         """Return the state with one more bundle, and the oldest forgotten if there are many."""
         live = {**self.live, self.serial + 1: secrets}
         newest = dict(sorted(live.items())[-MOST_LIVE:])
-        return replace(self._next(), serial=self.serial + 1, live=newest)
+        return self._next(serial=self.serial + 1, live=newest)
 
     def with_sum(self, sum_number: int, serial: int, entry: LedgerEntry) -> HomeState:
         """Return the state after a sum was joined: that bundle, and all older ones, are gone."""
         live = {number: secrets for number, secrets in self.live.items() if number > serial}
-        counted = replace(
-            self._next(),
+        counted = self._next(
             day=max(self.day, entry.day),
             today=self.joined_on(entry.day) + 1,
             answered=self.answered.with_entry(entry),
@@ -188,10 +186,10 @@ class HomeState:
         ledger = self.opened if opened is None else self.opened.with_entry(opened)
         sets = self.sets if homes is None else with_set(self.sets, homes)
         openings = {**self.openings, **openings}
-        return replace(self._next(), openings=openings, opened=ledger, sets=sets)
+        return self._next(openings=openings, opened=ledger, sets=sets)
 
-    def _next(self) -> HomeState:
-        return replace(self, version=self.version + 1)
+    def _next(self, **changes: Any) -> HomeState:
+        return replace(self, version=self.version + 1, **changes)
 
     def to_bytes(self) -> bytes:
         """Return the state, secrets and all; **store it encrypted**."""

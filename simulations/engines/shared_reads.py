@@ -146,7 +146,8 @@ class SharedStreams:
     """Streams of masks: what one home of a pair has made is kept until the other one takes it."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[bytes, int], bytes] = {}
+        self._waiting: dict[tuple[bytes, int], bytearray] = {}
+        self._free: list[bytearray] = []  # places of one size: new memory costs more than a copy
         self._held = 0
 
     def __call__(self, key: bytes) -> Keystream:
@@ -155,21 +156,33 @@ class SharedStreams:
 
     def begin(self) -> None:
         """Forget what is waited for: another sum begins."""
+        self._free += self._waiting.values()
         self._waiting.clear()
         self._held = 0
 
-    def take(self, key: bytes, number: int) -> bytes | None:
-        """Return the beginning of a piece that waits, which then waits no more."""
+    def take(self, key: bytes, number: int, place: memoryview) -> bool:
+        """Write the beginning of a piece that waits, and then waits no more; False: none does."""
         piece = self._waiting.pop((key, number), None)
-        if piece is not None:
-            self._held -= len(piece)
-        return piece
+        if piece is None:
+            return False
+        self._held -= len(piece)
+        if len(piece) != len(place):
+            return False
+        place[:] = piece
+        self._free.append(piece)
+        return True
 
     def keep(self, key: bytes, number: int, piece: memoryview) -> None:
         """Keep the beginning of a piece, where there is room."""
-        if self._held + len(piece) <= _MOST_STREAM_BYTES:
-            self._waiting[key, number] = bytes(piece)
-            self._held += len(piece)
+        size = len(piece)
+        if self._held + size > _MOST_STREAM_BYTES:
+            return
+        if self._free and len(self._free[-1]) != size:
+            self._free.clear()
+        place = self._free.pop() if self._free else bytearray(size)
+        place[:] = piece
+        self._waiting[key, number] = place
+        self._held += size
 
 
 class _SharedStream:
@@ -177,12 +190,10 @@ class _SharedStream:
         self._streams, self._key = streams, key
 
     def write(self, number: int, zeros: memoryview, room: memoryview) -> None:
-        count, piece = len(zeros), self._streams.take(self._key, number)
-        if piece is not None and len(piece) == count:
-            room[:count] = piece
-            return
-        aes_keystream(self._key).write(number, zeros, room)
-        self._streams.keep(self._key, number, room[:count])
+        place = room[: len(zeros)]
+        if not self._streams.take(self._key, number, place):
+            aes_keystream(self._key).write(number, zeros, room)
+            self._streams.keep(self._key, number, place)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,15 +129,27 @@ class Party:
         )
         return AcceptedForm(joined.manifest.form, joined.manifest.round)
 
-    def upload(self, numbers: Numbers) -> dict[str, bytes]:
-        """Return the home's masked words, and keys for the next sum beside them."""
+    @property
+    def form(self) -> Form | None:
+        """What lies in the vector of the sum that this home is in; None: it is in none."""
+        return None if self._joined is None else self._joined.manifest.form
+
+    def upload(
+        self, numbers: Numbers, words: NDArray[np.unsignedinteger[Any]] | None = None
+    ) -> dict[str, bytes]:
+        """Return the home's masked words, and keys for the next sum beside them.
+
+        Args:
+            numbers: What it adds.
+            words: These as words, which are changed; None: they are encoded here.
+        """
         if self._joined is None:
             raise BundleError(
                 "a home was asked for an upload to a sum that it is not in", reason="used"
             )
-        update, weights, values, key, noise_key = numbers
         joined, self._joined = self._joined, None
-        words = joined.manifest.form.encode(update, weights, values, [key], [noise_key])[0]
+        if words is None:
+            words = encoded([numbers], joined.manifest.form)[0]
         sent = {"upload": joined.upload(words)}
         self._uploaded = True
         try:
@@ -243,6 +255,8 @@ class LocalParties(Parties):
         own: Sequence[tuple[Any, ...]] | None = None,
     ) -> Iterator[Any]:
         """Ask the homes one by one, each when its response is read."""
+        if question == "upload" and own:
+            own = self._with_words(positions, own)
         for row, position in enumerate(positions):
             try:
                 answer = getattr(self.parties[position], question)(
@@ -251,6 +265,40 @@ class LocalParties(Parties):
             except FedHomeError as error:
                 answer = error
             yield answer
+
+
+    def _with_words(
+        self, positions: Sequence[int], own: Sequence[tuple[Any, ...]]
+    ) -> Sequence[tuple[Any, ...]]:
+        """Return homes' numbers with their words, if all can be encoded at once."""
+        forms = [self.parties[position].form for position in positions]
+        if forms[0] is None or any(form is not forms[0] for form in forms):
+            return own
+        try:
+            words = encoded([numbers for (numbers,) in own], forms[0])
+        except FedHomeError:  # of one of them: each by itself, so that the others' are heard
+            return own
+        return [(*numbers, row) for numbers, row in zip(own, words, strict=True)]
+
+
+def encoded(numbers: Sequence[Numbers], form: Form) -> NDArray[np.unsignedinteger[Any]]:
+    """Return what homes add as words, unsigned ``[homes, words]``: each row is its home's alone.
+
+    Args:
+        numbers: What each of them adds.
+        form: What lies in a vector.
+
+    Raises:
+        UpdateError: As of `Form.encode`.
+    """
+    updates = [one.update for one in numbers if one.update is not None]
+    return form.encode(
+        np.concatenate(updates) if updates else None,
+        np.concatenate([one.weights for one in numbers]),
+        np.concatenate([one.values for one in numbers]),
+        [one.key for one in numbers],
+        [one.noise_key for one in numbers],
+    )
 
 
 class _NullStore:
