@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify, signature_holds
 from fedhome.secagg.bundle import Bundle
@@ -51,7 +54,7 @@ class ShareChecks:
         self._right: dict[_BundleName, set[str]] = {}
         self._disputes: dict[tuple[_BundleName, str], Dispute] = {}
         self._asked: dict[str, dict[_BundleName, _Asked]] = {}
-        self._foretold: dict[_BundleName, list[bytes]] = {}
+        self._foretold: dict[_BundleName, NDArray[np.uint8]] = {}  # [members, bytes]
         self.liars: set[str] = set()
         self.cheats: set[str] = set()
 
@@ -105,7 +108,7 @@ class ShareChecks:
         self._foretell(bundles)
         for place, bundle in enumerate(bundles):
             which, told = _name(bundle), answer.value(place)
-            if told == self._foretold[which][index]:
+            if told == self._foretold[which][index].tobytes():
                 self._right.setdefault(which, set()).add(member)
                 del asked[which]
             elif told != ERASED:
@@ -117,7 +120,7 @@ class ShareChecks:
         new = {_name(one): one for one in bundles if _name(one) not in self._foretold}
         if new:
             told = all_foretold(list(new.values()), self._directory)
-            self._foretold |= zip(new, told, strict=True)
+            self._foretold |= zip(new, np.moveaxis(told, 1, 0), strict=True)
 
     def sound(self, bundle: Bundle) -> bool:
         """Return whether enough members found their shares right, and nothing is in dispute."""

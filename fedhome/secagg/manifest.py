@@ -212,7 +212,7 @@ class Manifest(Message, label="manifest/3", most=1 << 23):
         return [(head, head.statement(self.directory)) for head in heads]
 
     @cached_property
-    def bounds(self) -> list[tuple[str, bytes]]:
+    def bounds(self) -> list[tuple[str, bytes] | None]:
         """Of each home its name, and what the shares of its bundle are bound to."""
         return [(head.home, head.associated_data(self.directory)) for head, _ in self.signed_heads]
 

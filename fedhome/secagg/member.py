@@ -251,9 +251,7 @@ def shares(case: Case, sealed: bytes, seals: Seals, secrets: Mapping[int, bytes]
     if len(sealed) != ROW_BYTES * len(manifest.names):
         raise OpeningError("a request has not one share for each home", reason="sealed")
     opened = seals.open_all(secrets, manifest.bounds, sealed)
-    return b"".join(
-        [
-            MISSING if isinstance(both, str) else both[arrived].astype("<u4").tobytes()
-            for both, arrived in zip(opened, case.present.astype(int).tolist(), strict=True)
-        ]
-    )
+    half = opened.shares[np.arange(len(opened.why)), case.present.astype(np.int64)]
+    told = half.astype("<u4").view(np.uint8)  # [roster, bytes]
+    told[[why is not None for why in opened.why]] = np.frombuffer(MISSING, np.uint8)
+    return told.tobytes()

@@ -6,17 +6,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify
 from fedhome.secagg.directory import Directory, HomeKeys
-from fedhome.secagg.seals import Seals, Unopened
+from fedhome.secagg.seals import Seals
+from fedhome.secagg.shamir import LIMBS
 from fedhome.secagg.share_checks import (
     CheckAnswer,
     CheckRequest,
-    Shares,
     row_hash,
     values_found,
 )
+from fedhome.secagg.sharing import CHECKS, SECRETS, factors_of
 from fedhome.secagg.workings import Once, each_time
 
 
@@ -53,52 +57,45 @@ def check_rows(
     heads = once(
         "heads to check",
         (directory.hash, request.homes, request.serials, request.heads),
-        lambda: _heads_of(request, directory, verify),
+        lambda: _Heads.of(request, directory, verify),
     )
     member = keys.home.encode()
-    asked = [row_hash(head.fixed, row, member) for head, row in zip(heads, rows, strict=True)]
-    signed = [place for place, head in enumerate(heads) if head.signed]
-    opened = seals.open_all(
-        secrets,
-        [(heads[place].home, heads[place].bound) for place in signed],
-        b"".join([rows[place] for place in signed]),
-        keep=True,
-    )
-    found: list[Shares | Unopened] = ["erased"] * len(heads)
-    for place, shares in zip(signed, opened, strict=True):
-        found[place] = shares
+    asked = [row_hash(fixed, row, member) for fixed, row in zip(heads.fixed, rows, strict=True)]
+    found = seals.open_all(secrets, heads.bounds, request.rows, keep=True)
     bare = CheckAnswer(
         directory=directory.hash,
         member=keys.home,
         asked=b"".join(asked),
-        values=values_found(found, [head.fixed for head in heads]),
+        values=values_found(found, heads.factors),
         signature=bytes(64),
     )
     return replace(bare, signature=keys.sign(bare.statement))
 
 
-class _Head(NamedTuple):
-    """What a request says of a bundle: its home, whether that signed it, and what it is bound to.
+class _Heads(NamedTuple):
+    """What a request says of bundles, the same to each member.
 
     Args:
-        home: Its home.
-        signed: Whether the home signed it.
-        bound: `BundleHead.associated_data`.
-        fixed: `BundleHead.dealt_statement`.
+        bounds: Of each its home and what its shares are bound to; None: the home did not sign it.
+        fixed: Of each `BundleHead.dealt_statement`.
+        factors: Of each the factors of its proof, int64 ``[bundles, secrets, CHECKS, 9]``.
     """
 
-    home: str
-    signed: bool
-    bound: bytes
-    fixed: bytes
+    bounds: list[tuple[str, bytes] | None]
+    fixed: list[bytes]
+    factors: NDArray[np.int64]
 
-
-def _heads_of(request: CheckRequest, directory: Directory, verify: Verify) -> list[_Head]:
-    heads = []
-    for head, dealt in request.parts():
-        entry = directory.entries.get(head.home)
-        statement = head.statement(directory.hash)
-        signed = not (entry is None or not verify(entry.identity, head.signature, statement))
-        bound = head.associated_data(directory.hash)
-        heads.append(_Head(head.home, signed, bound, bound + dealt))
-    return heads
+    @classmethod
+    def of(cls, request: CheckRequest, directory: Directory, verify: Verify) -> _Heads:
+        bounds: list[tuple[str, bytes] | None] = []
+        fixed = []
+        for head, dealt in request.parts():
+            entry = directory.entries.get(head.home)
+            statement = head.statement(directory.hash)
+            bound: tuple[str, bytes] | None = head.home, head.associated_data(directory.hash)
+            if entry is None or not verify(entry.identity, head.signature, statement):
+                bound = None
+            bounds.append(bound)
+            fixed.append(head.dealt_statement(directory.hash, dealt))
+        factors = np.array([factors_of(one) for one in fixed], np.int64)
+        return cls(bounds, fixed, factors.reshape(-1, SECRETS, CHECKS, LIMBS))

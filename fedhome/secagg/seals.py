@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -33,6 +33,7 @@ from fedhome.secagg.sharing import SECRETS, SHARE_BYTES, SHARE_NUMBERS, factors_
 
 _KEY_BYTES = 32
 _PLAIN_BYTES = SECRETS * SHARE_BYTES
+_NOTHING = bytes(_PLAIN_BYTES)
 _MOST_OPENED = 4096  # rows that wait to be opened once more: 1.5 MB
 _SEAL = b"fedhome/seal/2\0"
 
@@ -46,6 +47,48 @@ class _Sealing:
 
     start: bytes
     cipher: AESGCM
+
+
+class OpenedRows(NamedTuple):
+    """What a member finds in rows.
+
+    Args:
+        shares: Of each row the member's shares, uint32 ``[rows, secrets, 13]``; zeros where it does
+            not open.
+        why: Of each row why it does not open; None: it does.
+    """
+
+    shares: NDArray[np.uint32]
+    why: list[Unopened | None]
+
+    @classmethod
+    def of(cls, plain: Sequence[bytes | Unopened]) -> OpenedRows:
+        """Return the shares that were sealed in rows.
+
+        What holds another number of bytes, or a number that is none of the field, is ``"wrong"``.
+
+        Args:
+            plain: What was sealed in each row, or why it does not open.
+        """
+        why: list[Unopened | None] = [
+            one if isinstance(one, str) else None if len(one) == _PLAIN_BYTES else "wrong"
+            for one in plain
+        ]
+        whole = b"".join(
+            [
+                one if isinstance(one, bytes) and fault is None else _NOTHING
+                for one, fault in zip(plain, why, strict=True)
+            ]
+        )
+        shares = np.frombuffer(whole, "<u4").astype(np.uint32).reshape(-1, SECRETS, SHARE_NUMBERS)
+        for place in np.flatnonzero((shares >= PRIME).any(axis=(1, 2))).tolist():
+            why[place], shares[place] = "wrong", 0
+        return cls(shares, why)
+
+    @property
+    def first(self) -> NDArray[np.uint32] | Unopened:
+        """The shares of the first row, or why it does not open."""
+        return self.why[0] or self.shares[0]
 
 
 class Seals:
@@ -139,22 +182,22 @@ class Seals:
             row: As `Bundle.row` returned it.
         """
         bound = head.associated_data(self._directory.hash)
-        [found] = shares_of([self._plain(secrets, head.home, bound, row)])
-        return found
+        return OpenedRows.of([self._plain(secrets, head.home, bound, row)]).first
 
     def open_all(
         self,
         secrets: Mapping[int, bytes],
-        bounds: Iterable[tuple[str, bytes]],
+        bounds: Sequence[tuple[str, bytes] | None],
         rows: bytes,
         *,
         keep: bool = False,
-    ) -> list[NDArray[np.uint32] | Unopened]:
+    ) -> OpenedRows:
         """Return this member's shares of several bundles, or why they do not open, as `open` does.
 
         Args:
             secrets: The member's, by period.
-            bounds: Of each bundle its home, and `BundleHead.associated_data`.
+            bounds: Of each bundle its home, and `BundleHead.associated_data`; None: it is not
+                opened, as if its key were erased.
             rows: Of each bundle the member's row, one after the other.
             keep: Keep what opens until it is asked for once more: a member opens a row as it checks
                 it, and again in the sum. It goes no later than the secrets that it opens by.
@@ -162,15 +205,18 @@ class Seals:
         if keep and len(self._opened) > _MOST_OPENED:
             self._opened.clear()
         plain: list[bytes | Unopened] = []
-        for (home, bound), at in zip(bounds, range(0, len(rows), ROW_BYTES), strict=True):
-            row = rows[at : at + ROW_BYTES]
+        for one, at in zip(bounds, range(0, len(rows), ROW_BYTES), strict=True):
+            if one is None:
+                plain.append("erased")
+                continue
+            (home, bound), row = one, rows[at : at + ROW_BYTES]
             found: bytes | Unopened | None = self._opened.pop((row, bound), None)
             if found is None:
                 found = self._plain(secrets, home, bound, row)
             if keep and isinstance(found, bytes):
                 self._opened[row, bound] = found
             plain.append(found)
-        return shares_of(plain)
+        return OpenedRows.of(plain)
 
     def _plain(
         self, secrets: Mapping[int, bytes], home: str, bound: bytes, row: bytes
@@ -192,7 +238,7 @@ class Seals:
             except BundleError:
                 return "wrong"
             self._ciphers[secret, theirs, home] = cipher
-        return _unsealed(cipher, nonce, sealed, bound + member.encode())
+        return unsealed(cipher, nonce, sealed, bound + member.encode())
 
     def _between(self, home: str, member: str, home_key: bytes, member_key: bytes) -> SealedFor:
         return SealedFor(
@@ -214,35 +260,15 @@ def opened(
     cipher: AESGCM, nonce: bytes, sealed: bytes, bound: bytes
 ) -> NDArray[np.uint32] | Unopened:
     """Return the shares in a row, uint32 ``[secrets, 13]``, or ``"wrong"``."""
-    [found] = shares_of([_unsealed(cipher, nonce, sealed, bound)])
-    return found
+    return OpenedRows.of([unsealed(cipher, nonce, sealed, bound)]).first
 
 
-def _unsealed(cipher: AESGCM, nonce: bytes, sealed: bytes, bound: bytes) -> bytes | Unopened:
+def unsealed(cipher: AESGCM, nonce: bytes, sealed: bytes, bound: bytes) -> bytes | Unopened:
+    """Return what is sealed, or ``"wrong"``."""
     try:
         return cipher.decrypt(nonce, sealed, bound)
     except InvalidTag:
         return "wrong"
-
-
-def shares_of(plain: Sequence[bytes | Unopened]) -> list[NDArray[np.uint32] | Unopened]:
-    """Return the shares that were sealed in rows, uint32 ``[secrets, 13]`` each.
-
-    What holds another number of bytes, or a number that is none of the field, is ``"wrong"``.
-
-    Args:
-        plain: What was sealed in each row, or why it does not open.
-    """
-    told = [
-        "wrong" if isinstance(one, bytes) and len(one) != _PLAIN_BYTES else one for one in plain
-    ]
-    whole = b"".join([one for one in told if isinstance(one, bytes)])
-    shares = np.frombuffer(whole, "<u4").astype(np.uint32).reshape(-1, SECRETS, SHARE_NUMBERS)
-    fits: list[bool] = np.asarray((shares < PRIME).all(axis=(1, 2))).tolist()
-    found: Iterator[NDArray[np.uint32] | Unopened] = iter(
-        [one if fit else "wrong" for one, fit in zip(shares, fits, strict=True)]
-    )
-    return [next(found) if isinstance(one, bytes) else one for one in told]
 
 
 @dataclass(frozen=True, kw_only=True)

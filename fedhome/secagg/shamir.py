@@ -25,7 +25,7 @@ _TOP = (1 << 16) - 1  # eight limbs are 240 bits: the last one holds 16
 # A product of 31 and 16 bits, added 64 times, is at most 2^53: exact in float64, whatever the
 # order of additions. So the matrix products run in BLAS.
 _TERMS = 64
-# Up to this many multiplications OpenBLAS computes a product in one thread. Beyond, its threads wait
+# Up to this many multiplications OpenBLAS computes a product in one thread. Beyond, threads wait
 # for each other by spinning: on two busy cores a product took five times the processor time.
 _ONE_THREAD = 1 << 18
 # Where the four 64-bit words of a secret take their bits: (limb, shift), right if negative.

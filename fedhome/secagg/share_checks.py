@@ -29,7 +29,7 @@ from fedhome.secagg.bundle import (
 )
 from fedhome.secagg.directory import MOST_HOMES, Directory, HomeKeys
 from fedhome.secagg.manifest import MOST_ROSTER
-from fedhome.secagg.seals import SealedFor, Unopened, cipher_of, opened
+from fedhome.secagg.seals import OpenedRows, SealedFor, Unopened, cipher_of, unsealed
 from fedhome.secagg.share_keys import ShareKey, sealing_key
 from fedhome.secagg.sharing import (
     HASHES_BYTES,
@@ -229,43 +229,41 @@ def row_hash(statement: bytes, row: bytes, member: bytes) -> bytes:
 
 def foretold(bundle: Bundle, directory: Directory, member: int) -> bytes:
     """Return what a member finds of its shares if they are right, 64 bytes."""
-    return all_foretold([bundle], directory)[0][member]
+    return all_foretold([bundle], directory)[member, 0].tobytes()
 
 
-def all_foretold(bundles: Sequence[Bundle], directory: Directory) -> list[list[bytes]]:
-    """Return of each bundle what each member finds of its shares if they are right, 64 bytes."""
+def all_foretold(bundles: Sequence[Bundle], directory: Directory) -> NDArray[np.uint8]:
+    """Return what each member finds of its shares of each bundle if they are right.
+
+    Args:
+        bundles: The bundles.
+        directory: The epoch's.
+
+    Returns:
+        uint8 ``[members, bundles, 64]``.
+    """
     values = expected_of([bundle.proof for bundle in bundles], directory.committee)
-    members = range(directory.committee)
-    by_bundle = np.moveaxis(values.astype("<u4"), 1, 0)  # [bundles, members, secrets, checks]
-    told = [rows.tobytes() for rows in by_bundle]
-    return [
-        [
-            rows[member * VALUE_BYTES : (member + 1) * VALUE_BYTES] + bundle.hashes_for(member)
-            for member in members
-        ]
-        for rows, bundle in zip(told, bundles, strict=True)
-    ]
+    shape = directory.committee, len(bundles)
+    told = np.frombuffer(b"".join([bundle.hashes for bundle in bundles]), np.uint8)
+    hashes = np.moveaxis(told.reshape(len(bundles), directory.committee, HASHES_BYTES), 1, 0)
+    plain = values.astype("<u4").reshape(*shape, VALUE_BYTES // 4).view(np.uint8)
+    return np.concatenate([plain, hashes], axis=2)
 
 
-def values_found(found: Sequence[Shares | Unopened], fixed: Sequence[bytes]) -> bytes:
+def values_found(found: OpenedRows, factors: NDArray[np.int64]) -> bytes:
     """Return what shares come to, or why not, all at once: one by one takes four times as long.
 
     Args:
         found: What opened of each row.
-        fixed: Of each the statement that gives its factors.
+        factors: Of each, int64 ``[rows, secrets, CHECKS, 9]``.
     """
-    told = np.empty((len(found), FOUND_BYTES), np.uint8)
-    for place, one in enumerate(found):
-        if isinstance(one, str):
-            told[place] = np.frombuffer(_WORDS[one], np.uint8)
-    sound = [place for place, one in enumerate(found) if not isinstance(one, str)]
-    if sound:
-        factors = np.stack([factors_of(fixed[place]) for place in sound])
-        shares = np.stack([one for one in found if not isinstance(one, str)])
-        values = values_of(shares, factors).astype("<u4").reshape(len(sound), -1)
-        told[sound, :VALUE_BYTES] = values.view(np.uint8)
-        hashes = np.frombuffer(hashes_of(shares), np.uint8)
-        told[sound, VALUE_BYTES:] = hashes.reshape(len(sound), HASHES_BYTES)
+    count = len(found.why)
+    values = values_of(found.shares, factors).astype("<u4").reshape(count, VALUE_BYTES // 4)
+    hashes = np.frombuffer(hashes_of(found.shares), np.uint8).reshape(count, HASHES_BYTES)
+    told = np.concatenate([values.view(np.uint8), hashes], axis=1)
+    for place, why in enumerate(found.why):
+        if why is not None:
+            told[place] = np.frombuffer(_WORDS[why], np.uint8)
     return told.tobytes()
 
 
@@ -331,9 +329,10 @@ def home_is_right(dispute: Dispute, shown: ShownKey, directory: Directory, key: 
     except BundleError:
         return False
     bound = bundle.head.associated_data(directory.hash) + key.member.encode()
-    found = opened(cipher, row[:NONCE_BYTES], row[NONCE_BYTES + KEY_NAME_BYTES + 32 :], bound)
+    sealed = row[NONCE_BYTES + KEY_NAME_BYTES + 32 :]
+    found = OpenedRows.of([unsealed(cipher, row[:NONCE_BYTES], sealed, bound)])
     statement = bundle.head.dealt_statement(directory.hash, bundle.dealt)
-    return values_found([found], [statement]) == foretold(bundle, directory, member)
+    return values_found(found, factors_of(statement)[None]) == foretold(bundle, directory, member)
 
 
 def _home_key(row: bytes) -> bytes:

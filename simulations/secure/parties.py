@@ -266,7 +266,6 @@ class LocalParties(Parties):
                 answer = error
             yield answer
 
-
     def _with_words(
         self, positions: Sequence[int], own: Sequence[tuple[Any, ...]]
     ) -> Sequence[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.errors import BundleError
-from fedhome.secagg import Bundle, KeyRing, ShareChecks, seals, share_checks
+from fedhome.secagg import Bundle, KeyRing, ShareChecks, row_checks, seals, share_checks
 from fedhome.secagg.bundle import NONCE_BYTES, SEALED_BYTES
 from fedhome.secagg.seals import SealedFor, cipher_of, opened
 from fedhome.secagg.shamir import PRIME, limbs_of
@@ -176,7 +176,7 @@ def test_a_home_that_guessed_the_factors_could_cheat_and_cannot_guess_them(
     assert len(disputes) == 1
 
     # Were they fixed ahead, not drawn from what is sealed, nobody would notice.
-    for module in (seals, share_checks):
+    for module in (row_checks, seals, share_checks):
         monkeypatch.setattr(module, "factors_of", lambda _: guess)
     checks, disputes = checked(world, [cheat(world, CHEAT, shares=fitting)])
     assert (checks.cheats, disputes) == (set(), [])

@@ -314,7 +314,7 @@ def test_a_server_gets_values_for_no_other_factors_and_would_have_the_share_with
     assert scene.answer(row).values == foretold(bundle, scene.world.directory, MEMBER)
 
     signed = "entry is None or not verify(entry.identity, head.signature, statement)"
-    weaken(monkeypatch, row_checks, "_heads_of", signed, "entry is None")
+    weaken(monkeypatch, row_checks._Heads, "of", signed, "entry is None")
     factors, values = [], []
     for request in requests:
         dealt = request.heads[64:96]
