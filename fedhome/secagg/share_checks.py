@@ -229,7 +229,8 @@ def row_hash(statement: bytes, row: bytes, member: bytes) -> bytes:
 
 def foretold(bundle: Bundle, directory: Directory, member: int) -> bytes:
     """Return what a member finds of its shares if they are right, 64 bytes."""
-    return all_foretold([bundle], directory)[member, 0].tobytes()
+    found: bytes = all_foretold([bundle], directory)[member, 0].tobytes()
+    return found
 
 
 def all_foretold(bundles: Sequence[Bundle], directory: Directory) -> NDArray[np.uint8]:
@@ -260,7 +261,7 @@ def values_found(found: OpenedRows, factors: NDArray[np.int64]) -> bytes:
     count = len(found.why)
     values = values_of(found.shares, factors).astype("<u4").reshape(count, VALUE_BYTES // 4)
     hashes = np.frombuffer(hashes_of(found.shares), np.uint8).reshape(count, HASHES_BYTES)
-    told = np.concatenate([values.view(np.uint8), hashes], axis=1)
+    told: NDArray[np.uint8] = np.concatenate([values.view(np.uint8), hashes], axis=1)
     for place, why in enumerate(found.why):
         if why is not None:
             told[place] = np.frombuffer(_WORDS[why], np.uint8)
