@@ -157,6 +157,13 @@ class DataSettings(ReadingSettings):
         return self.horizon
 
     @property
+    def furthest(self) -> Span:
+        """How far ahead is predicted at most; 0 where rows do not follow each other in time."""
+        if isinstance(self.horizon, tuple):
+            return self.horizon[-1] if self.horizon else 0
+        return 1 if self.horizon is None else self.horizon
+
+    @property
     def several(self) -> tuple[str, ...]:
         """Names of the horizons where one model predicts more than one; else empty."""
         return tuple(map(str, self.horizon)) if isinstance(self.horizon, tuple) else ()

@@ -96,6 +96,7 @@ def assert_predicts_as(place: HomeFolder, expected: PersonalModel) -> None:
     assert own.scores == pytest.approx(expected.scores, abs=1e-5)
     found, wanted = (model.predict(settings.data) for model in (own, expected))
     assert found.column_names == wanted.column_names
-    assert found["time"].equals(wanted["time"])
+    for column in {"time", "horizon"} & {*wanted.column_names}:
+        assert found[column].equals(wanted[column])
     for column in ("value", "low", "high", "without_learning"):
         np.testing.assert_allclose(found[column], wanted[column], rtol=1e-4, atol=1e-6)

@@ -83,7 +83,30 @@ def test_ends_that_would_cross_meet_in_the_middle() -> None:
     assert band.high[-1] - band.low[-1] < 0.1, "a home that never errs needs no band"
 
 
-def test_a_band_of_no_width_stays_as_it_is() -> None:
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+@pytest.mark.parametrize("width", [0.0, 1e-12])
+def test_a_band_of_no_width_grows_to_the_errors_that_come(scale: float, width: float) -> None:
+    errors = scale * np.random.default_rng(5).normal(size=_ROWS)
+    every, rows = np.ones(_ROWS, np.bool_), np.arange(_ROWS)
+    none = np.zeros(_ROWS)
+    band = follow(errors, none, none + width, counts=every, known_before=rows)
+    assert (band.low[0], band.high[0]) == (0, width), "before the first truth it is as it was"
+    late = rows > 24 * 21
+    inside = (band.low <= errors) & (errors <= band.high)
+    assert inside[late].mean() == pytest.approx(0.8, abs=0.04)
+    reach = 1.2816 * scale
+    assert band.high[late].mean() == pytest.approx(reach, rel=0.2)
+    assert band.low[late].mean() == pytest.approx(-reach, rel=0.2)
+
+
+def test_a_band_of_no_width_stays_so_while_there_is_no_error() -> None:
     rows, none = 40, np.zeros(40)
-    band = follow(np.full(rows, 5.0), none, none, counts=none == 0, known_before=np.arange(rows))
+    band = follow(none, none, none, counts=none == 0, known_before=np.arange(rows))
     assert (band.low.tolist(), band.high.tolist()) == ([0] * rows, [0] * rows)
+
+
+def test_its_first_step_by_hand() -> None:
+    errors, none = np.array([4.0, 0.0, 0.0]), np.zeros(3)
+    band = follow(errors, none, none, counts=none == 0, known_before=np.arange(3))
+    assert band.high.tolist()[:2] == pytest.approx([0, 0.9 * STEP * 4])
+    assert band.low.tolist()[:2] == pytest.approx([0, 0.1 * STEP * 4])

@@ -21,6 +21,22 @@ def test_a_block_is_a_day_or_a_tenth_of_the_rows() -> None:
     assert blocks_of(np.empty(0, np.int64)).tolist() == []
 
 
+@pytest.mark.parametrize(
+    ("ahead", "days"), [(0, 1), (1, 1), ("1h", 1), ("13h", 1), ("14h", 2), (24, 2), ("7d", 14)]
+)
+def test_a_block_is_twice_as_long_as_forecasts_overlap(ahead: int | str, days: int) -> None:
+    found = blocks_of(_MONDAY + _HOUR * np.arange(24 * 28), ahead)
+    assert found.tolist() == np.repeat(np.arange(28 // days), 24 * days).tolist()
+
+
+def test_the_oldest_block_is_the_one_that_is_short() -> None:
+    assert blocks_of(_MONDAY + _HOUR * np.arange(24 * 3), "1d").tolist() == [0] * 24 + [1] * 48
+    assert blocks_of(_MONDAY + 86_400 * np.arange(5), 1).tolist() == [0, 1, 2, 3, 4]
+    assert blocks_of(np.arange(20), 3).tolist() == [n // 4 for n in range(20)]
+    assert blocks_of(np.arange(20), 400).tolist() == [0] * 20
+    assert blocks_of(np.array([_MONDAY]), "1d").tolist() == [0]
+
+
 def test_a_night_is_one_stretch_and_what_is_left_over_none_of_its_own() -> None:
     evening = _MONDAY + 15 * _HOUR
     night = evening + _HOUR * np.arange(18)
@@ -74,6 +90,21 @@ def test_where_nothing_is_gained_about_one_in_twenty_seems_to_be(count: int) -> 
         times += not low <= 0 <= high
     # 5 %, within what chance makes of 2000 trials and what resampling 1000 times costs.
     assert (0.02 if count < 8 else 0.035) < times / trials < 0.07
+
+
+@pytest.mark.long
+def test_of_forecasts_far_ahead_few_that_gain_nothing_seem_to() -> None:
+    """Errors two days ahead hang together over two: by days every fifth home would seem to."""
+    drawn, days, trials = np.random.default_rng(48), 12, 600
+    times = _MONDAY + _HOUR * np.arange(24 * days)
+    told = {0: 0, 48: 0}
+    for _ in range(trials):
+        gains = np.convolve(drawn.normal(size=24 * days + 47), np.ones(48), "valid")
+        for ahead in told:
+            (verdict,) = verdicts(gains, times, Segments(counts=np.array([len(gains)])), ahead)
+            told[ahead] += abs(int(verdict))
+    assert told[0] / trials > 0.15, "the control"
+    assert told[48] / trials < 0.09
 
 
 def test_verdicts_by_hand() -> None:

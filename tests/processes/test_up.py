@@ -55,6 +55,7 @@ pytestmark = [
 ]
 
 HOMES, ROUNDS = 5, 3
+HORIZONS = ("1h", "6h")
 FEDHOME = Path(sys.executable).parent / "fedhome"
 
 
@@ -112,7 +113,9 @@ def test_processes_give_what_a_simulation_gives(
 
 
 def test_what_a_method_keeps_is_sealed_in_each_home(plan: Plan, tmp_path: Path) -> None:
-    by_method = plan.change(method={"name": "fedper"}, rounds={"count": 2})
+    """The homes learn two horizons at once: a head has an output for each."""
+    two = {"horizon": HORIZONS, "lags": ["1h", "2h", "24h"]}
+    by_method = plan.change(method={"name": "fedper"}, rounds={"count": 2}, data=two)
     simulated = fedhome.simulate(by_method, out=tmp_path / "simulated").folder
     out = tmp_path / "run"
     with up(by_method, out) as process:
@@ -124,10 +127,12 @@ def test_what_a_method_keeps_is_sealed_in_each_home(plan: Plan, tmp_path: Path) 
     assert len(kept) == HOMES
     models = fedhome.Result(simulated).models
     for folder in kept:
+        assert models[folder.name].horizons == HORIZONS
         assert_predicts_as(HomeFolder(folder), models[folder.name])
         state = SealedState(folder, folder.name).read(folder.name)
         assert state is not None
         (head,) = state.arrays.values()
+        assert len(head) % len(HORIZONS) == 0
         (before,) = state.before.values()
         assert not np.array_equal(head, before)  # it was learnt on in the last round
     heads = {SealedState(f, f.name).read_bytes() for f in kept}

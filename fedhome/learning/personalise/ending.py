@@ -238,4 +238,5 @@ def _verdict(experts: Experts, one: Floats, other: Floats) -> NDArray[np.int64]:
     gains = wrong(rows.y, other, segments) - wrong(rows.y, one, segments)
     # What is not finite is worse than anything that is, as in all scores.
     finite = np.isfinite(one).all(axis=1) & np.isfinite(gains)
-    return verdicts(np.where(finite, gains, _WORSE), rows.times, segments)
+    ahead = experts.cohort.learning.task.ahead
+    return verdicts(np.where(finite, gains, _WORSE), rows.times, segments, ahead)

@@ -122,4 +122,5 @@ def task_of(plan: Plan, classes: tuple[str, ...] = ()) -> Task:
         series=series,
         classes=classes,
         horizons=horizons,
+        ahead=plan.data.furthest,
     )

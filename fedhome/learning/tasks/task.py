@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import Targets
 from fedhome.errors import PluginError
 from fedhome.learning.tasks.segments import Floats, Segments
+from fedhome.plan.data_settings import Span
 from fedhome.run.compared_models import AT
 
 if TYPE_CHECKING:  # a plan's names are checked where torch is not needed
@@ -112,6 +113,8 @@ class Task:
         classes: Names of the classes.
         horizons: Names of the horizons, one for each output, where there are several; else empty.
             A metric is then the mean over them, and ``NAME@HORIZON`` is that of one.
+        ahead: How far ahead the furthest of them is, or the only one, as the plan writes it; 0:
+            rows do not follow each other in time.
     """
 
     kind: TaskKind
@@ -122,6 +125,7 @@ class Task:
     series: bool
     classes: tuple[str, ...] = ()
     horizons: tuple[str, ...] = ()
+    ahead: Span = 0
 
     @property
     def targets(self) -> int:
