@@ -71,12 +71,15 @@ class Year:
         folder: Where everything lies.
         days: How long the year is.
         every_days: From one run to the next.
+        rounds: Of each run.
         seed: Draws which homes are away, and how habits drift.
     """
 
-    def __init__(self, folder: Path, *, days: int, every_days: int, seed: int = 1) -> None:
+    def __init__(
+        self, folder: Path, *, days: int, every_days: int, rounds: int = 3, seed: int = 1
+    ) -> None:
         take_identity(1)
-        self.plan, self.told, self.renewed = plan_of_a_year(), list[str](), 0
+        self.plan, self.told, self.renewed = plan_of_a_year(rounds), list[str](), 0
         self.draw = Random(seed)  # noqa: S311 - no secret
         self.world = World.of(10, policy=policy_of(self.plan), bundles=0, corrupt=1, committee=10)
         settings = ServerSettings(host="127.0.0.1", port=1, keep_runs=4, keep_releases=4)

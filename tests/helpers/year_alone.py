@@ -7,6 +7,7 @@ Without ``--days`` it is the course that tests/server/test_virtual_year.py plays
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
 import tempfile
@@ -42,13 +43,14 @@ ROUNDING = 1.005
 class Course(NamedTuple):
     """When runs are: ``runs`` of them ``every_days`` apart, and after these ``daily`` a day apart.
 
-    What happens in a fortnight happens before the run that ends it: runs are a fortnight apart, or
-    a day.
+    Each has so many ``rounds``. What happens in a fortnight happens before the run that ends it:
+    runs are a fortnight apart, or a day.
     """
 
     runs: int
     every_days: int
     daily: int = 0
+    rounds: int = 3
 
     @property
     def days(self) -> int:
@@ -151,7 +153,7 @@ def play(
         upgrade: Has models written in another format from now on.
         say: Told of each month.
     """
-    year = Year(folder, days=course.days, every_days=course.every_days)
+    year = Year(folder, days=course.days, every_days=course.every_days, rounds=course.rounds)
     year.set_timetable()
     year.homes[JOINS].there = False
     played = Played(year, course)
@@ -204,8 +206,13 @@ def main(arguments: Sequence[str]) -> None:
     """Play a year and say what became of it."""
     asked = ArgumentParser(description=__doc__)
     asked.add_argument("--days", type=int, help="a run on each of so many days; at least 294")
-    days = asked.parse_args(arguments).days
-    course = USUAL if days is None else Course(runs=days, every_days=1)
+    asked.add_argument("--rounds", type=int, default=USUAL.rounds, help="of each run")
+    told = asked.parse_args(arguments)
+    course = USUAL._replace(rounds=told.rounds)
+    if told.days is not None:
+        course = Course(runs=told.days, every_days=1, rounds=told.rounds)
+    for name in ("flwr", "fedhome.agent"):  # each run tells what it does: months are told here
+        logging.getLogger(name).setLevel(logging.ERROR)
     began = time.process_time()
 
     def upgrade() -> None:
@@ -218,8 +225,8 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         played = play(Path(folder), course, upgrade=upgrade, say=say)
         ratios = [ratio for months in played.ratios.values() for ratio in months]
-        told = f"{min(ratios):.2f} to {max(ratios):.2f}, {np.mean(ratios):.2f} in the mean"
-        say(f"a home's error in a month as a multiple of that without learning: {told}")
+        span = f"{min(ratios):.2f} to {max(ratios):.2f}, {np.mean(ratios):.2f} in the mean"
+        say(f"a home's error in a month as a multiple of that without learning: {span}")
         sizes = " ".join(
             f"{name} {played.year.bytes_in(name):,}" for name in ("hub", *sorted(played.year.homes))
         )

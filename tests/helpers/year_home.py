@@ -31,14 +31,18 @@ KEPT_DAYS = 42
 """How many days of readings a home keeps."""
 
 
-def plan_of_a_year() -> Plan:
-    """Return a plan of small networks and linear models, whose sums are secure."""
+def plan_of_a_year(rounds: int) -> Plan:
+    """Return a plan of small networks and linear models, whose sums are secure.
+
+    Args:
+        rounds: Of each run.
+    """
     plan = Plan.load(
         name="nightly",
         seed=3,
         data={"homes": 10, "days": 30, "history_days": 30, "target": TARGET, "features": [WEATHER]},
         model={"hidden": [8]},
-        rounds={"count": 3},
+        rounds={"count": rounds},
         personalise={
             "epochs": 4,
             "local_epochs": 4,

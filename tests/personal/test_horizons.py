@@ -13,20 +13,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from rich.console import Console
 
 import fedhome
 from fedhome.cli.model_for_devices import OwnExport, write_own
+from fedhome.data.series.local_time import CALENDAR, calendar
 from fedhome.data.series.windows import examples
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, RunError
+from fedhome.learning.fitted import Perceptron
 from fedhome.personal.horizons import at_horizon
 from fedhome.personal.models_file import ModelsFile, to_bytes
-from fedhome.personal.portable import export_model
+from fedhome.personal.portable import export_model, inputs_of
+from fedhome.personal.portable.raw_inputs import own_name
 from fedhome.run.folder import RunFolder
 from fedhome.run.summary import print_summary
 from fedhome.simulations.homes import generate
 from fedhome.simulations.simulate import Result
+from helpers.random_own_models import COMPILER, Compiled, by_onnx
 
 HOMES, DAYS, HOUR = 3, 16, 3600
 AHEAD = {"1h": 1, "6h": 6, "24h": 24}
@@ -189,6 +194,62 @@ def test_a_model_is_exported_at_one_horizon_and_says_which(run: Result, tmp_path
         np.load(io.BytesIO(export_model(at_horizon(model, "6h"), "npz")))["about"].tobytes()
     )
     assert about["horizon"] == "6h"
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler")
+@pytest.mark.parametrize("horizon", list(AHEAD))
+def test_exports_at_a_horizon_predict_from_readings_what_the_model_does(
+    run: Result, tmp_path: Path, horizon: str
+) -> None:
+    """Numbers are taken from the readings as an export says, hours counted by hand."""
+    home, table = list(_tables().items())[1]
+    model = at_horizon(run.models[home], horizon)
+    predicted, rows = run.models[home].predict(table, horizon), np.arange(200, 230)
+    at = {t: i for i, t in enumerate(predicted["time"].cast("int64").to_pylist())}
+    later = AHEAD[horizon] - 1
+    places = [at[moment] for moment in (table.time_s[rows] + later * HOUR).tolist()]
+    expected = np.array([predicted[name].to_numpy()[places] for name in ("value", "low", "high")]).T
+    raw = np.stack([_read(one.name, one.role, table, rows, later) for one in inputs_of(model)], 1)
+    close = {"rtol": 1e-5, "atol": 1e-5 * model.unit}
+    np.testing.assert_allclose(model.predictor.predict(raw), expected, **close)
+    np.testing.assert_allclose(by_onnx(export_model(model, "onnx"), raw), expected, **close)
+    library = Compiled(tmp_path, {own_name(model): export_model(model, "c")})
+    np.testing.assert_allclose(library.predict(own_name(model), raw, 3), expected, **close)
+
+
+def _read(
+    name: str, role: str, table: HomeTable, rows: NDArray[np.int64], later: int
+) -> NDArray[np.float64]:
+    """Return an input of the rows that are predicted ``later`` hours after the nearest horizon."""
+    target = table.columns["load_kwh"]
+    if name in CALENDAR:
+        return calendar(table.time_s[rows], table.time_zone)[name]
+    if role == "moment":
+        return table.time_s[rows].astype(np.float64)
+    if role == "season":
+        return target[rows + later - (24 if "one day" in name else 168)]
+    if role == "last":
+        return target[rows - 1]
+    if name.endswith("before"):
+        lag = name.split()[1]
+        return target[rows - int(lag[:-1]) * {"h": 1, "d": 24}[lag[-1]]]
+    return table.columns[name][rows - 1]
+
+
+def test_plain_arrays_at_a_horizon_are_its_own_last_unit(run: Result) -> None:
+    model = next(iter(run.models.values()))
+    network = model.experts["tuned"]
+    assert isinstance(network, Perceptron)
+    for place, horizon in enumerate(AHEAD):
+        data = export_model(at_horizon(model, horizon), "npz")
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            assert json.loads(file["about"].tobytes())["horizon"] == horizon
+            band = np.stack([side[:, place] for side in model.by])
+            np.testing.assert_array_equal(file["band"], band)
+            for number, (name, values) in enumerate(network.layers.items()):
+                last = number >= len(network.layers) - 2
+                found = file[f"tuned/{number:03d} {name}"]
+                np.testing.assert_array_equal(found, values[[place]] if last else values)
 
 
 def test_a_run_tells_what_each_horizon_is_worth(run: Result) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
@@ -47,6 +46,7 @@ from helpers.random_own_models import (
     TRAPPED,
     Compiled,
     Shape,
+    by_onnx,
     own_model,
     self_tested,
     torch_network,
@@ -72,15 +72,6 @@ NETWORKS = st.builds(
     quarters=st.booleans(),
     bounded=st.booleans(),
 )
-
-
-def by_onnx(data: bytes, raw: Floats) -> Floats:
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3  # constants that it folds are no fault
-    settings.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"inputs": raw})
-    return np.asarray(found, np.float64)
 
 
 def rows_for(model: PersonalModel, seed: int) -> Floats:
