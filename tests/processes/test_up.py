@@ -114,8 +114,9 @@ def test_processes_give_what_a_simulation_gives(
 
 def test_what_a_method_keeps_is_sealed_in_each_home(plan: Plan, tmp_path: Path) -> None:
     """The homes learn two horizons at once: a head has an output for each."""
-    two = {"horizon": HORIZONS, "lags": ["1h", "2h", "24h"]}
-    by_method = plan.change(method={"name": "fedper"}, rounds={"count": 2}, data=two)
+    by_method = plan.change(
+        method={"name": "fedper"}, rounds={"count": 2}, data={"horizon": HORIZONS}
+    )
     simulated = fedhome.simulate(by_method, out=tmp_path / "simulated").folder
     out = tmp_path / "run"
     with up(by_method, out) as process:
