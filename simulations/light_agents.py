@@ -22,6 +22,7 @@ from fedhome.clients.agent.resident import Agent
 from fedhome.clients.agent.work import InProcess
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.fleet.state_file import FileStore
+from fedhome.ops.plain_log import log_plainly
 from fedhome.ops.processes import on_stop
 
 BEGINS = "%d homes begin"
@@ -57,7 +58,7 @@ class SerialWork(InProcess):
 
 def main(arguments: Sequence[str]) -> int:
     """Run the agents of homes, in their folders, until a signal ends them."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_plainly()
     torch.set_num_threads(1)
     sys.setswitchinterval(_SWITCH_S)
     work_lock = threading.Lock()

@@ -47,6 +47,7 @@ from fedhome.fleet.claims import RETIRED, installed_app
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.fleet_connection import Arrival, FleetConnection, message_of
 from fedhome.flower.messages import failure, redate
+from fedhome.ops.plain_log import log_plainly
 from fedhome.ops.processes import on_stop
 from fedhome.printable import shown
 from fedhome.reasons import CLAIMED, NOTHING
@@ -362,7 +363,7 @@ def _quietly_leave(connection: FleetConnection) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the agent of a home's folder until a signal stops it."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_plainly()
     _log.setLevel(logging.INFO)
     home_folder, stop = HomeFolder(Path(arguments[0])), threading.Event()
     on_stop(stop.set)

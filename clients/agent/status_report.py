@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from fedhome.clients.membership.home_folder import HomeFolder, HomeStatus
 from fedhome.errors import FedHomeError, RegistryError, SecAggError, StateError
+from fedhome.printable import shown
 
 _PAUSE_S = 5.0  # between two files that only count on
 _SIGN_OF_LIFE_S = 60.0
@@ -95,5 +96,5 @@ class StatusReport:
 
 
 def in_words_of(error: FedHomeError) -> str:
-    """Return what happened and what can be done about it, in one line."""
-    return "; ".join(filter(None, (error.message, error.hint)))
+    """Return what happened and what can be done about it, in one line that a terminal can show."""
+    return shown("; ".join(filter(None, (error.message, error.hint))))

@@ -31,6 +31,7 @@ from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.lean_imports import import_lean
 from fedhome.flower.messages import words_reply
 from fedhome.learning.own_state import HomeStates, OwnState
+from fedhome.ops.plain_log import log_plainly
 from fedhome.plan.settings import Plan
 from fedhome.secagg.form import Form
 
@@ -325,7 +326,7 @@ def send(pipe: Connection[Any, Any], **what: object) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Be a worker: the home's ``folder``, and the descriptor of the pipe to its agent."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_plainly()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
     home_folder = HomeFolder(Path(arguments[0]))

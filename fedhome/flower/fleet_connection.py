@@ -353,7 +353,8 @@ def _request(call: Callable[[], Result]) -> Result:
     except ObjectPushError:
         raise LinkError("the server has this object, or waits no more", reason="session") from None
     except (ObjectPullError, ValueError) as error:
-        raise LinkError(f"the transfer broke off: {error}", reason="unreachable") from None
+        why = shown(str(error)[:200])  # it may name what the server has sent
+        raise LinkError(f"the transfer broke off: {why}", reason="unreachable") from None
 
 
 def _refusal(response: httpx.Response) -> LinkError:

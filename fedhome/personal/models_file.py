@@ -16,6 +16,7 @@ from fedhome.learning import fitted
 from fedhome.learning.bands import Reach
 from fedhome.learning.mixture import FleetsBlend, symmetric, upper
 from fedhome.personal import stored_models
+from fedhome.personal.file_check import UNREADABLE, check_told
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
 from fedhome.personal.stored_models import NAIVE, OWN_MODULE, StoredModels
@@ -85,7 +86,7 @@ class ModelsFile(Mapping[str, PersonalModel]):
         try:
             plan = tomllib.loads(self._stored.plan_text)
             self._plan = Plan.parse(plan, where=self._stored.where)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise self._stored.unreadable(error) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -101,11 +102,13 @@ class ModelsFile(Mapping[str, PersonalModel]):
             KeyError: There is no such home.
             RunError: Its part of the file is damaged, or names code that is not to run.
         """
-        told, computed = self._stored.homes[home], self._stored.computed(home)
+        told = self._stored.homes[home]
+        computed = self._stored.computed(home, self._plan.data.indicators or ())
         try:
+            check_told(told)
             own = {name: told[name] for name in (*_PLAIN, "scores") if name not in computed}
             own["blend"] = _blend_of(told["blend"]) if "blend" in told else None
-        except (KeyError, ValueError, TypeError) as error:
+        except UNREADABLE as error:
             raise self._stored.unreadable(error) from None
         return PersonalModel(plan=self._plan, **computed, **own)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from fedhome.errors import FedHomeError, ModelFormatError, RunError
 from fedhome.learning import fitted
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Fitted
+from fedhome.personal.file_check import UNREADABLE, check_computes
 from fedhome.personal.own_module import OwnModule
 from fedhome.personal.predictor import Predictor
 from fedhome.spelling import did_you_mean
@@ -62,7 +63,7 @@ class StoredModels:
                 file: Any = safetensors.safe_open(path, framework="numpy")
                 header, self._arrays = file.metadata() or {}, _Lazy(file)
             made = header["format"]
-        except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        except (OSError, *UNREADABLE, safetensors.SafetensorError) as error:
             raise self.unreadable(error) from None
         if made != str(FORMAT):
             raise ModelFormatError(
@@ -73,7 +74,7 @@ class StoredModels:
             told = json.loads(header["homes"])
             self.homes: Mapping[str, Mapping[str, Any]] = {home["home"]: home for home in told}
             self.plan_text: str = header["plan"]
-        except (KeyError, ValueError, TypeError) as error:
+        except UNREADABLE as error:
             raise self.unreadable(error) from None
         if not told or len(self.homes) < len(told):  # arrays go by a home's place among them
             raise self.unreadable(ValueError())
@@ -92,13 +93,15 @@ class StoredModels:
             hint="it was damaged or altered after it was written: take it from a copy",
         )
 
-    def computed(self, home: str) -> dict[str, Any]:
+    def computed(self, home: str, indicators: Sequence[str]) -> dict[str, Any]:
         """Return of a home's model what computes: arguments of :class:`Predictor`.
 
         Those that only a plan says are not among them.
 
         Args:
             home: One of :attr:`homes`.
+            indicators: Of the homes' plan: features of which a number says whether they were
+                missing.
 
         Raises:
             RunError: Its part of the file is damaged, or names code that is not to run.
@@ -106,9 +109,10 @@ class StoredModels:
         told = self.homes[home]
         try:
             found = self._computed(told, self._numbers[home])
+            check_computes(found, indicators)
             parts = (*found["experts"].values(), found["naive"])
             code = {repr(one.called) for one in parts if isinstance(one, OwnModule)}
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        except UNREADABLE as error:
             raise self.unreadable(error) from None
         except (FedHomeError, safetensors.SafetensorError) as error:
             raise self.unreadable(error) from None
@@ -126,20 +130,21 @@ class StoredModels:
         Args:
             home: One of :attr:`homes`.
         """
-        found = self.computed(home)
         try:
             # A plan in a file is whole. Settings would check it again, for 10 MB.
             plan = tomllib.loads(self.plan_text)
             data = plan["data"]
+            indicators = tuple(data.get("indicators", ()))
+            found = self.computed(home, indicators)
             numbers = found["targets"] == "continuous"
             return Predictor(
                 target=data["target"],
                 target_unit=data["target_unit"],
                 classes=() if numbers else tuple(plan["task"]["classes"]),
-                indicators=tuple(data.get("indicators", ())),
+                indicators=indicators,
                 **found,
             )
-        except (KeyError, ValueError, TypeError) as error:
+        except UNREADABLE as error:
             raise self.unreadable(error) from None
 
     def _computed(self, told: Mapping[str, Any], number: int) -> dict[str, Any]:

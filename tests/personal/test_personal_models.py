@@ -20,11 +20,15 @@ import fedhome
 from fedhome.data.series.windows import examples
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, InputsError, RunError
+from fedhome.personal.horizons import OneOutput
+from fedhome.personal.model import PersonalModel
 from fedhome.personal.models_file import ModelsFile, to_bytes
 from fedhome.personal.own_module import OwnModule
+from fedhome.personal.portable import own_code_of
 from fedhome.personal.stored_models import MODELS
 from fedhome.simulations.homes import generate
 from fedhome.simulations.simulate import Result
+from helpers.random_own_models import Shape, own_model
 
 HOMES, DAYS = 4, 14
 pytestmark = pytest.mark.long
@@ -242,6 +246,9 @@ def test_a_file_runs_no_code_that_it_names_unless_its_reader_says_so(
     for opened in (fedhome.load, lambda path: ModelsFile(path)["home-0002"]):
         with pytest.raises(RunError, match=r"would run 'torch\.hub:load'"):
             opened(file)
+    assert own_code_of(ModelsFile(file, own_code=True)["home-0002"]) == "torch.hub:load"
+    hidden = {"naive": OneOutput(crafted, 0)}  # as a model of several horizons is seen at one
+    assert own_code_of(replace(model, **hidden)) == "torch.hub:load"
     assert not ran.exists()
     fedhome.load(file, own_code=True).predict(_tables()["home-0002"])
     assert ran.exists(), "the control: it would have"
@@ -285,26 +292,66 @@ def test_a_file_that_was_cut_or_altered_is_refused(run: Result, tmp_path: Path) 
         _ = ModelsFile(unknown)["home-0001"]
 
 
-@pytest.mark.parametrize("part", ["no home", "a home twice", "weights without names"])
+def _written(
+    place: Path, model: PersonalModel, arrays: dict[str, Any] | None = None, **told: Any
+) -> None:
+    """Write a model's file with another header, or other arrays."""
+    place.write_bytes(data := to_bytes([model]))
+    with safetensors.safe_open(place, framework="numpy") as file:
+        header = file.metadata()
+    (home,) = json.loads(header["homes"])
+    homes = told.pop("homes", lambda home: [home | told])(home)
+    header["homes"] = homes if isinstance(homes, str) else json.dumps(homes)
+    own = safetensors.numpy.load(data) | (arrays or {})
+    place.write_bytes(safetensors.numpy.save(own, header))
+
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "no home": {"homes": lambda _: []},
+    "a home twice": {"homes": lambda home: [home, home]},
+    "lists without end": {"homes": lambda _: "[" * 100_000},
+    "weights without names": {"weights": [1.0]},
+    "no weights": {"weights": {}},
+    "a text for a number": {"level": "0.0 */ int broken;"},
+    "a number beyond all floats": {"unit": 10**400},
+    "no number": {"unit": None},
+    "not finite": {"level": float("inf")},
+    "targets of no kind": {"targets": "all"},
+    "targets of another kind": {"targets": "binary"},
+    "too few features": {"features": ["load"]},
+    "features that are no names": {"features": [["load"]]},
+    "a temperature of nothing": {"temperature": 0.0, "targets": "binary"},
+}
+
+
+@pytest.mark.parametrize("part", HEADERS)
 def test_a_file_whose_header_fits_no_model_is_refused(
     run: Result, tmp_path: Path, part: str
 ) -> None:
+    """It is when it is read, and not in the middle of a prediction."""
     place = tmp_path / "altered.safetensors"
-    place.write_bytes(data := to_bytes([run.models["home-0002"]]))
-    with safetensors.safe_open(place, framework="numpy") as file:
-        header = file.metadata()
-    arrays = safetensors.numpy.load(data)
-    (home,) = json.loads(header["homes"])
-    homes = {
-        "no home": [],
-        "a home twice": [home, home],
-        "weights without names": [{**home, "weights": [1.0]}],
-    }
-    header["homes"] = json.dumps(homes[part])
-    place.write_bytes(safetensors.numpy.save(arrays, header))
+    _written(place, run.models["home-0002"], **HEADERS[part])
     for opened in (fedhome.load, fedhome.load_predictor):
         with pytest.raises(RunError, match="cannot be read as homes' models"):
             opened(place)
+
+
+@pytest.mark.parametrize("shape", [(0,), (3,), (2, 3, 4)], ids=["none", "few", "a box"])
+def test_a_file_whose_arrays_compute_nothing_is_refused(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    place, model = tmp_path / "altered.safetensors", own_model(Shape(), 1)
+    _written(place, model)
+    fedhome.load_predictor(place)  # the control: as it was, it is a model
+    arrays = safetensors.numpy.load(place.read_bytes())
+    ends = (".weight", ".bias", "medians", "middle", "spread")
+    needed = [name for name in arrays if name.endswith(ends)]
+    assert len(needed) > len(ends)
+    for name in (*needed, "0/band"):
+        _written(place, model, {name: np.zeros(shape, arrays[name].dtype)})
+        for opened in (fedhome.load, fedhome.load_predictor):
+            with pytest.raises(RunError, match="cannot be read as homes' models"):
+                opened(place)
 
 
 def test_readings_too_old_for_any_prediction_are_refused(run: Result) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RunError
 from fedhome.learning.fitted import Fitted, Perceptron
+from fedhome.personal.horizons import OneOutput
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
 from fedhome.spelling import did_you_mean
@@ -71,7 +72,8 @@ def own_code_of(model: PersonalModel) -> str:
         model: The model.
     """
     parts = (*model.experts.values(), model.naive)
-    return next((one.called for one in parts if isinstance(one, OwnModule)), "")
+    whole = (one.whole if isinstance(one, OneOutput) else one for one in parts)
+    return next((one.called for one in whole if isinstance(one, OwnModule)), "")
 
 
 def in_int8(model: PersonalModel) -> PersonalModel:
