@@ -11,7 +11,7 @@ from typing import Any
 
 from fedhome.data.fleet_examples import fleet_examples
 from fedhome.data.home_objects import read_tables
-from fedhome.data.homes_folder import FolderRead, hint_for_all, read_folder
+from fedhome.data.homes_folder import FolderRead, hint_for_all, read_folder, reasons_of
 from fedhome.data.inputs import InputSchema, schema_of
 from fedhome.data.read_report import HomeReport
 from fedhome.data.series.examples import HomeExamples
@@ -114,12 +114,9 @@ def find_in(read: FolderRead, plan: Plan) -> FoundHomes:
     fleet = fleet_examples(tables, schema, plan.data.simulated(), targets)
     excluded = [*read.excluded, *fleet.excluded]
     if not fleet.homes:
-        lines = told_once((item.home, item.reason) for item in excluded)
-        reasons = "".join(f"\n  - {line}" for line in lines[:_SHOWN])
         raise EmptyFleetError(
-            f"no home of {plan.data.source!r} can take part:{reasons}",
-            hint=hint_for_all(excluded)
-            or "docs/data.md describes what a home's data must look like",
+            f"no home of {plan.data.source!r} can take part:{reasons_of(excluded, most=_SHOWN)}",
+            hint=hint_for_all(excluded, "docs/data.md describes what a home's data must look like"),
         )
     used = {home.home for home in fleet.homes}
     gathered = GatheredHomes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,9 @@ from fedhome.cli.data_words import print_homes, say
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.counted import counted
-from fedhome.errors import FedHomeError
+from fedhome.errors import FedHomeError, SourceError
 from fedhome.plan.overrides import locate, merge, parse_set
+from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 
 if TYPE_CHECKING:
@@ -101,6 +103,8 @@ def convert(
     from fedhome.store import disk  # noqa: PLC0415
 
     resolved = Plan.parse(table_of(source, plan, sets), where=plan or "the settings")
+    if out.exists():
+        raise SourceError(f"{out} is there already", hint="name a folder that is not there yet")
     read = read_folder(source, resolved.data)
     console = Console()
     with disk.errors_of(out):
@@ -108,7 +112,7 @@ def convert(
         for home in read.homes:
             write_home(home, out / f"{home.home}.parquet")
     print_homes(console, read)
-    say(console, f"\n{len(read.homes)} home(s) in {out}: use it as data.source")
+    say(console, f"\n{counted(len(read.homes), 'home')} in {out}: use it as data.source")
 
 
 def table_of(source: Path | str, plan: str | None, sets: list[str] | None) -> dict[str, Any]:
@@ -150,12 +154,26 @@ def _print_use(console: Console, read: FolderRead, found: FoundHomes | FedHomeEr
         f"\na run would learn {data.target} from "
         f"{', '.join(found.schema.columns) or 'no column'}"
         f"{', and earlier values' if data.lags else ''}: {counted(homes[0].x.shape[1], 'input')}, "
-        f"{len(homes)} home(s), {min(counts):,} to {max(counts):,} examples each",
+        f"{counted(len(homes), 'home')}, {_span(counts)} examples each",
     )
     for note in _of_plan(read, found):
         say(console, f"note: {note}")
+    if data_fault := _too_few(found.gathered.plan, len(homes)):
+        say(console, f"a simulation of these homes alone would be refused: {data_fault}")
+    told = {item.home for item in read.excluded}
     for home, reason in found.gathered.excluded:
-        say(console, f"left out: {home}: {reason}")
+        if home not in told:
+            say(console, f"left out: {home}: {reason}")
+
+
+def _too_few(plan: Plan, homes: int) -> str:
+    """Return why so many homes are too few for a simulation's sums; empty where they are not."""
+    return "" if plan.aggregation.mode == "plain" else check_groups(plan, homes)
+
+
+def _span(counts: Sequence[int]) -> str:
+    least, most = min(counts), max(counts)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def _of_plan(read: FolderRead, found: FoundHomes) -> list[str]:

@@ -43,9 +43,20 @@ def print_homes(console: Console, read: FolderRead) -> None:
             console.print()
         print_alike(console, reports)
     if len(groups) > 1:
-        shared = set.intersection(*({c.name for c in group[0].columns} for group in groups))
-        say(console, f"\nall homes have: {', '.join(sorted(shared)) or 'no column in common'}")
+        say(console, f"\n{_in_common(groups)}")
     print_notes(console, read)
+
+
+def _in_common(groups: Sequence[Sequence[HomeReport]]) -> str:
+    """Return which columns all homes have, a column that holds nothing being none."""
+    read = [{same[0].name for same in _columns(group)} for group in groups]
+    shared = set.intersection(*read)
+    if shared:
+        return f"all homes have: {', '.join(sorted(shared))}"
+    return (
+        "no column is in all homes: where some call the same thing by another name, data.rename "
+        "in homes.toml gives it one"
+    )
 
 
 def print_notes(console: Console, read: FolderRead) -> None:

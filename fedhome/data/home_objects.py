@@ -66,8 +66,8 @@ def read_tables(
         except SourceError as error:
             excluded.append(Exclusion(home, error.message, error.hint))
             continue
-        if reason := unusable(read, [target] if target else [], target):
-            excluded.append(Exclusion(home, reason))
+        if unfit := unusable(read, [target] if target else [], target):
+            excluded.append(unfit)
         else:
             reads[home] = read
             notes += [(home, note) for note in read.notes]

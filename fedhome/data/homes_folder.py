@@ -18,12 +18,13 @@ from fedhome.data.read_report import HomeReport
 from fedhome.data.table import HomeTable
 from fedhome.data.times.axis import zone_of
 from fedhome.data.times.long_tables import homes_of
-from fedhome.data.told_once import told_once
+from fedhome.data.told_once import some, told_once
 from fedhome.errors import EmptyFleetError, SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean
 
 _AS_IT_IS = ReadingSettings()
+_FEWEST = 2  # rows of a home: one has no step
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,8 @@ def read_folder(
         except SourceError as error:
             excluded.append(Exclusion(home, error.message, error.hint))
             continue
-        if reason := unusable(read, needed, target):
-            excluded.append(Exclusion(home, reason))
+        if unfit := unusable(read, needed, target):
+            excluded.append(unfit)
         else:
             reads[home] = read
             notes += [(home, note) for note in read.notes]
@@ -175,7 +176,7 @@ def as_fleet(
     excluded = [*excluded, *mixed]
     if not tables:
         raise EmptyFleetError(
-            f"no {what} can be used:{_reasons(excluded)}", hint=hint_for_all(excluded) or hint
+            f"no {what} can be used:{reasons_of(excluded)}", hint=hint_for_all(excluded, hint)
         )
     used = {table.home for table in tables}
     reports = (read.report for read in reads if read.table.home in used)
@@ -187,16 +188,32 @@ def as_fleet(
     )
 
 
-def _reasons(excluded: Sequence[Exclusion]) -> str:
-    """Return a line a reason, with the homes that it holds for."""
-    lines = told_once((item.home, item.reason) for item in excluded)
-    return "".join(f"\n  - {line}" for line in lines)
+def reasons_of(excluded: Sequence[Exclusion], *, most: int | None = None) -> str:
+    """Return a line a reason, with the homes that it holds for, and with what helps.
+
+    What helps against all of the reasons is left to `hint_for_all`.
+
+    Args:
+        excluded: Homes that were left out.
+        most: Lines that are shown; None: all.
+    """
+    differ = len({item.hint for item in excluded}) > 1
+    lines = told_once((item.home, item.told if differ else item.reason) for item in excluded)
+    more = [] if most is None or len(lines) <= most else [f"and {len(lines) - most:,} more"]
+    return "".join(f"\n  - {line}" for line in [*lines[:most], *more])
 
 
-def hint_for_all(excluded: Sequence[Exclusion]) -> str:
-    """Return what to do about homes that were left out; empty where it is not one thing for all."""
+def hint_for_all(excluded: Sequence[Exclusion], otherwise: str) -> str:
+    """Return what to do about homes that were left out, where it is one thing for all.
+
+    Args:
+        excluded: The homes.
+        otherwise: What is said where none of them has a hint, or some have none.
+    """
     hints = {item.hint for item in excluded}
-    return hints.pop() if len(hints) == 1 else ""
+    if len(hints) == 1:
+        return hints.pop() or otherwise
+    return otherwise if "" in hints or not hints else "what helps stands beside each reason"
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[str]]:
@@ -211,8 +228,8 @@ def _entries(folder: Path) -> tuple[list[Path], list[str]]:
     return paths, [f"not CSV or Parquet, left out: {', '.join(others)}"] if others else []
 
 
-def unusable(read: HomeFilesRead, needed: Sequence[str], target: str | None) -> str:
-    """Return why a home cannot take part; empty when it can.
+def unusable(read: HomeFilesRead, needed: Sequence[str], target: str | None) -> Exclusion | None:
+    """Return why a home cannot take part; None when it can.
 
     Args:
         read: The home.
@@ -220,17 +237,28 @@ def unusable(read: HomeFilesRead, needed: Sequence[str], target: str | None) -> 
         target: The column to predict.
     """
     table = read.table
-    if not table.rows:
-        return "it has no rows"
-    if table.rows == 1:
-        return "it has a single row"
+    if table.rows < _FEWEST:
+        few = "a single row" if table.rows else "no rows"
+        return Exclusion(table.home, f"it has {few}", "put its readings there, or take it away")
     if target and target in read.empty:
-        return f"its target {target!r} holds nothing"
+        reason = f"its target {target!r} holds nothing"
+        return Exclusion(table.home, reason, "put its readings there, or name another data.target")
     missing = [name for name in needed if name not in table.columns]
     if missing:
         lacking = f"it lacks {'column' if len(missing) == 1 else 'columns'} {', '.join(missing)}"
-        return lacking + did_you_mean(missing[0], table.columns)
-    return ""
+        there = _named(table.columns) or "none that holds anything"
+        return Exclusion(
+            table.home,
+            lacking + did_you_mean(missing[0], table.columns),
+            f"it has {there}: set data.target, where that is the column to be learnt, or let "
+            f'data.rename = {{"NAME" = "{missing[0]}"}} say what this home calls it',
+        )
+    return None
+
+
+def _named(columns: Collection[str]) -> str:
+    """Return the first few names of columns, and how many more there are."""
+    return some([repr(name) for name in columns])
 
 
 def _without_mixed(tables: Sequence[HomeTable]) -> tuple[list[HomeTable], list[Exclusion]]:

@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 
+from fedhome.counted import counted
 from fedhome.errors import ParameterError, PlanError
 from fedhome.plan.judged_rounds import judged_rounds
 from fedhome.plan.settings import Plan
@@ -122,12 +123,14 @@ def check_groups(plan: Plan, homes: int) -> str:
     least = least_in_a_sum(plan, fleet=homes, roster=roster)
     if roster >= least:
         return ""
+    each = "" if settings.groups == 1 else f" in each of {settings.groups} groups"
+    ways = "" if settings.groups == 1 else ", or fewer groups"
+    ways += ", or a larger rounds.fraction" if plan.rounds.fraction < 1 else ""
     return (
-        f"{roster} homes are asked in each of {settings.groups} group(s), but no sum is opened "
-        f"over fewer than {least}: that follows from aggregation.min_cohort = "
-        f"{settings.min_cohort} and aggregation.corrupt = {settings.corrupt}. Take fewer groups, "
-        'more homes or a smaller share; or set aggregation.mode = "plain" where nothing has to be '
-        "kept from the server"
+        f"{counted(roster, 'home')} {'is' if roster == 1 else 'are'} asked{each}, but no sum is "
+        f"opened over fewer than {least}: that follows from aggregation.min_cohort = "
+        f"{settings.min_cohort} and aggregation.corrupt = {settings.corrupt}. Take more homes"
+        f'{ways}; or set aggregation.mode = "plain" where nothing has to be kept from the server'
     )
 
 

@@ -70,6 +70,31 @@ def test_with_a_target_it_says_what_a_run_would_learn_from(homes: Path) -> None:
     assert "it lacks column laod" in said.stderr
 
 
+def test_it_says_that_so_few_homes_would_be_refused_as_the_simulation_does(homes: Path) -> None:
+    settings = ("--set", "data.target=load (kWh)", "--set", "data.lags=[1]")
+    told = "2 homes are asked, but no sum is opened over fewer than 5"
+    assert told in " ".join(check(homes, *settings).stdout.split())
+    said = fedhome("simulate", "--data", "homes", *settings, folder=homes.parent)
+    assert told in said.stderr
+    plain = check(homes, *settings, "--set", "aggregation.mode=plain").stdout
+    assert "refused" not in plain
+    assert "2 homes, " in plain
+
+
+def test_a_home_that_is_left_out_is_told_once(homes: Path) -> None:
+    (homes / "fir.csv").write_text("Zeit;other\n2024-01-01 00:00;1\n2024-01-01 01:00;2\n")
+    said = check(homes, "--set", "data.target=load (kWh)", "--set", "data.lags=[1]").stdout
+    assert said.count("left out: fir: it lacks column load (kWh)") == 1
+    assert "it has 'other': set data.target" in said
+
+
+def test_a_column_that_holds_nothing_in_a_home_is_not_said_to_be_in_all(homes: Path) -> None:
+    home(homes, "fir", [""] * 72)
+    assert "all homes have: mode\n" in check(homes).stdout
+    (homes / "fir.csv").write_text("Zeit;other\n2024-01-01 00:00;1\n2024-01-01 01:00;2\n")
+    assert "no column is in all homes: where some call" in check(homes).stdout
+
+
 def test_a_home_that_cannot_be_used_is_named_with_what_to_do(homes: Path) -> None:
     home(
         homes, "fir", [f"{number}" if place else "1,896" for place, number in enumerate(numbers())]
@@ -119,7 +144,8 @@ def test_what_was_understood_is_written_and_read_back_the_same(homes: Path) -> N
             np.testing.assert_array_equal(values, second.columns[name])
     again = fedhome("data", "convert", "homes", "out", folder=homes.parent)
     assert again.returncode == 1
-    assert "out" in again.stderr
+    assert "out is there already" in again.stderr
+    assert "name a folder that is not there yet" in again.stderr
 
 
 def test_units_flags_and_zones_survive_in_a_file_of_our_own(tmp_path: Path) -> None:

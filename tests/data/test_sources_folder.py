@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -126,5 +127,44 @@ def test_wrong_and_empty_folders_are_refused_with_the_layout(tmp_path: Path) -> 
 def test_no_home_left_lists_every_reason(tmp_path: Path) -> None:
     csv_file(tmp_path, "time,load\n", "a.csv")
     csv_file(tmp_path, b"", "b.csv")
-    with pytest.raises(EmptyFleetError, match=r"a: it has no rows\n.*b: b\.csv cannot be read"):
+    with pytest.raises(EmptyFleetError, match=r"a: it has no rows; .*\n.*b: b\.csv cannot be read"):
         read_folder(tmp_path)
+
+
+def test_where_different_things_help_each_stands_beside_its_reason(tmp_path: Path) -> None:
+    csv_file(tmp_path, b"", "a.csv")
+    csv_file(tmp_path, b"PAR1", "b.csv")
+    with pytest.raises(EmptyFleetError) as error:
+        read_folder(tmp_path)
+    first, second = error.value.message.splitlines()[1:]
+    assert first.endswith(
+        "it is empty; save it again as CSV in UTF-8 with a header row, or as Parquet"
+    )
+    assert second.endswith("give the file the suffix of what it is: .parquet")
+    assert error.value.hint == "what helps stands beside each reason"
+
+
+def test_homes_a_folder_too_deep_are_found_and_the_error_names_where(tmp_path: Path) -> None:
+    street = tmp_path / "homes" / "city" / "street"
+    street.mkdir(parents=True)
+    csv_file(street, f"time,load\n{ROWS}", "oak.csv")
+    with pytest.raises(EmptyFleetError, match="holds no CSV or Parquet file") as error:
+        read_folder(tmp_path / "homes")
+    assert f"but {street} holds such files" in error.value.hint
+
+
+def test_what_lies_beside_a_homes_files_is_told(tmp_path: Path) -> None:
+    (tmp_path / "oak" / "old").mkdir(parents=True)
+    csv_file(tmp_path / "oak", f"time,load\n{ROWS}", "2024.csv")
+    csv_file(tmp_path / "oak", "about this home\n", "notes.md")
+    assert "oak: in oak/, left out: notes.md, old/" in read_folder(tmp_path).notes
+
+
+def test_an_archive_of_several_homes_says_to_unpack_it(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "homes.zip", "w") as archive:
+        for name, first in (("elm", 1), ("oak", 4)):
+            rows = "".join(f"2024-01-01T{hour:02}:00Z,{hour + first}\n" for hour in range(9))
+            archive.writestr(f"{name}.csv", f"time,load\n{rows}")
+    with pytest.raises(EmptyFleetError, match="no column tells them apart") as error:
+        read_folder(tmp_path)
+    assert "put them (unpacked) into the folder itself" in error.value.hint

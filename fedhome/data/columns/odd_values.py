@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.counted import counted, was
 from fedhome.data.columns.column_read import Column, ColumnRead
 
 LARGEST_WHOLE = 2**53
@@ -101,7 +102,8 @@ def _far_beyond(values: NDArray[np.float64], column: Column) -> str:
     if not sizes.max() > limit:
         return ""
     far = np.abs(values) > limit
+    count = int(far.sum())
     return (
-        f"column {column.name!r}: {int(far.sum())} values are more than a thousand times beyond "
-        f"the rest, the first in {column.location_of(int(np.argmax(far)))}; they were kept"
+        f"column {column.name!r}: {counted(count, 'value')} more than a thousand times beyond the "
+        f"rest, the first in {column.location_of(int(np.argmax(far)))}; {was(count)} kept"
     )

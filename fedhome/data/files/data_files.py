@@ -16,11 +16,13 @@ from fedhome.data.files.packed_files import Source, sources_of
 from fedhome.data.files.parquet_files import read_parquet
 from fedhome.data.files.table_file import UNNAMED, FileTable
 from fedhome.data.files.workbooks import read_workbook
+from fedhome.data.told_once import some
 from fedhome.errors import SourceError
 
 __all__ = ["LAYOUT_HINT", "SUFFIXES", "UNNAMED", "Raw", "is_data_file", "read_files", "stem"]
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".zip", ".xlsx", ".parquet")
+_OF_HOMES = "homes.toml"  # says how homes are read, where a folder is of several
 LAYOUT_HINT = (
     "a data folder holds one file of readings (.csv, .tsv, .txt, .csv.gz, .zip, .xlsx, .parquet), "
     "or one sub-folder of such files, for each home; each file has a header row, a column of times "
@@ -111,16 +113,17 @@ def read_files(path: Path) -> Raw:
     Raises:
         SourceError: No such file or folder, nothing in it, or a file that cannot be read.
     """
+    notes: list[str] = []
     if path.is_dir():
         paths = sorted(file for file in path.iterdir() if file.is_file() and is_data_file(file))
         if not paths:
             raise SourceError(f"{path} holds no CSV or Parquet file", hint=_what_there_is(path))
+        notes += _beside(path, paths)
     elif path.exists():
         paths = [path]
     else:
         raise SourceError(f"{path}: there is no such file or folder", hint=LAYOUT_HINT)
     tables: list[FileTable] = []
-    notes: list[str] = []
     for file in paths:
         sources, said = sources_of(file)
         notes += said
@@ -158,8 +161,25 @@ def _read(source: Source) -> Sequence[FileTable]:
     return [read_text(source)] if reader is None else reader(source)
 
 
+def _beside(folder: Path, read: Sequence[Path]) -> list[str]:
+    """Return a note of what else is in a folder of data files, if there is anything."""
+    others = sorted(
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in folder.iterdir()
+        if path not in read and not path.name.startswith(".") and path.name != _OF_HOMES
+    )
+    return [f"in {folder.name}/, left out: {some(others)}"] if others else []
+
+
 def _what_there_is(folder: Path) -> str:
-    """Return the hint for a folder without a data file: what its files are, if that is known."""
+    """Return the hint for a folder without a data file: where some are, or what its files are."""
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if any(is_data_file(file) for file in inner.iterdir() if file.is_file()):
+            return (
+                f"folders in a home's folder are not looked into, but {inner} holds such files: "
+                "name that folder as the source where each file of it is a home, or move the "
+                f"files up into {folder} where all are of one home"
+            )
     for file in sorted(folder.iterdir()):
         if file.is_file() and not file.name.startswith("."):
             try:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fedhome.counted import counted
 from fedhome.data.columns.text_numbers import trimmed
 from fedhome.data.times.date_order import parse_ordered
 from fedhome.data.times.time_cells import BAD, CLOCK, SECOND_US, Parsed, parse
@@ -235,10 +236,14 @@ def _kept(
         return None
     where = location_of(int(rows[np.argmax(bad)]))
     notes.append(
-        f"{count} cells of the time column {name!r} are no times (the first: {where}); "
-        "their rows were left out"
+        f"no times stand in {counted(count, 'cell')} of the time column {name!r} (the first: "
+        f"{where}); {_their_rows(count)}"
     )
     return np.flatnonzero(~bad)
+
+
+def _their_rows(count: int) -> str:
+    return "its row was left out" if count == 1 else "their rows were left out"
 
 
 def _no_time(
@@ -308,7 +313,8 @@ def _from_numbers(numbers: NDArray[np.float64], rows: NDArray[np.int64], name: s
         )
     notes: tuple[str, ...] = ()
     if bad := int(found.bad.sum()):
-        notes = (f"{bad} cells of the time column {name!r} are no times; their rows were left out",)
+        cells = f"{counted(bad, 'cell')} of the time column {name!r}"
+        notes = (f"no times stand in {cells}; {_their_rows(bad)}",)
     read = ColumnTimes(us=found.us, rows=rows, aware=found.aware, format=found.format, notes=notes)
     return replace(read, us=found.us[~found.bad], rows=rows[~found.bad]) if bad else read
 

@@ -95,10 +95,17 @@ def check_twins(
         raise _told_apart(raw, where, lost, names[0], [n for n in others if n not in names])
     if axis.twins <= _SLIPS:
         return
-    raise SourceError(
-        f"{where}: {lost}, and no column tells them apart",
-        hint="keep one row for each time; where each file of a folder holds other columns, "
-        "put them side by side into one file",
+    raise SourceError(f"{where}: {lost}, and no column tells them apart", hint=_one_row(raw))
+
+
+def _one_row(raw: Raw) -> str:
+    """Return what helps where rows of one time differ and nothing tells them apart."""
+    if len(raw.files) == 1:
+        return "keep one row for each time"
+    return (
+        "the files of one sub-folder, or of one archive, are read as one home's: where each is of "
+        "a home of its own, put them (unpacked) into the folder itself; where each holds other "
+        "columns, put them side by side into one file; else keep one row for each time"
     )
 
 
