@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 
 from fedhome.data.home_objects import Homes
 from fedhome.data.read_report import alike, in_short
-from fedhome.errors import RunError
+from fedhome.errors import FedHomeError, RunError
 from fedhome.flower.messages import quiet
 from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.cohort import Cohort
@@ -179,8 +179,13 @@ def simulate(
     if first is not None:
         folder.write_start(first)
     folder.write_plan(plan.to_toml())
-    with given(objects.at_hand):
-        return _run(plan, folder, on_event=on_event, resumed=False)
+    try:
+        with given(objects.at_hand):
+            return _run(plan, folder, on_event=on_event, resumed=False)
+    except FedHomeError:
+        if not any(event.event == "fleet-ready" for event in folder.read_events()):
+            folder.forget()  # the same command is free to run once what it says is mended
+        raise
 
 
 def resume(

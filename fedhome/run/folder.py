@@ -257,15 +257,27 @@ class RunFolder(FolderTables):
             return ""
         return self.follows_path.read_text(encoding="utf-8", errors="replace")
 
+    def forget(self) -> None:
+        """Take away what a run wrote that was refused before it began; the folder, if empty then.
+
+        Nothing else that lies there is touched.
+        """
+        for path in (self.plan_path, self.events_path, self.readings_path, self.start_path):
+            path.unlink(missing_ok=True)
+        for folder in (self.checkpoint_path, self.path):
+            with suppress(OSError):  # something lies in it
+                folder.rmdir()
+
     def _holds_run(self) -> bool:
         return self.plan_path.exists() or self.events_path.exists()
 
     def _refuse_to_overwrite(self) -> None:
         if self._holds_run():
-            state = "a finished" if self.finished else "an unfinished"
+            another = "name another folder for this run"
+            if self.finished:
+                raise RunError(f"{self.path} already holds a finished run", hint=another)
             raise RunError(
-                f"{self.path} already holds {state} run",
-                hint="resume it, or name another folder for this run",
+                f"{self.path} already holds an unfinished run", hint=f"resume it, or {another}"
             )
 
 

@@ -33,6 +33,7 @@ _NAMES = {
     "tuned": "fine-tuned",
     "personalised": "personalised",
 }
+_WIDE = 66  # columns that the table of models takes with its lines
 _FOLDED = {"alone", "personalised"}  # what a reader looks for first
 
 
@@ -53,7 +54,8 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         if folder.homes_path.exists():
             at_each = horizon_scores(folder.read_homes(), score)
         mean = "" if at_each is None else f", mean of {len(at_each.horizons)} horizons,"
-        console.print(_models(f"{score}{mean} on test rows, over {homes} homes", rows))
+        title = f"{score}{mean} on test rows, over {homes} homes"
+        console.print(_models(title, rows, narrow=console.width < _WIDE))
         if at_each is not None:
             console.print(_horizons(at_each))
         sure = means_of(folder.read_homes(), _SURE) if folder.homes_path.exists() else {}
@@ -93,7 +95,7 @@ def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:
         return
     rows = over_seeds(tables)
     title = f"over {len(tables)} seeds and {max(row.homes for row in rows)} homes"
-    console.print(_models(title, rows))
+    console.print(_models(title, rows, narrow=console.width < _WIDE))
     for line in _explained(rows, {}):
         console.print(line, style="dim")
     joined = [new for folder in folders if (new := folder.read_cold_start()) is not None]
@@ -137,11 +139,14 @@ def _pair(point: ColdStartPoint | None) -> str:
     return "-" if point is None else f"{point.mean:.2f}/{point.p10:.2f}"
 
 
-def _models(title: str, rows: Sequence[SummaryRow]) -> Table:
+def _models(title: str, rows: Sequence[SummaryRow], *, narrow: bool) -> Table:
+    """Return the table of models; where it is narrow, names fold and numbers stay whole."""
     table = Table(title=title, title_style="")
+    if narrow:
+        table.box, table.pad_edge, table.padding = None, False, (0, 1, 0, 0)
     table.add_column("model")
-    for name in ("mean", "median", "10th pct", "hurt", "helped"):
-        table.add_column(name, justify="right")
+    for name in ("mean", "median", "10th\npct" if narrow else "10th pct", "hurt", "helped"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             _NAMES[row.model],

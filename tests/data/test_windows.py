@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedhome.data.inputs import columns_of, with_classes
+from fedhome.data.series.scaling import check_sizes
 from fedhome.data.series.windows import examples, windows
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
@@ -368,3 +369,10 @@ def test_a_class_without_an_output_is_refused() -> None:
     home.check_classes(3)
     with pytest.raises(DataError, match="only 2 classes"):
         home.check_classes(2)
+
+
+def test_a_value_that_no_reading_has_leaves_its_home_out_with_what_to_do() -> None:
+    with pytest.raises(DataError, match=r"home 'oak': 1 value of 'load' beyond 1e\+30") as error:
+        check_sizes("oak", {"temp": np.array([1.0, np.nan]), "load": np.array([1e29, -1e308])})
+    assert "leave it empty" in error.value.hint
+    check_sizes("oak", {"load": np.array([1e30, np.nan])})

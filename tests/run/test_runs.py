@@ -83,7 +83,8 @@ def test_a_folder_with_a_run_is_only_taken_to_resume(
     folder = begin(RunFolder.create(tmp_path / "run"), *events)
     with pytest.raises(RunError, match=f"already holds {state}") as caught:
         RunFolder.create(folder.path)
-    assert "resume" in caught.value.hint
+    assert "name another folder" in caught.value.hint
+    assert ("resume" in caught.value.hint) == (state == "an unfinished run")
     assert RunFolder.create(folder.path, resume=True).finished == (state == "a finished run")
 
 

@@ -29,9 +29,9 @@ def _run(folder: Path, **counted: Any) -> RunFolder:
     return run
 
 
-def _printed(run: RunFolder) -> str:
+def _printed(run: RunFolder, width: int = 120) -> str:
     out = StringIO()
-    print_summary(Console(file=out, width=120), run)
+    print_summary(Console(file=out, width=width), run)
     return out.getvalue()
 
 
@@ -71,6 +71,20 @@ def test_every_model_is_printed_and_the_gain_has_its_interval(tmp_path: Path) ->
     assert "*: with the rate and passes that suit all homes together" in said
     assert "bands of 80 % around predictions hold 35% of the test rows" in said
     assert means_of(run.read_homes(), ["coverage", "ece"]) == {"coverage": np.mean(range(8)) / 10}
+
+
+@pytest.mark.parametrize("width", [65, 45])
+def test_in_a_narrow_terminal_every_number_of_the_table_stays_whole(
+    tmp_path: Path, width: int
+) -> None:
+    run = _run(tmp_path / "run")
+    run.write_homes(homes_table(_rows(-2.0)))
+    said = _printed(run, width)
+    assert "…" not in said
+    table = said[: said.index("*: with")].splitlines()
+    assert max(map(len, table)) <= width
+    (personalised,) = [line for line in table if line.startswith("personalised")]
+    assert personalised.split() == ["personalised", "-1.375", "-1.350", "-1.560", "12%", "50%"]
 
 
 def test_of_counts_no_single_home_and_no_interval_is_printed(tmp_path: Path) -> None:

@@ -9,12 +9,39 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.counted import counted
+from fedhome.errors import DataError
+
 FAR: Final = 5.0
 """Spreads from the mean of training beyond which an input is taken to lie there.
 
 A column that hardly moves in a few days of training would else be a number of hundreds later.
 """
 _FLAT = 1e-6  # a column whose spread is below this says nothing
+
+
+LARGEST = 1e30
+"""No reading is larger: its square is still a number, and a network's float32 holds it."""
+
+
+def check_sizes(home: str, columns: Mapping[str, NDArray[np.float64]]) -> None:
+    """Refuse values so large that no spread and no error of them can be reckoned.
+
+    Args:
+        home: Whose they are.
+        columns: Values by name, NaN where nothing is known, ``[rows]``.
+
+    Raises:
+        DataError: There is one; names the column.
+    """
+    for name, values in columns.items():
+        if count := int((np.abs(values) > LARGEST).sum()):
+            raise DataError(
+                f"home {home!r}: {counted(count, 'value')} of {name!r} beyond {LARGEST:g}, which "
+                "no reading is, and which nothing can be learnt with",
+                hint="correct the cell or leave it empty; data.na_values takes a number for a "
+                "missing reading",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from fedhome.data.series.clocks import usual_gap
 from fedhome.data.series.examples import HomeExamples, RowTally, Targets
 from fedhome.data.series.local_time import CALENDAR, calendar
 from fedhome.data.series.past import CountedRows, Past, rows_with_past, whole_rows
-from fedhome.data.series.scaling import InputScaling, beside
+from fedhome.data.series.scaling import InputScaling, beside, check_sizes
 from fedhome.data.series.spans import spans_of
 from fedhome.data.series.splits import rehearsal, split
 from fedhome.data.series.target_codes import ENCODE, HomeRows
@@ -329,6 +329,7 @@ def examples(
         )
     order = np.concatenate(parts)
     x, y, naive = cut.x[order], cut.y[order], cut.naive[order]
+    check_sizes(table.home, {data.target: y, **dict(zip(cut.features, x.T, strict=True))})
     sizes = (len(parts[0]), len(parts[1]), len(parts[2]))
     train = slice(0, sizes[0])
     filled = {name: rows[order] for name, rows in cut.filled.items() if rows[order].any()}
