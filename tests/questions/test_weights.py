@@ -17,7 +17,7 @@ from fedhome.plan.protocol import lines, policy_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.told_weights import told_weights, weighed_sums
 from fedhome.questions.contributions import evaluate_terms
-from fedhome.questions.question_table import CENSUS, EVALUATE, SUMMED
+from fedhome.questions.question_table import CENSUS, EVALUATE, SUMMED, TRAIN, summed
 from fedhome.questions.responses import QuestionContext
 from fedhome.questions.weights import weights_of
 from fedhome.secagg.fixedpoint import FixedPoint
@@ -163,6 +163,13 @@ def test_sums_over_validation_rows_are_reckoned_with_those_between_rounds() -> N
     assert told["training"] < told["validation"] == 20
     untested = few.change(rounds={"judge_every": 0, "evaluate_fraction": 0.0})
     assert "validation" not in dict(lines(untested, 20))["all sums of a run"]
+
+
+def test_rounds_that_take_a_first_sum_again_are_reckoned_as_none() -> None:
+    auto = plan_of("examples").change(train={"rate": "auto"}, strategy={"rate": "auto"})
+    assert weighed_sums(auto) == {"training": (36, 0), "validation": (40, 8)}
+    assert summed(TRAIN).times(auto) == 36
+    assert summed(TRAIN).times(plan_of("examples")) == 40
 
 
 def test_rounds_over_some_of_the_homes_tell_without_anybody_away() -> None:
