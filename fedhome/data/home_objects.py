@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import pyarrow as pa
 
@@ -30,6 +30,12 @@ class ArrowTable(Protocol):
 
 
 Columns = Mapping[str, Sequence[Any]]
+Row = Mapping[str, Any]
+_ONE_HINT = (
+    "a home's readings are a DataFrame, an Arrow table, columns by name that are all of one "
+    "length, or a list of rows by name; a column holds numbers or text, and not both; "
+    "docs/data.md says more"
+)
 HomesTables = Mapping[str, HomeTable | ArrowTable | Columns] | Sequence[HomeTable]
 """Tables by the names of their homes, or tables that name their homes."""
 Homes = HomesTables | Callable[..., Iterable[HomeTable]]
@@ -107,11 +113,35 @@ def read_table(
             raise SourceError(f"it is given as {home!r} and calls itself {table.home!r}")
         return HomeFilesRead(table=table)
     try:
-        rows = pa.table(table)
+        rows = pa.table(_columns(table) if _are_rows(table) else table)
     except (TypeError, ValueError, pa.ArrowException) as error:
-        raise SourceError(f"its {type(table).__name__} is no table: {error}", hint=HINT) from None
+        why = _why(_columns(table) if _are_rows(table) else table, error)
+        raise SourceError(
+            f"its {type(table).__name__} is no table: {why}", hint=_ONE_HINT
+        ) from None
     names = rows.column_names
     if doubles := sorted({repr(name) for name in names if names.count(name) > 1}):
-        raise SourceError(f"it has several columns called {', '.join(doubles)}", hint=HINT)
+        raise SourceError(f"it has several columns called {', '.join(doubles)}", hint=_ONE_HINT)
     raw = Raw(rows=rows, files=((home, rows.num_rows),), formats=("a table in memory",))
     return read_rows(raw, home=home, settings=settings, numbers=numbers, wanted=wanted)
+
+
+def _are_rows(table: object) -> TypeGuard[list[Row]]:
+    return isinstance(table, list) and all(isinstance(row, Mapping) for row in table)
+
+
+def _columns(rows: list[Row]) -> dict[str, list[Any]]:
+    """Return rows by name as columns; what a row lacks is missing there."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _why(table: object, error: Exception) -> str:
+    """Return why there is no table; Arrow's own words may show a cell."""
+    for name, cells in table.items() if isinstance(table, Mapping) else ():
+        try:
+            pa.array(cells)
+        except (TypeError, ValueError, pa.ArrowException):
+            return f"its column {name!r} holds no list of numbers, and none of texts"
+    told = str(error.args[-1]) if error.args else type(error).__name__  # a column's name is last
+    return "a column holds cells of several kinds" if "ould not convert" in told else told

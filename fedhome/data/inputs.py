@@ -157,7 +157,7 @@ def matched(table: HomeTable, schema: InputSchema, targets: Targets) -> MatchedH
     specs = [*schema.inputs, *([] if schema.target.name in schema.columns else [schema.target])]
     faults = [*_missing(table, specs), *_of_another_kind(table, schema, targets)]
     if schema.timed and table.rows and table.timeless:
-        faults.append("its rows have no times, and hour and weekday go into the model")
+        faults.append("has rows without times, and hour and weekday go into the model")
     matches, notes = [], list(_unused(table, specs))
     columns: dict[str, NDArray[np.float64]] = {}
     for spec in specs if not faults else ():

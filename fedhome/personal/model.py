@@ -13,13 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedhome.data.home_files import read_home
-from fedhome.data.home_objects import ArrowTable, Columns, read_table
+from fedhome.data.home_objects import ArrowTable, Columns, Row, read_table
 from fedhome.data.inputs import matched, schema_of
 from fedhome.data.series.examples import Targets
 from fedhome.data.series.scaling import InputScaling, beside
 from fedhome.data.series.windows import Windows, rows_to_predict
 from fedhome.data.table import HomeTable
-from fedhome.errors import DataError
+from fedhome.errors import DataError, InputsError
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Fitted, InputRows
 from fedhome.learning.mixture import FleetsBlend
@@ -30,7 +30,7 @@ from fedhome.plan.data_settings import Span
 from fedhome.plan.own_reading import reading_of
 from fedhome.plan.settings import Plan
 
-Readings = HomeTable | ArrowTable | Columns | Path | str
+Readings = HomeTable | ArrowTable | Columns | list[Row] | Path | str
 """Readings of one home: a table of any kind, or the path of a file or folder."""
 
 COMPUTED: Final = (
@@ -226,7 +226,15 @@ class PersonalModel:
                 units=table.units,
                 flags=table.flags,
             )
-        own = matched(table, schema, self.targets)
+        try:
+            own = matched(table, schema, self.targets)
+        except InputsError as error:
+            wanted = (*schema.columns, self.target)
+            lacking = [name for name in wanted if name not in table.columns]
+            if lacking and not isinstance(readings, HomeTable):  # no home that could be joined
+                have = ", ".join(table.columns) or "none"
+                error.hint = f"its columns are: {have}; call them as the plan does"
+            raise
         cut = rows_to_predict(own.table, self.plan.data, schema.columns, ahead=self.ahead)
         told = dict.fromkeys((*notes, *own.notes, *cut.notes))
         return _Asked(cut, own.table.timeless, tuple(told))
@@ -243,4 +251,11 @@ class PersonalModel:
             )
         else:
             read = read_table(self.home, readings, settings, numbers=numbers, wanted=wanted)
+        needed = wanted if self.plan.data.series else wanted - {self.target}
+        if empty := [name for name in read.empty if name in needed]:
+            raise DataError(
+                f"the readings of {self.home!r} hold nothing in {', '.join(empty)}, which the "
+                "model reads",
+                hint="give readings that go back to when something was read there",
+            )
         return read.table, read.notes

@@ -82,7 +82,8 @@ def grid_of(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Gri
     if table.rows < _LEAST_ROWS:
         raise DataError(
             f"home {table.home!r} has {counted(table.rows, 'row')}: too few for a series",
-            hint="set data.horizon = 0 for rows that do not follow each other in time",
+            hint="give more of its readings; a plan of rows that do not follow each other in time "
+            "has data.horizon = 0",
         )
     home = HomeReadings.of(table, data, columns)
     rules = {name: _rule(table, data, name) for name in home.names}
