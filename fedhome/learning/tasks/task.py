@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import Targets
 from fedhome.errors import PluginError
 from fedhome.learning.tasks.segments import Floats, Segments
-from fedhome.plan.data_settings import Span
 from fedhome.run.compared_models import AT
 
 if TYPE_CHECKING:  # a plan's names are checked where torch is not needed
     from fedhome.learning.losses import Loss
+    from fedhome.plan.data_settings import Span
 
 _SURE = np.float32(8.0)  # the logit of a forecast that states a class
 
