@@ -116,7 +116,7 @@ def test_a_regression_takes_no_words_for_its_target() -> None:
 
 def test_rows_without_times_have_no_hour_of_the_day() -> None:
     home = replace(table(load=[1, 2]), time_s=np.arange(2))
-    with pytest.raises(InputsError, match="its rows have no times"):
+    with pytest.raises(InputsError, match="has rows without times"):
         matched(home, schema(), "continuous")
     assert matched(home, schema(timed=False), "continuous").table.rows == 2
 
