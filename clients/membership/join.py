@@ -8,6 +8,7 @@ import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from fedhome.plan.sliced_plan import check_tier, is_sliced
 from fedhome.printable import hidden_in
 from fedhome.store import disk
 
+_MOST_NUMBERS = 1 << 25  # of a model, in float32: more does not fit into a message
 _AWAY = "try again: what is here already is kept, and the invite still holds"
 
 
@@ -251,12 +253,29 @@ def _plan_of(invite: Invite) -> Plan:
     where = "the invite's plan"
     try:
         table = tomllib.loads(invite.plan)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise PlanError([f"it is not TOML: {error}"], where=where) from None
     # Before any of it is printed: people read on a terminal what they agree to.
     if faults := list(hidden_in(table)):
         raise PlanError(faults, where=where)
-    return Plan.parse(table, where=where)
+    plan = Plan.parse(table, where=where)
+    _check_size(plan, where)
+    return plan
+
+
+def _check_size(plan: Plan, where: str) -> None:
+    """Refuse a plan whose network no fleet could have: to build it would take all memory.
+
+    Raises:
+        PlanError: It is larger, by its hidden layers alone.
+    """
+    least = sum(a * b for a, b in pairwise((1, *plan.model.hidden)))
+    if plan.model.name == "mlp" and least > _MOST_NUMBERS:
+        fault = (
+            f"model.hidden comes to {least:,} numbers or more, and homes can be sent "
+            f"{_MOST_NUMBERS:,} at most"
+        )
+        raise PlanError([fault], where=where, hint="tell whoever wrote the plan")
 
 
 def _check_no_code(plan: Plan) -> None:

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from fedhome.clients.home import real_home
 from fedhome.clients.membership.consent import ConsentRecord
 from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.membership.join import _plan_of
 from fedhome.errors import (
     DataError,
     DirectoryError,
@@ -353,6 +355,17 @@ def test_code_that_was_agreed_to_is_not_asked_about_again(world: World) -> None:
     assert join(world.invite(plan=plan)).exit_code == 0
     other = PLAN.change(model={"name": "helpers.elsewhere:Scaled"}, seed=9).to_toml()
     refused(join(world.invite(plan=other)), RunError, "helpers.elsewhere:Scaled")
+
+
+def test_a_plan_whose_network_would_take_all_memory_is_refused_unbuilt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anybody has agreed, the network is built, to tell how many numbers it has."""
+    monkeypatch.setattr("torch.nn.Linear.__init__", lambda *_, **__: pytest.fail("it was built"))
+    invite = world.invite(plan=PLAN.change(model={"hidden": [200_000, 200_000]}).to_toml())
+    refused(join(invite), PlanError, "comes to 40,000,200,000 numbers or more")
+    with pytest.raises(PlanError, match="is not TOML"):
+        _plan_of(SimpleNamespace(plan="a = " + "[" * 100_000))  # type: ignore[arg-type]
 
 
 _CLEARED = "load\x1b[2J\nnothing leaves this device"
