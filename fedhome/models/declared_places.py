@@ -120,7 +120,7 @@ def faults_of_one(declared: Declaration, whole: Layout) -> list[str]:
                     f"0 to {whole.size - 1}"
                 )
     if unknown := [str(name) for name in declared.places if name not in declared.layout.names]:
-        faults.append(f"it says where {_named(unknown)} lies, and has no such parameter")
+        faults.append(f"it says where {named(unknown)} lies, and has no such parameter")
     values, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *seen]), return_counts=True)
     if len(twice := values[counts > 1]):
         faults.append(
@@ -171,7 +171,7 @@ def uncovered(whole: Layout, carried: NDArray[np.int64]) -> str:
     ]
     return (
         f"{len(left)} of the whole's {whole.size} numbers are in no tier's slice, and nobody would "
-        f"train them: {_named(parts)}; let the largest tier have them, or the module not"
+        f"train them: {named(parts)}; let the largest tier have them, or the module not"
     )
 
 
@@ -186,6 +186,7 @@ def _told(whole: Layout, place: int) -> str:
     return f"{place}, which is {whole.names[number]}{index}"
 
 
-def _named(parts: Sequence[str]) -> str:
+def named(parts: Sequence[str]) -> str:
+    """Return names as a sentence lists them: the first few, and how many more."""
     more = len(parts) - _NAMED
     return ", ".join(parts[:_NAMED]) + (f" and {more} more" if more > 0 else "")

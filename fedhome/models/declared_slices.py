@@ -20,6 +20,7 @@ from fedhome.models.declared_places import (
     Declaration,
     faults_of_one,
     faults_together,
+    named,
     uncovered,
 )
 from fedhome.models.mlp import with_keyed_dropouts
@@ -83,16 +84,16 @@ def declared_slices(
             faults.append(f"tier {tier.name}: {found}")
             continue
         module, places = found
-        named = Declaration(tier=tier.name, layout=_layout_of(module), places=places)
+        said = Declaration(tier=tier.name, layout=_layout_of(module), places=places)
         wrong = [
             *(faults_of(module) or faults_of_a_run(module, features, outputs)),
             *_shared(module, [whole, *(other for _, other, _ in made)]),
-            *faults_of_one(named, layout),
+            *faults_of_one(said, layout),
         ]
         faults += [f"tier {tier.name}: {fault}" for fault in wrong]
-        made.append((tier, module, named))
+        made.append((tier, module, said))
     if not faults:
-        paths = [(named, named.path()) for _, _, named in made]
+        paths = [(said, said.path()) for _, _, said in made]
         faults = faults_together(paths)
         if left := uncovered(layout, np.concatenate([path for _, path in paths])):
             faults.append(left)
@@ -103,13 +104,13 @@ def declared_slices(
             hint=_HINT,
         )
     slices, carried = [], np.zeros(0, np.int64)
-    for tier, module, named in made:
-        carried = np.union1d(carried, path := named.path())
+    for tier, module, said in made:
+        carried = np.union1d(carried, path := said.path())
         slices.append(
             DeclaredSlice(
                 tier=tier,
                 module=with_keyed_dropouts(module),
-                layout=named.layout,
+                layout=said.layout,
                 path=path,
                 carried=carried,
             )
@@ -155,23 +156,24 @@ def _shared(module: nn.Module, others: Sequence[nn.Module]) -> list[str]:
         for other in others
         for parameter in other.parameters()
     }
-    faults, seen = [], dict[int, str]()
+    faults, seen, taken = list[str](), dict[int, str](), list[str]()
     for name, parameter in module.named_parameters(remove_duplicate=False):
-        where = parameter.untyped_storage().data_ptr()
-        if where in held:
-            faults.append(
-                f"its parameter {name} is memory of the whole or of a smaller slice: make the "
-                "slice a module with parameters of its own"
-            )
+        where = parameter.data_ptr()
+        if parameter.untyped_storage().data_ptr() in held:
+            taken.append(name)
         elif where in seen:
             faults.append(
                 f"its parameters {seen[where]} and {name} are one: a number of a slice has one "
                 "place and one name"
             )
         seen.setdefault(where, name)
+    if taken:
+        faults.append(
+            f"{named(taken)}: memory of the whole or of a smaller slice, not the slice's own; "
+            "make it a module with parameters of its own"
+        )
     return faults
 
 
 def _layout_of(module: nn.Module) -> Layout:
-    named = module.named_parameters()
-    return Layout.of({name: p.detach().numpy() for name, p in named})
+    return Layout.of({name: p.detach().numpy() for name, p in module.named_parameters()})

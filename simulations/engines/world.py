@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedhome.errors import EngineError
+from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.own_state import StatesInMemory
 from fedhome.learning.personalise import Personaliser
 from fedhome.plan.aggregation_settings import AggregationMode
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_declared
 from fedhome.simulations.engines.grid import Silent
 from fedhome.simulations.engines.kernels import FusedKernel
 from fedhome.simulations.engines.shard import Homes
@@ -107,5 +109,11 @@ class World:
 def against_vectors(world: World) -> str:
     """Return why a world's homes cannot be trained many at once; empty when they can."""
     learning, features = world.learning, world.gathered.homes[0].x.shape[1]
+    if is_declared(
+        world.plan
+    ):  # slices are modules of their own, and may do what the whole does not
+        slices = carried_slices(world.plan, learning, features, world.gathered.classes)
+        found = (one.rounds.learning.vectorises(features) for one in slices)
+        return next((reason for reason in found if reason), "")
     # What is compiled is known to go through; to ask torch costs seconds of imports.
     return learning.vectorises(features) if FusedKernel.fits(learning, features) else ""

@@ -69,6 +69,51 @@ class Gates(nn.Module):
         }
 
 
+class FusedGates(Gates):
+    """The same with a fused layer, which torch cannot compute for many homes at once."""
+
+    def __init__(self, features: int, outputs: int, units: int = 8) -> None:
+        nn.Module.__init__(self)  # so that its first numbers are those of a cell
+        self.sizes = features, outputs, units
+        self.cell = nn.GRU(1, units, batch_first=True)  # type: ignore[assignment]
+        self.out = nn.Linear(units, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return outputs ``[rows, outputs]``."""
+        return self.out(self.cell(x[:, :, None])[0][:, -1])
+
+    def slice(self, width: float, depth: int) -> tuple[nn.Module, Mapping[str, Any]]:
+        """Return the first units of each gate."""
+        del depth
+        features, outputs, all_ = self.sizes
+        units, at = max(1, round(width * all_)), places_in(self)
+        found: dict[str, Any] = {"out.weight": at["out.weight"][:, :units]}
+        found["out.bias"] = at["out.bias"]
+        for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
+            gates = at[f"cell.{name}"].reshape(3, all_, -1)[:, :units]
+            gates = gates[:, :, :units] if name == "weight_hh_l0" else gates
+            shape = (3 * units,) if name.startswith("bias") else (3 * units, -1)
+            found[f"cell.{name}"] = gates.reshape(shape)
+        return type(self)(features, outputs, units), found
+
+
+class LooksAtNumbers(Convolution):
+    """A convolution whose smaller slices look at numbers, as no function of many homes can."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return outputs ``[rows, outputs]``."""
+        if self.sizes[2] == 2 and float(x.sum()) > 1e9:
+            x = x / 2
+        return super().forward(x)
+
+    def slice(self, width: float, depth: int) -> tuple[nn.Module, Mapping[str, Any]]:
+        """Return its first channels."""
+        del depth
+        features, outputs, units, _ = self.sizes
+        small = LooksAtNumbers(features, outputs, max(1, round(width * units)))
+        return small, first_places(self, small)
+
+
 class Exits(nn.Module):
     """The perceptron with exits that a plan with tiers makes of itself, as a module of a user's."""
 

@@ -191,7 +191,7 @@ _WRONG: dict[str, tuple[Made, str]] = {
     ),
     "the whole itself": (
         _small(lambda whole, _: (whole, places_in(whole))),
-        "its parameter inner.weight is memory of the whole or of a smaller slice",
+        "inner.weight, inner.bias, out.weight, out.bias: memory of the whole or of a smaller slice",
     ),
     "tied": (
         _small(lambda whole, width: (small := _Tied(whole, width), first_places(whole, small))),

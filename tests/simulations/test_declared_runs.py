@@ -72,6 +72,24 @@ def test_the_perceptron_as_a_module_that_declares_its_slices_learns_what_it_does
     np.testing.assert_allclose(declared, built_in, rtol=1e-5, atol=1e-6)
 
 
+def test_slices_that_torch_cannot_train_many_at_once_are_trained_home_after_home(
+    tmp_path: Path,
+) -> None:
+    plan, notes = _plan("FusedGates"), list[str]()
+    fused = tiny.run(plan, tiny.homes(ROWS), tmp_path / "fused", notes=notes).state.flat
+    cells = _run(_plan("Gates").change(engine={"name": "sequential"}), tmp_path / "cells")
+    assert any("GRU is a fused recurrent layer" in note for note in notes)
+    np.testing.assert_allclose(fused, cells, rtol=2e-4, atol=2e-6)
+
+
+def test_a_slice_that_torch_cannot_train_many_at_once_is_found_where_the_whole_could_be(
+    tmp_path: Path,
+) -> None:
+    notes = list[str]()
+    tiny.run(_plan("LooksAtNumbers"), tiny.homes(ROWS), tmp_path / "run", notes=notes)
+    assert any("the model is trained home after home" in note for note in notes)
+
+
 def test_what_a_round_gives_is_the_mean_over_those_that_carry_a_place() -> None:
     plan = _plan("Gates", engine={"kernel": "eager"})
     world = tiny.world(plan, tiny.homes(ROWS))
