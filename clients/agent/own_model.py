@@ -212,9 +212,15 @@ def _comparable(
 def _largest(model: PersonalModel) -> int:
     """Return the numbers of a model's largest network; 0 where it mixes none."""
     from fedhome.learning.fitted import Perceptron  # noqa: PLC0415
+    from fedhome.personal.own_module import OwnModule  # noqa: PLC0415
 
-    networks = [one.layers for one in model.experts.values() if isinstance(one, Perceptron)]
-    return max((sum(a.size for a in layers.values()) for layers in networks), default=0)
+    sizes = [0]
+    for one in model.experts.values():
+        if isinstance(one, Perceptron):
+            sizes.append(sum(a.size for a in one.layers.values()))
+        elif isinstance(one, OwnModule):
+            sizes.append(one.params.size)
+    return max(sizes)
 
 
 def _compared(new: Trial, old: Trial, model: PersonalModel) -> tuple[bool, str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fedhome.errors import LayoutError, RunError
 from fedhome.plan.rule_traits import traits_of
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import tier_number
+from fedhome.plan.sliced_plan import is_declared, tier_number
 from fedhome.registry.release import ReleaseSlices, ReleaseTier
 from fedhome.wire.layout import Layout
 
@@ -39,10 +39,16 @@ def own_slice(
 
     Raises:
         RunError: It was trained in other slices than the plan's, or by a rule whose slices are no
-            networks of their own.
+            networks of their own; or the plan's model is a module of a user's own.
     """
     from fedhome.models.cut_slices import FinishedModel  # noqa: PLC0415 - its room loads torch
 
+    if is_declared(plan):
+        raise RunError(
+            f"{called} is of {plan.model.name}, a module of your own, whose slices are not cut out "
+            "of releases",
+            hint="the home has a model of its own when it has taken part in a run to its end",
+        )
     ours = slices_in(plan)
     if said is not None and said != ours:
         raise RunError(

@@ -114,22 +114,15 @@ def locate(table: dict[str, Any], folders: Sequence[Path]) -> None:
 def process_faults(plan: BaseModel) -> list[str]:
     """Return why other processes cannot run a plan.
 
-    It names objects that only one of them had, lets a simulation's devices choose their tiers, or
-    has a module of a user's own in slices.
+    It names objects that only one of them had, or lets a simulation's devices choose their tiers.
 
     Args:
         plan: The plan.
     """
-    from fedhome.plan.sliced_plan import (  # noqa: PLC0415 - plans are made of this
-        NOT_OVER_PROCESSES,
-        NOT_SETTLED,
-    )
+    from fedhome.plan.sliced_plan import NOT_SETTLED  # noqa: PLC0415 - plans are made of this
 
-    tables = plan.model_dump(include={"slicing", "model"})
-    own = tables["slicing"]["tiers"] and tables["model"]["name"] != "mlp"
-    faults = [NOT_SETTLED] if tables["slicing"]["tier"] == "auto" else []
-    faults += [NOT_OVER_PROCESSES] if own else []
-    return faults + [
+    tier = plan.model_dump(include={"slicing"})["slicing"]["tier"]
+    return ([NOT_SETTLED] if tier == "auto" else []) + [
         f"{section}.{key} is an object that was handed over in Python, which only the process that "
         f"has it can use: name it as file.py:Name or module:Name (it is {name!r})"
         for section, key in _OWN_CODE

@@ -144,12 +144,6 @@ def check_whole(plan: Plan) -> None:
         raise PlanError([_NO_OWNER])
 
 
-NOT_OVER_PROCESSES = (
-    "slicing.tiers are set, and the model is a module of your own: that is sliced in simulations "
-    'alone (`fedhome simulate`); set model.name = "mlp", or leave slicing.tiers out'
-)
-
-
 def tier_number(plan: Plan, tier: str) -> int:
     """Return the number of a tier, from the smallest, 0, by its name; an unknown one counts as 0.
 

@@ -14,10 +14,12 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.own_models import OwnModels
 from fedhome.learning.fitted import Perceptron
 from fedhome.personal.models_file import ModelsFile
+from fedhome.personal.own_module import OwnModule
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import dealt_tiers
 from fedhome.run.folder import RunFolder
 from fedhome.simulations import local_fleet
+from helpers import sliced_modules
 from helpers.living import assert_predicts_as, tiny_plan
 
 pytestmark = [
@@ -68,6 +70,23 @@ def test_processes_with_slices_give_what_a_simulation_gives(mode: str, tmp_path:
         assert place.settings.tier == tier
         assert_predicts_as(place, models[name])
         assert _units(place) == UNITS[tier]  # its own shape, and no larger one
+
+
+def test_processes_train_slices_of_a_module_as_a_simulation_does(tmp_path: Path) -> None:
+    module = f"{Path(sliced_modules.__file__).resolve()}:Convolution"
+    plan = _plan("secure").change(model={"name": module})
+    simulated = fedhome.simulate(plan, out=tmp_path / "simulated").folder
+    run = local_fleet.up(plan, homes=HOMES["secure"], out=tmp_path / "run")
+    _assert_same_bits(run, simulated)
+    names = sorted(set(simulated.read_homes()["home"].to_pylist()))
+    sizes = {"sensor": 11, "plug": 21, "hub": 41}
+    for name, tier in dealt_tiers(plan, names).items():
+        place = HomeFolder(run.path / "deployment" / "homes" / name)
+        data = OwnModels(place.path, place.settings.home).read()
+        assert data is not None
+        network = ModelsFile(data, own_code=True)[place.settings.home].experts["tuned"]
+        assert isinstance(network, OwnModule)
+        assert len(network.params) == sizes[tier]
 
 
 def _assert_same_bits(run: RunFolder, simulated: RunFolder) -> None:

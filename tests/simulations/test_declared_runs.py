@@ -11,13 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 import fedhome
-from fedhome.errors import LayoutError, PlanError
+from fedhome.errors import LayoutError, PlanError, RunError
 from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.fitted import InputRows
 from fedhome.personal.own_module import OwnModule
-from fedhome.plan.overrides import process_faults
+from fedhome.personal.own_slice import own_slice
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import NOT_OVER_PROCESSES, tiers_of
+from fedhome.plan.sliced_plan import tiers_of
 from fedhome.questions.settings import SHELL
 from fedhome.questions.shells import shell_layout, shell_places
 from fedhome.questions.train_config import TrainConfig
@@ -141,9 +141,13 @@ def test_a_rule_that_cuts_a_perceptron_is_refused_for_a_module_of_ones_own() -> 
         _plan("Convolution", slicing={"rule": "heterofl"})
 
 
-def test_other_processes_refuse_slices_of_a_module_in_a_sentence() -> None:
-    assert process_faults(_plan("Convolution")) == [NOT_OVER_PROCESSES]
-    assert process_faults(_plan("")) == []
+def test_no_slice_of_a_module_is_cut_out_of_a_release() -> None:
+    plan = _plan("Convolution")
+    learning = tiny.learning(plan)
+    with pytest.raises(RunError, match=r"release 3 is of .*Convolution, a module of your own"):
+        own_slice(
+            plan, learning.layout, learning.initial, tier="hub", said=None, called="release 3"
+        )
 
 
 @pytest.mark.slow
