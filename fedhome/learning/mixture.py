@@ -145,13 +145,15 @@ def home_weights(own: Floats, blocks: int, fleet: Floats, strength: float) -> Fl
 
 
 def left_out_weights(
-    matrices: Floats, rows: NDArray[np.int64], fleet: Floats, strengths: Floats
+    matrices: Floats, rows: NDArray[np.int64], blocks: int, fleet: Floats, strengths: Floats
 ) -> Floats:
     """Return a home's weights for each fold, fitted to its other folds.
 
     Args:
         matrices: The home's matrix of each fold ``[folds, experts, experts]``.
         rows: How many rows each fold has ``[folds]``.
+        blocks: How many independent blocks of rows all folds have together. The others of a fold
+            count by theirs, as all of them do in `home_weights`: a strength is tried as it is used.
         fleet: The fleet's matrix ``[experts, experts]``.
         strengths: How many blocks that is worth, ``[strengths]``.
 
@@ -163,18 +165,22 @@ def left_out_weights(
         return np.broadcast_to(best_weights(fleet), (len(strengths), 1, len(fleet)))
     whole = np.einsum("f,fkl->kl", share, matrices)
     rest = (whole - share[:, None, None] * matrices) / (1 - share)[:, None, None]
-    return best_weights((count - 1) * rest[None] + strengths[:, None, None, None] * fleet)
+    others_blocks = blocks * (count - 1) / count
+    return best_weights(others_blocks * rest[None] + strengths[:, None, None, None] * fleet)
 
 
-def left_out_errors(matrices: Floats, rows: NDArray[np.int64], fleet: Floats) -> Floats:
+def left_out_errors(
+    matrices: Floats, rows: NDArray[np.int64], blocks: int, fleet: Floats
+) -> Floats:
     """Return the error of a home's mixture on folds that it was not fitted to, ``[strengths]``.
 
     Args:
         matrices: The home's matrix of each fold ``[folds, experts, experts]``.
         rows: How many rows each fold has ``[folds]``.
+        blocks: How many independent blocks of rows they have together.
         fleet: The matrix of the other homes ``[experts, experts]``.
     """
-    found = left_out_weights(matrices, rows, fleet, np.array(STRENGTHS))
+    found = left_out_weights(matrices, rows, blocks, fleet, np.array(STRENGTHS))
     share = rows / rows.sum()
     return np.asarray(np.einsum("f,sfk,fkl,sfl->s", share, found, matrices, found), np.float64)
 

@@ -157,7 +157,7 @@ def test_the_error_on_what_was_left_out_is_that_of_fitting_without_it() -> None:
     errors, folds = _errors(1, 3, rows=24), np.repeat([0, 1, 2], [12, 8, 4])
     fleet = _matrix(_errors(2, 3))
     matrices = np.stack([_matrix(errors[folds == fold]) for fold in range(3)])
-    found = left_out_errors(matrices, np.array([12, 8, 4]), fleet)
+    found = left_out_errors(matrices, np.array([12, 8, 4]), 3, fleet)
     for place, strength in enumerate(STRENGTHS):
         squares = 0.0
         for fold in range(3):
@@ -167,9 +167,24 @@ def test_the_error_on_what_was_left_out_is_that_of_fitting_without_it() -> None:
         assert found[place] == pytest.approx(squares / 24, rel=1e-4)
 
 
+def test_a_strength_is_tried_as_it_is_used_where_a_fold_has_several_blocks() -> None:
+    """Sixty days in three folds: without one the home counts forty, not two, against the fleet."""
+    errors, folds = _errors(1, 3, rows=24), np.repeat([0, 1, 2], 8)
+    fleet = _matrix(_errors(2, 3))
+    matrices = np.stack([_matrix(errors[folds == fold]) for fold in range(3)])
+    found = left_out_errors(matrices, np.array([8, 8, 8]), 60, fleet)
+    rest = [_matrix(errors[folds != fold]) for fold in range(3)]
+    for place, strength in enumerate(STRENGTHS):
+        used = [home_weights(some, 40, fleet, strength) for some in rest]
+        by_hand = np.mean([w @ some @ w for w, some in zip(used, matrices, strict=True)])
+        assert found[place] == pytest.approx(by_hand, rel=1e-9)
+    counted_by_folds = left_out_errors(matrices, np.array([8, 8, 8]), 3, fleet)
+    assert not np.allclose(found[1:-1], counted_by_folds[1:-1], rtol=1e-6)
+
+
 def test_a_home_with_one_block_says_nothing_about_the_strength() -> None:
     own, fleet = np.diag([4.0, 1.0]), np.diag([1.0, 3.0])
-    found = left_out_errors(own[None], np.array([7]), fleet)
+    found = left_out_errors(own[None], np.array([7]), 1, fleet)
     # The fleet's weights, 3/4 and 1/4, whatever the strength: 9/16 * 4 + 1/16.
     np.testing.assert_allclose(found, np.full(len(STRENGTHS), 37 / 16))
 

@@ -117,7 +117,7 @@ def shrink(experts: Experts, names: Sequence[str], matrix: Floats, homes: int) -
     return np.stack(
         [
             mixture.left_out_errors(
-                home.folds, home.rows, mixture.others(matrix, home.matrix, homes)
+                home.folds, home.rows, home.blocks, mixture.others(matrix, home.matrix, homes)
             )
             for home in home_errors(experts, names)
         ]
@@ -152,7 +152,7 @@ def mix(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> HomeMixtu
     left_out = np.concatenate(
         [
             mixture.left_out_weights(
-                home.folds, home.rows, fleet.matrix, np.array([fleet.strength])
+                home.folds, home.rows, home.blocks, fleet.matrix, np.array([fleet.strength])
             )[0, home.fold_of]
             for home in errors
         ]
