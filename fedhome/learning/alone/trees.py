@@ -21,6 +21,7 @@ _BOOSTED, _RATE = 150, 0.07
 _BOOSTED_FROM = 200  # training rows: of fewer a forest makes more, in a tenth of the time
 _TREES = 30
 _LEAVES = (1, 3)  # least rows in a forest's leaf
+_INPUTS = 1 / 3  # of inputs that a split may choose from: of many, a root of them is too few
 
 
 def fit(rows: OwnRows) -> FittedAlone:
@@ -81,8 +82,7 @@ def _forest(rows: OwnRows, leaf: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor  # noqa: PLC0415
 
     kind = RandomForestClassifier if rows.classes else RandomForestRegressor
-    own = {"max_features": "sqrt" if rows.classes else 1 / 3}
-    return kind(_TREES, min_samples_leaf=leaf, random_state=0, n_jobs=1, **own)
+    return kind(_TREES, min_samples_leaf=leaf, max_features=_INPUTS, random_state=0, n_jobs=1)
 
 
 def _boosted(rows: OwnRows, x: Any, y: Any) -> tuple[Floats, Callable[[], Any]]:
