@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 import fedhome
+from fedhome.cli import app
 from fedhome.errors import LayoutError, PlanError, RunError
 from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.fitted import InputRows
@@ -167,3 +170,9 @@ def test_a_whole_run_ends_with_a_model_of_each_homes_own_slice(tmp_path: Path) -
         assert OwnModule.of(own.arrays()).state(rows).shape == (2, 1)
         sizes.add(len(own.params))
     assert len(sizes) == 3
+    words = ["model", "tier", str(run.folder.path), "--bytes-up", "100", "--json"]
+    shown = json.loads(CliRunner().invoke(app, words).stdout)
+    assert {tier["parameters"] for tier in shown["tiers"]} == sizes
+    assert (shown["tier"], shown["scored"]) == ("plug", "tuned")
+    refused = CliRunner().invoke(app, ["model", "slices", str(run.folder.path)])
+    assert "is a module of your own, and only it can cut its slices" in str(refused.exception)
