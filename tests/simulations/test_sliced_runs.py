@@ -16,6 +16,7 @@ from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.fitted import Perceptron
 from fedhome.learning.local import LocalLearning
 from fedhome.models.slicing import slices_of
+from fedhome.personal.portable import export_model, probe
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import tiers_of
 from fedhome.questions.train_config import TrainConfig
@@ -23,6 +24,7 @@ from fedhome.run.results import scores
 from fedhome.simulations.engines.kernels import FusedKernel, kernel_of
 from fedhome.simulations.engines.sliced_homes import SlicedHomes
 from helpers import tiny
+from helpers.random_own_models import COMPILER, Compiled, by_onnx
 
 pytestmark = pytest.mark.long
 
@@ -195,6 +197,26 @@ def test_a_whole_run_ends_with_a_model_for_each_home_in_its_own_shape(tmp_path: 
         for network in networks:
             widths = [a.shape[0] for name, a in network.layers.items() if name.endswith("weight")]
             assert tuple(widths[:-1]) == sizes[tier]
+    # A slice is exported as any network is.
+    one_each = {
+        tier: home for home, tier in zip(sorted(result.models), tiers.tolist(), strict=True)
+    }
+    chosen = {home: result.models[home] for home in one_each.values()}
+    files = {home: export_model(model, "c") for home, model in chosen.items()}
+    library = Compiled(tmp_path, files) if COMPILER is not None else None
+    for home, model in chosen.items():
+        raw = probe(model)
+        expected = model.predictor.predict(raw)
+        close = {"rtol": 1e-5, "atol": 1e-5 * model.unit}
+        np.testing.assert_allclose(by_onnx(export_model(model, "onnx"), raw), expected, **close)
+        if library is not None:
+            np.testing.assert_allclose(library.predict(home, raw, 3), expected, **close)
+
+
+def test_several_horizons_of_slices_are_refused_with_what_to_set() -> None:
+    with pytest.raises(PlanError, match="what a slice says is of one horizon") as refused:
+        Plan.load(**SLICED, data={"horizon": ["1h", "6h"]})
+    assert 'set data.horizon = "1h"' in str(refused.value)
 
 
 def test_where_no_device_carries_all_it_is_noted(tmp_path: Path) -> None:
