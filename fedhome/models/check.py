@@ -42,6 +42,11 @@ def faults_of(module: nn.Module) -> list[str]:
         for name, parameter in module.named_parameters()
         if parameter.dtype != torch.float32
     ]
+    faults += [
+        f"parameter {name} begins with numbers that are not finite"
+        for name, parameter in module.named_parameters()
+        if not parameter.is_meta and not bool(torch.isfinite(parameter).all())
+    ]
     buffers = [name for name, _ in module.named_buffers() if name in module.state_dict()]
     if buffers:
         faults.append(f"buffers are not averaged: {', '.join(buffers)}")

@@ -47,6 +47,11 @@ def read_settings(
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
         return kind(**{name: value for name, value in fields.items() if name not in former})
+    except FileNotFoundError:
+        raise RunError(
+            f"there is no {path.name} in {path.parent}",
+            hint=f"name the folder that `{made_by}` made, or make it with that",
+        ) from None
     except (OSError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RunError(
             f"{path} cannot be used: {error}", hint=f"make it with `{made_by}`"

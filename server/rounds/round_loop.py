@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import numpy as np
-from flwr.app import ConfigRecord, Message, MetricRecord
+from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ from fedhome.server.rounds.replies import SoundReplies, counts_of, sound_replies
 from fedhome.server.rounds.round_choice import RoundChoice
 from fedhome.server.rounds.run_memory import RunMemory
 from fedhome.server.rounds.secure_grid import SecureGrid
+from fedhome.server.rounds.strategy_answers import metrics_alone, model_and_metrics
 from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.wire.layout import Layout
 
@@ -301,7 +302,8 @@ class RoundLoop:
 
     def _apply(self, number: int, sound: SoundReplies) -> float | None:
         with rng.pinned_globals(self.plan.seed, "aggregate", number):
-            summed, metrics = self.strategy.aggregate_train(number, sound.replies)
+            answer = self.strategy.aggregate_train(number, sound.replies)
+        summed, metrics = model_and_metrics(self.strategy, answer)
         if summed is None:
             self.log.append("round-unused", round=number, reason="the strategy gave no model")
             return None
@@ -361,14 +363,15 @@ class RoundLoop:
                 self.strategy.configure_evaluate(number, arrays, ConfigRecord(), self.grid)
             )
         tell_inputs(messages, self.plan)
-        metrics: MetricRecord | None = None
+        metrics: Mapping[str, object] | None = None
         if messages:
             replies = list(
                 self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s)
             )
             sound = self._sound(number, replies, messages, stage=EVALUATE)
             if sound.replies:
-                metrics = self.strategy.aggregate_evaluate(number, sound.replies)
+                answer = self.strategy.aggregate_evaluate(number, sound.replies)
+                metrics = metrics_alone(self.strategy, answer)
         return {
             "validation_loss": _number(metrics, "loss"),
             "validation_score": _number(metrics, "score"),
@@ -392,6 +395,6 @@ class RoundLoop:
         return sound
 
 
-def _number(metrics: MetricRecord | None, name: str) -> float | None:
+def _number(metrics: Mapping[str, object] | None, name: str) -> float | None:
     value = None if metrics is None else metrics.get(name)
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +203,10 @@ def test_keys_and_places_give_masks_of_their_own() -> None:
     for one, two in ((0, 1), (0, 2), (1, 2)):
         agree = float((masks[one] == masks[two]).float().mean())
         assert agree == pytest.approx(0.5, abs=0.05)  # as of independent coins
+
+
+def test_a_module_that_begins_with_numbers_that_are_not_finite_is_refused() -> None:
+    module = nn.Linear(2, 1)
+    assert faults_of(module) == []
+    nn.init.constant_(module.bias, math.nan)
+    assert faults_of(module) == ["parameter bias begins with numbers that are not finite"]

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import ArrayRecord
 from flwr.serverapp import strategy as flower
 
+import fedhome
 from fedhome.errors import PlanError, PluginError
 from fedhome.plan.settings import Plan
+from fedhome.server.rounds.strategy_answers import metrics_alone, model_and_metrics
 from fedhome.server.strategies import STRATEGIES, WRAPPERS, strategy_of
 from helpers import tiny
 
@@ -195,3 +198,37 @@ def test_a_wrapper_that_would_take_the_strategys_place_is_refused() -> None:
     for wrap in ("flwr.serverapp.strategy:FedAvg", "flwr.serverapp.strategy:FedProx"):
         with pytest.raises(PlanError, match="takes no argument 'strategy': it wraps nothing"):
             strategy_of(tiny.plan(strategy={"name": "fedadam", "wrap": wrap}), 8)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (None, "Mine.aggregate_train returned nothing, not a pair"),
+        (ArrayRecord(), "returned a value of type ArrayRecord, not a pair"),
+        (({}, None), "returned a value of type dict for the model"),
+        ((None, 0.5), "returned a value of type float for the metrics"),
+    ],
+)
+def test_what_a_strategy_of_ones_own_returns_by_mistake_is_named(answer: Any, told: str) -> None:
+    class Mine:
+        pass
+
+    with pytest.raises(PluginError, match=told) as error:
+        model_and_metrics(Mine(), answer)
+    assert "an ArrayRecord, or None, and metrics, or None" in error.value.hint
+    assert model_and_metrics(Mine(), (None, None)) == (None, None)
+    with pytest.raises(PluginError, match="aggregate_evaluate returned a value of type tuple"):
+        metrics_alone(Mine(), (None, None))
+    assert metrics_alone(Mine(), None) is None
+
+
+def test_a_strategy_that_forgets_to_return_ends_the_run_in_words(tmp_path: Path) -> None:
+    class Forgets(flower.FedAvg):
+        works_on_sums = True
+
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            super().aggregate_train(server_round, replies)
+
+    plan = tiny.plan(aggregation={"mode": "plain"})
+    with pytest.raises(PluginError, match="aggregate_train returned nothing"):
+        fedhome.simulate(plan, strategy=Forgets, out=tmp_path / "run")

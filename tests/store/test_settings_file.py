@@ -31,21 +31,26 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "No such file"),
         (b"", "'name'"),
         (b'name = "hall"\ncolour = "red"\n', "'colour'"),
         (b"name = hall\n", "Invalid value"),
         (b"\xff", "decode"),
     ],
-    ids=["missing", "too little", "too much", "not TOML", "not text"],
+    ids=["too little", "too much", "not TOML", "not text"],
 )
 def test_what_cannot_be_read_says_why_and_what_makes_it(
-    tmp_path: Path, content: bytes | None, said: str
+    tmp_path: Path, content: bytes, said: str
 ) -> None:
     path = tmp_path / "lamp.toml"
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content)
     with pytest.raises(RunError, match=said) as refused:
         read_settings(path, Lamp, made_by="lamp init")
     assert str(path) in str(refused.value)
     assert refused.value.hint == "make it with `lamp init`"
+
+
+def test_a_folder_without_its_settings_is_told_in_words(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"there is no lamp\.toml in .*nowhere") as error:
+        read_settings(tmp_path / "nowhere" / "lamp.toml", Lamp, made_by="lamp init")
+    assert "Errno" not in error.value.message
+    assert error.value.hint.startswith("name the folder that `lamp init` made")
