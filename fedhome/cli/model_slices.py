@@ -232,7 +232,7 @@ def slice_(
 def _source(
     name: str, registry: Path, key_file: Path | None, passphrase_file: Path | None
 ) -> _Source:
-    from fedhome.models.cut_slices import FinishedModel  # noqa: PLC0415 - its room loads torch
+    from fedhome.models.cut_slices import FinishedModel  # noqa: PLC0415 - for its use alone
 
     if Path(name).is_dir():
         run = RunFolder.open(name)

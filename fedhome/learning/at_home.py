@@ -1,7 +1,4 @@
-"""How a home learns on its own device: by the compiled kernel where that fits, else by torch.
-
-A device of a tier learns its slice of the model, by torch.
-"""
+"""How a home learns on its own device: by the compiled kernel where that fits, else by torch."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import EngineError
 from fedhome.learning.compiled import compiled_learning
 from fedhome.learning.compiled_device import CompiledDevice
+from fedhome.learning.compiled_slice import compiled_slice
 from fedhome.learning.home_round import private_places
 from fedhome.learning.one_home import OneHome
 from fedhome.learning.own_state import HomeStates
@@ -47,21 +45,31 @@ def device_of(
         PluginError: A name behind which there is nothing, or what is there fails at a first step.
         ModelError: The model cannot be trained in a federation.
     """
-    if is_sliced(plan):
-        from fedhome.learning.sliced_device import sliced_device  # noqa: PLC0415 - it loads torch
-
-        return sliced_device(
-            plan, examples, classes, tier=tier, states=states, before_training=before_training
-        )
 
     def by_torch(ready: Callable[[], None] | None = None) -> OneHome:
-        from fedhome.learning.build import learning_of  # noqa: PLC0415 - it loads torch
+        if is_sliced(plan):
+            from fedhome.learning.sliced_device import sliced_device  # noqa: PLC0415 - it loads torch
+
+            return sliced_device(
+                plan, examples, classes, tier=tier, states=states, before_training=ready
+            )
+        from fedhome.learning.build import learning_of  # noqa: PLC0415 - the same
         from fedhome.learning.device import Device  # noqa: PLC0415 - the same
 
         learning = learning_of(plan, examples.x.shape[1], classes)
         return Device(learning, examples, plan.seed, states=states, before_training=ready)
 
     try:
+        if is_sliced(plan):
+            return compiled_slice(
+                plan,
+                examples,
+                classes,
+                tier=tier,
+                by_torch=by_torch,
+                states=states,
+                before_training=before_training,
+            )
         learning = compiled_learning(plan, examples.x.shape[1], classes)
         private_places(learning.method, learning.layout)  # a fault in its names is told at once
     except EngineError as error:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from fedhome.errors import PlanError
 from fedhome.learning.build import learning_of
-from fedhome.learning.home_round import is_plain
+from fedhome.learning.home_round import check_sliced
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.slice_rules import SLICE_RULES, CarriedSlice, Slicing
 from fedhome.learning.slice_rules.declared import carried_as_declared
@@ -31,7 +30,7 @@ def carried_slices(
             with its task.
         ModelError: A module of a user's own declares slices that cannot be; all faults at once.
     """
-    _check_method(whole)
+    check_sliced(whole.method, whole.layout)
     rule = look_up(SLICE_RULES, plan.slicing.rule, "slicing rule")
     if is_declared(plan):
         return carried_as_declared(plan, whole, features)
@@ -42,15 +41,3 @@ def carried_slices(
 
     slicing = Slicing(plan=plan, whole=whole, features=features, alone=alone)
     return tuple(rule(slicing, number) for number in range(len(plan.slicing.tiers)))
-
-
-def _check_method(whole: LocalLearning) -> None:
-    if not is_plain(whole.method, whole.layout):
-        fault = (
-            f"slicing.tiers are set, but the method {type(whole.method).__name__} keeps something "
-            "in each home, or trains more than once in a round: slices do not go with that yet"
-        )
-        raise PlanError(
-            [fault],
-            hint="methods that change the gradient alone do: fedavg and fedprox",
-        )

@@ -6,7 +6,7 @@ plain MLPs. Homes and the vector engine both ask here whether it fits, and why n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -19,8 +19,9 @@ from fedhome import rng
 from fedhome.counted import counted
 from fedhome.errors import EngineError, PlanError
 from fedhome.learning import gradient_clipping
-from fedhome.learning.first_parameters import first_parameters
+from fedhome.learning.first_parameters import drawn_layers
 from fedhome.learning.fused import FusedMLP
+from fedhome.learning.fused.nesting import Nesting
 from fedhome.learning.fused.rule import TERMS
 from fedhome.learning.learning_setup import LearningSetup
 from fedhome.learning.losses import LOSSES, Loss, loss_of
@@ -28,13 +29,14 @@ from fedhome.learning.methods import METHODS, Method, method_of
 from fedhome.learning.optimisers import Optimiser, optimiser_of
 from fedhome.learning.personalise import PERSONALISERS
 from fedhome.learning.tasks import Task, task_of
+from fedhome.models.slicing import SlicedShape, Widths
 from fedhome.plan.settings import Plan, TrainSettings
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.wire.layout import Layout
 
 
 def why_not_compiled(
-    learning: LearningSetup, widths: Sequence[int], slices: Sequence[tuple[int, ...]] = ()
+    learning: LearningSetup, widths: Sequence[int], slices: Sequence[Widths] = ()
 ) -> str:
     """Return why the compiled kernel does not fit what is to be learnt; empty where it does.
 
@@ -61,7 +63,7 @@ def kernel_for(
     learning: LearningSetup,
     widths: Sequence[int],
     *,
-    slices: Sequence[tuple[int, ...]] = (),
+    slices: Sequence[Widths] = (),
     apart: bool = False,
 ) -> FusedMLP:
     """Return the compiled kernel for what is to be learnt.
@@ -97,6 +99,8 @@ class CompiledLearning:
 
     Args:
         widths: Widths of the network from its input to its output.
+        slices: Of smaller networks in it and of itself, the widths of hidden layers, where all of
+            them are trained together; none: it is trained alone.
         seed: The plan's seed.
         task: What is learnt.
         train: How.
@@ -104,6 +108,7 @@ class CompiledLearning:
     """
 
     widths: tuple[int, ...]
+    slices: tuple[Widths, ...] = ()
     seed: int
     task: Task
     train: TrainSettings
@@ -121,7 +126,18 @@ class CompiledLearning:
 
     @cached_property
     def layout(self) -> Layout:
-        """Names and shapes of the parameters, as torch's ``Sequential`` has them."""
+        """Names and shapes of the parameters, as torch's modules have them."""
+        return self._plain if self._shape is None else self._shape.layout
+
+    @cached_property
+    def _shape(self) -> SlicedShape | None:
+        """The network with its slices, where it has any."""
+        if not self.slices:
+            return None
+        return SlicedShape(self.widths[0], self.widths[-1], self.slices)
+
+    @cached_property
+    def _plain(self) -> Layout:
         names, shapes = [], []
         for place, (inputs, outputs) in enumerate(pairwise(self.widths)):
             names += [f"{2 * place}.weight", f"{2 * place}.bias"]
@@ -131,12 +147,22 @@ class CompiledLearning:
     @cached_property
     def initial(self) -> NDArray[np.float32]:
         """The parameters that a run begins with, float32 ``[size]``."""
-        return first_parameters(self.widths, rng.key(self.seed, "model"))
+        return drawn_layers(Nesting(self.widths, self.slices).layers, rng.key(self.seed, "model"))
+
+    def network(self, params: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+        """Return the arrays of the largest network by name, as a plain one has them.
+
+        Args:
+            params: Parameters ``[size]``.
+        """
+        if self._shape is None:
+            return self._plain.unflatten(params)
+        return self._plain.unflatten(params[self._shape.path(len(self.slices) - 1)])
 
     @cached_property
     def kernel(self) -> FusedMLP:
         """What trains it."""
-        return kernel_for(self, self.widths, apart=True)
+        return kernel_for(self, self.widths, slices=self.slices, apart=True)
 
     def vary(self, *, rate: float = 1.0, method: Method | None = None) -> CompiledLearning:
         """Return the same learning at another rate (a multiple) or by another method."""

@@ -1,4 +1,4 @@
-"""One home on its own device by the compiled kernel: no torch is loaded for a plain MLP."""
+"""One home on its own device by the compiled kernel: an MLP, or slices of one, without torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import HomeExamples, Part
 from fedhome.errors import EngineError
 from fedhome.learning.batch_order import passes
-from fedhome.learning.cohort import Trained
+from fedhome.learning.cohort import Cohort, Trained
 from fedhome.learning.compiled import CompiledLearning, why_not_compiled
 from fedhome.learning.fitted import Perceptron
 from fedhome.learning.methods import Method
 from fedhome.learning.one_home import OneHome
 from fedhome.learning.own_state import HomeStates
+from fedhome.learning.slice_places import SlicePlaces
 
 _log = logging.getLogger("fedhome.learning")
 
@@ -30,6 +31,8 @@ class CompiledDevice(OneHome):
         seed: The plan's seed, for the order of batches.
         by_torch: What makes the same home by torch, for a step that the kernel has no code for.
         states: Where the home keeps what its method learns for it alone.
+        carries: As of :class:`fedhome.learning.device.Device`, and so is the next.
+        rounds: The same home with what it trains in rounds; None: this.
         before_training: As of :class:`fedhome.learning.one_home.OneHome`.
     """
 
@@ -43,9 +46,12 @@ class CompiledDevice(OneHome):
         *,
         by_torch: Callable[[], OneHome],
         states: HomeStates | None = None,
+        carries: SlicePlaces | None = None,
+        rounds: Cohort | None = None,
         before_training: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(learning, examples, seed, states=states, before_training=before_training)
+        self.carries, self.rounds = carries, rounds
         self._by_torch = by_torch
         self._torchs: OneHome | None = None
 
@@ -100,13 +106,13 @@ class CompiledDevice(OneHome):
 
     def predict(self, params: NDArray[np.float32], part: Part) -> NDArray[np.float32]:
         """Return the model's raw outputs on a part."""
-        layers = self.learning.layout.unflatten(params.reshape(-1))
+        layers = self.learning.network(params.reshape(-1))
         with np.errstate(all="ignore"):  # of a model that diverged; its score says so
             return Perceptron(layers).output(self.examples.x[self.examples.rows(part)])
 
     def _why_not(self, learning: CompiledLearning, part: Part, *, pulled: bool) -> str:
         """Return why the kernel cannot do it; this compiles it where it can."""
-        if reason := why_not_compiled(learning, learning.widths):
+        if reason := why_not_compiled(learning, learning.widths, learning.slices):
             return reason
         if pulled and learning.method.fused():
             return "a pull towards anything but where training began is not compiled into it"

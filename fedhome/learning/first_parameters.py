@@ -28,9 +28,19 @@ def first_parameters(widths: Sequence[int], seed: int) -> NDArray[np.float32]:
         widths: Widths from the input to the output.
         seed: As of ``torch.manual_seed``.
     """
+    return drawn_layers(list(pairwise(widths)), seed)
+
+
+def drawn_layers(layers: Sequence[tuple[int, int]], seed: int) -> NDArray[np.float32]:
+    """Return the parameters of linear layers that are made one after the other, float32 ``[size]``.
+
+    Args:
+        layers: Inputs and outputs of each.
+        seed: As of ``torch.manual_seed``.
+    """
     drawn = np.random.RandomState(seed & _SEED_BITS)
     parts = []
-    for inputs, outputs in pairwise(widths):
+    for inputs, outputs in layers:
         gain = math.sqrt(2.0 / (1.0 + 5.0))  # torch's leaky ReLU of slope sqrt(5)
         weights = math.sqrt(3.0) * (gain / math.sqrt(inputs))
         parts.append(_evenly(drawn, inputs * outputs, weights))

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.errors import EngineError, PluginError
+from fedhome.errors import EngineError, PlanError, PluginError
 from fedhome.learning.cohort import Cohort, Trained
 from fedhome.learning.methods import Method
 from fedhome.learning.own_state import OwnState
@@ -100,6 +100,23 @@ class RoundEnd:
 def is_plain(method: Method, layout: Layout) -> bool:
     """Whether a method is one training in a round of which all is shared and nothing kept."""
     return not private_places(method, layout).any() and not _keeps_more(method)
+
+
+def check_sliced(method: Method, layout: Layout) -> None:
+    """Refuse a method that slices of a model are not trained by.
+
+    Raises:
+        PlanError: It keeps something in each home, or trains more than once in a round.
+    """
+    if not is_plain(method, layout):
+        fault = (
+            f"slicing.tiers are set, but the method {type(method).__name__} keeps something in "
+            "each home, or trains more than once in a round: slices do not go with that yet"
+        )
+        raise PlanError(
+            [fault],
+            hint="methods that change the gradient alone do: fedavg and fedprox",
+        )
 
 
 def keeps(method: Method, layout: Layout) -> bool:

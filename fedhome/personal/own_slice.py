@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import LayoutError, RunError
+from fedhome.models.cut_slices import FinishedModel
+from fedhome.models.slicing import slices_of
 from fedhome.plan.rule_traits import traits_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_declared, tier_number
@@ -26,7 +28,7 @@ def own_slice(
     said: ReleaseSlices | None,
     called: str,
 ) -> tuple[Layout, NDArray[np.float32]]:
-    """Return a tier's slice of a release as a network by itself; its first use loads torch.
+    """Return a tier's slice of a release as a network by itself.
 
     Args:
         plan: The home's plan, with tiers.
@@ -41,8 +43,6 @@ def own_slice(
         RunError: It was trained in other slices than the plan's, or by a rule whose slices are no
             networks of their own; or the plan's model is a module of a user's own.
     """
-    from fedhome.models.cut_slices import FinishedModel  # noqa: PLC0415 - its room loads torch
-
     if is_declared(plan):
         raise RunError(
             f"{called} is of {plan.model.name}, a module of your own, whose slices are not cut out "
@@ -88,8 +88,6 @@ def fits(plan: Plan, layout: Layout, features: int, outputs: int) -> bool:
         features: Width of the input.
         outputs: Width of the output.
     """
-    from fedhome.models.slicing import slices_of  # noqa: PLC0415 - its room loads torch
-
     traits = traits_of(plan)
     if traits.exits:
         return layout == slices_of(plan, features, outputs).layout

@@ -32,7 +32,7 @@ def shape_of(plan: Plan, layout: Layout) -> SlicedShape:
         plan: The plan, with tiers.
         layout: Layout of the whole model.
     """
-    from fedhome.models.slicing import slices_of  # noqa: PLC0415 - its room loads torch
+    from fedhome.models.slicing import slices_of  # noqa: PLC0415 - a plan without slices needs none
 
     shapes = layout.shapes
     return slices_of(plan, shapes[0][1], shapes[-1][0])  # the first layer's, the last exit's bias

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import array_record, take_identity
 from fedhome.learning.build import learning_of
 from fedhome.learning.device import Device
+from fedhome.learning.sliced_device import sliced_device
 from fedhome.personal.models_file import ModelsFile
 from fedhome.plan.settings import Plan
 from fedhome.server.rounds.judging import adaptation_of
@@ -101,6 +103,12 @@ def test_a_worker_answers_a_whole_run_without_torch_as_torch_would(
     expected = device.train(device.learning.initial, stream=1, epochs=plan.train.epochs)
     np.testing.assert_allclose(numbers(answer), expected.params[0], rtol=2e-4, atol=2e-5)
     assert np.abs(numbers(answer) - device.learning.initial).max() > 1e-3
+    assert_ends(process, plan, device)
+    assert set(ModelsFile(process._own_model.kept)) == {HOME}
+
+
+def assert_ends(process: WorkerProcess, plan: Plan, device: Device) -> None:
+    """Ask all that a run asks after its rounds; each is answered."""
     ending = tiny.ending(len(plan.personalise.experts))
     chosen = {name: ending[name] for name in ("rate", "epochs")}
     for kind, settings in (
@@ -113,7 +121,31 @@ def test_a_worker_answers_a_whole_run_without_torch_as_torch_would(
     ):
         answer = process.answer(asked(kind, device, **{"server-round": 1, **settings}))
         assert answer.has_content(), (kind, answer.error.reason)
-    assert set(ModelsFile(process._own_model.kept)) == {HOME}
+
+
+TIERS = [
+    {"name": "sensor", "width": 0.25, "depth": 1, "share": 0.5},
+    {"name": "hub", "width": 1.0, "depth": 2, "share": 0.5},
+]
+
+
+@pytest.mark.usefixtures("blocked")
+def test_a_worker_that_carries_a_slice_answers_a_whole_run_without_torch(tmp_path: Path) -> None:
+    place = home_folder(tmp_path, model={"hidden": [8, 8]}, slicing={"tiers": TIERS})
+    place.change_settings(replace(place.settings, tier="hub"))
+    plan = Plan.load(place.plan_path)
+    examples = real_home(plan, place.settings.data, name=HOME).device.examples
+    whole = Device(learning_of(plan, examples.x.shape[1]), examples, plan.seed)
+    rounds = sliced_device(plan, examples, tier="hub").rounds
+    assert rounds is not None
+    start = whole.learning.initial
+    with closing(WorkerProcess(place, SimpleNamespace())) as process:  # type: ignore[arg-type]
+        answer = process.answer(asked("train", whole, **{"server-round": 1}))
+        expected = rounds.train(start, stream=1, epochs=plan.train.epochs)
+        np.testing.assert_allclose(numbers(answer), expected.params[0], rtol=2e-4, atol=2e-5)
+        assert np.abs(numbers(answer) - start).max() > 1e-3
+        assert_ends(process, plan, whole)
+        assert set(ModelsFile(process._own_model.kept)) == {HOME}
 
 
 @pytest.mark.usefixtures("blocked")

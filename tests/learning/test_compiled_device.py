@@ -19,6 +19,7 @@ from fedhome.learning.fused import FusedMLP
 from fedhome.learning.losses import LOSSES, row_losses, scored
 from fedhome.learning.methods import FedAvg, FedProx
 from fedhome.learning.one_home import OneHome
+from fedhome.learning.sliced_device import sliced_device
 from fedhome.models.mlp import build_model, mlp
 from fedhome.plan.settings import Plan
 from helpers import tiny
@@ -88,6 +89,91 @@ def test_a_home_trains_and_scores_as_torch_does(kind: str, sections: dict[str, A
         for name, values in measured.metrics.items():
             np.testing.assert_allclose(values, theirs.metrics[name], rtol=1e-4, atol=1e-6)
     assert own.train(start, stream=1, epochs=0).params.tolist() == [start.tolist()]
+
+
+TIERS = [
+    {"name": "sensor", "width": 0.25, "depth": 1, "share": 0.34},
+    {"name": "plug", "width": 0.5, "depth": 2, "share": 0.33},
+    {"name": "hub", "width": 1.0, "depth": 2, "share": 0.33},
+]
+DEEP = [{**tier, "depth": 2} for tier in TIERS]
+SLICED: dict[str, Any] = {"model": {"hidden": [8, 8]}, "slicing": {"tiers": TIERS}}
+
+
+def sliced(plan: Plan, tier: str) -> tuple[OneHome, Device]:
+    """Return a home of a tier as it learns on its device, and by torch."""
+    data, seen = tiny.home("h", COUNTS, kind=plan.task.kind), tiny.learning(plan).task.classes
+    return device_of(plan, data, seen, tier=tier), sliced_device(plan, data, seen, tier=tier)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("tier", "sections"),
+    [
+        ("sensor", {}),
+        ("plug", {"train": {"momentum": 0.9, "clip_norm": 0.1}}),
+        ("hub", {"task": {"kind": "multi-class"}, **tiny.fedprox(0.3)}),
+    ],
+)
+def test_a_home_with_a_slice_trains_and_scores_as_torch_does(
+    tier: str, sections: dict[str, Any]
+) -> None:
+    own, torchs = sliced(tiny.plan(**SLICED).change(**sections), tier)
+    whole = 0.3 * np.random.default_rng(4).normal(size=torchs.fleets_layout.size)
+    assert own.fleets_layout == torchs.fleets_layout
+    assert own.learning.layout == torchs.learning.layout
+    np.testing.assert_array_equal(own.learning.initial, torchs.learning.initial)
+    for part, theirs in ((own.rounds, torchs.rounds), (own, torchs)):
+        assert isinstance(part, CompiledDevice)
+        assert isinstance(theirs, Device)
+        start = theirs.own_part(whole.astype(np.float32))
+        np.testing.assert_array_equal(part.own_part(whole.astype(np.float32)), start)
+        found, expected = (one.train(start, stream=7, epochs=3) for one in (part, theirs))
+        np.testing.assert_allclose(found.params, expected.params, **ROUNDING)
+        np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-4)
+        assert np.abs(found.params - start).max() > 1e-3
+        measured, by_torch = (one.evaluate(expected.params, "validation") for one in (part, theirs))
+        np.testing.assert_allclose(measured.losses, by_torch.losses, rtol=1e-5)
+
+
+def test_slices_begin_with_the_very_numbers_that_torch_draws() -> None:
+    own, _ = sliced(tiny.plan(**SLICED), "hub")
+    assert own.rounds is not None
+    model = build_model(tiny.plan(**SLICED), tiny.FEATURES, 1)
+    flat = torch.nn.utils.parameters_to_vector(model.parameters()).detach().numpy()
+    np.testing.assert_array_equal(own.rounds.learning.initial, flat)
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"slicing": {"tiers": DEEP, "rule": "heterofl"}}, "rule 'heterofl' are not compiled"),
+        ({"model": {"hidden": [8, 8], "dropout": 0.1}}, "not a plain MLP"),
+    ],
+)
+def test_slices_that_the_kernel_does_not_know_are_torchs_and_told(
+    sections: dict[str, Any], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = tiny.plan(**SLICED).change(**sections)
+    with caplog.at_level(logging.WARNING, "fedhome.learning"):
+        device = device_of(plan, tiny.home("h", COUNTS), tier="hub")
+    assert isinstance(device, Device)
+    assert [told in message for message in caplog.messages] == [True]
+
+
+def test_a_step_of_a_slice_that_has_no_code_is_torchs_and_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own, torchs = sliced(tiny.plan(**SLICED), "hub")
+    start = np.zeros(torchs.fleets_layout.size, np.float32) + 0.1
+    pull: dict[str, Any] = {"method": FedProx(proximal_mu=2.0), "towards": start + 1}
+    assert own.rounds is not None
+    assert torchs.rounds is not None
+    with caplog.at_level(logging.WARNING, "fedhome.learning"):
+        found = own.rounds.train(start, stream=1, epochs=1, **pull).params
+    expected = torchs.rounds.train(start, stream=1, epochs=1, **pull).params
+    np.testing.assert_array_equal(found, expected)
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
