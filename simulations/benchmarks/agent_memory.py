@@ -1,7 +1,8 @@
 """What a home's agent takes of its device's memory: while it waits, while it learns, afterwards.
 
 ``python -m fedhome.simulations.benchmarks.agent_memory`` runs a server and a small fleet as
-processes on this machine, secure sums and all. One home's agent is a process of its own, as on a
+processes on this machine, secure sums and all; with ``--sliced`` one whose homes carry slices of a
+model, in the clear, and the home that is looked at the largest. One home's agent is a process of its own, as on a
 device; the others' are threads of one. What is shown is the resident set (VmRSS in Linux's
 ``/proc``): it counts the shared libraries that other programs use too.
 """
@@ -13,7 +14,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -49,7 +50,21 @@ class Memory:
     after: float
 
 
-def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> Memory:
+_LARGEST = "hub"
+_SLICED: dict[str, Any] = {
+    "slicing": {
+        "tiers": [
+            {"name": "sensor", "width": 0.25, "depth": 1, "share": 0.4},
+            {"name": _LARGEST, "width": 1.0, "depth": 2, "share": 0.6},
+        ]
+    },
+    "aggregation": {"mode": "plain"},
+}
+
+
+def memory(
+    *, homes: int, days: int, hidden: int, rounds: int, folder: Path, sliced: bool = False
+) -> Memory:
     """Run a fleet, and measure one home of it.
 
     Args:
@@ -58,6 +73,7 @@ def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> 
         hidden: Width of the model's one hidden layer.
         rounds: How many rounds.
         folder: An empty folder.
+        sliced: Whether the model has a second hidden layer, and homes carry slices of it.
 
     Raises:
         EngineError: The run ended with an error.
@@ -70,10 +86,14 @@ def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> 
         rounds={"count": rounds, "fraction": 1.0},
         personalise={"name": "none"},
     )
+    if sliced:
+        plan = plan.change(model={"hidden": [hidden, hidden]}, **_SLICED)
     tables = list(generate(homes=homes, days=days, seed=plan.seed))
     plan = named(plan, tables)
     server, home_folders = prepare(folder / "deployment", plan, tables)
-    watched, others = home_folders[0], home_folders[1:]
+    largest = (one for one in home_folders if not sliced or one.settings.tier == _LARGEST)
+    watched = next(largest)
+    others = [one for one in home_folders if one is not watched]
     watched.fill(
         replace(watched.settings, worker_idle_s=10.0),
         plan=plan,
@@ -142,11 +162,19 @@ def agent_memory(
     days: Annotated[int, typer.Option(min=2)] = 60,
     hidden: Annotated[int, typer.Option(min=1)] = 64,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
+    sliced: Annotated[bool, typer.Option("--sliced", help="homes carry slices")] = False,  # noqa: FBT002 - typer's
     json_path: Annotated[Path | None, typer.Option("--json", help="write figures here")] = None,
 ) -> None:
     """Show what a home's agent takes of its device's memory."""
     with tempfile.TemporaryDirectory() as folder:
-        measured = memory(homes=homes, days=days, hidden=hidden, rounds=rounds, folder=Path(folder))
+        measured = memory(
+            homes=homes,
+            days=days,
+            hidden=hidden,
+            rounds=rounds,
+            folder=Path(folder),
+            sliced=sliced,
+        )
     table = Table(title=f"a home's resident memory, MB ({days} days)", title_style="")
     table.add_column("process")
     table.add_column("when")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import EngineError
 from fedhome.learning.carried_slice import carried_slices
-from fedhome.learning.device import Device
+from fedhome.learning.compiled_slice import compiled_slice
+from fedhome.learning.one_home import OneHome
 from fedhome.learning.slice_places import SlicePlaces
 from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.learning.sliced_device import device_carrying
@@ -41,15 +42,31 @@ def slices_in(world: World) -> tuple[CarriedSlice, ...]:
     return carried_slices(world.plan, world.learning, features, gathered.classes)
 
 
-def device_with(carried: CarriedSlice, data: HomeExamples, world: World) -> Device:
-    """Return one home's device with its slice, which learns by torch.
+def device_with(carried: CarriedSlice, data: HomeExamples, world: World) -> OneHome:
+    """Return one home's device with its slice, as a real home has it.
+
+    It learns by the compiled kernel, or by torch where that does not know its rule or network.
 
     Args:
         carried: What it carries.
         data: The home's examples.
         world: The homes.
     """
-    return device_carrying(carried, data, world.plan.seed, states=world.states)
+
+    def by_torch() -> OneHome:
+        return device_carrying(carried, data, world.plan.seed, states=world.states)
+
+    try:
+        return compiled_slice(
+            world.plan,
+            data,
+            world.gathered.classes,
+            tier=carried.tier,
+            by_torch=by_torch,
+            states=world.states,
+        )
+    except EngineError:
+        return by_torch()
 
 
 class SlicedHomes(Homes):
