@@ -16,7 +16,7 @@ from fedhome.learning.own_state import HomeStates
 from fedhome.learning.slice_places import SlicePlaces
 from fedhome.models.slicing import Places, slices_of
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import tier_number
+from fedhome.plan.sliced_plan import is_declared, tier_number
 from fedhome.plan.slicing_settings import SlicingSettings
 
 _RULE = "nested"
@@ -50,6 +50,8 @@ def compiled_slice(
         PlanError: The task does not fit the data, or the plan's method is none for slices.
         PluginError: A name behind which there is nothing.
     """
+    if is_declared(plan):
+        raise EngineError("the compiled kernel does not fit: the model is not a plain MLP")
     if plan.slicing.rule != _RULE:
         raise EngineError(
             f"the compiled kernel does not fit: the slices of the rule {plan.slicing.rule!r} are "

@@ -2,9 +2,9 @@
 
 ``python -m fedhome.simulations.benchmarks.agent_memory`` runs a server and a small fleet as
 processes on this machine, secure sums and all; with ``--sliced`` one whose homes carry slices of a
-model, in the clear, and the home that is looked at the largest. One home's agent is a process of its own, as on a
-device; the others' are threads of one. What is shown is the resident set (VmRSS in Linux's
-``/proc``): it counts the shared libraries that other programs use too.
+model, in the clear, and the home that is looked at the largest. One home's agent is a process of
+its own, as on a device; the others' are threads of one. What is shown is the resident set (VmRSS in
+Linux's ``/proc``): it counts the shared libraries that other programs use too.
 """
 
 from __future__ import annotations
@@ -158,11 +158,12 @@ def children_of(number: int) -> list[int]:
 
 
 def agent_memory(
+    *,
     homes: Annotated[int, typer.Option(min=5)] = 5,
     days: Annotated[int, typer.Option(min=2)] = 60,
     hidden: Annotated[int, typer.Option(min=1)] = 64,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
-    sliced: Annotated[bool, typer.Option("--sliced", help="homes carry slices")] = False,  # noqa: FBT002 - typer's
+    sliced: Annotated[bool, typer.Option("--sliced", help="homes carry slices")] = False,
     json_path: Annotated[Path | None, typer.Option("--json", help="write figures here")] = None,
 ) -> None:
     """Show what a home's agent takes of its device's memory."""
