@@ -48,7 +48,7 @@ def test_two_questions_about_one_model_show_no_homes_error() -> None:
 def test_control_two_questions_about_one_model_showed_a_homes_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    weaken(monkeypatch, committee_member, "examine", "manifest.alike_subjects")
+    weaken(monkeypatch, committee_member, "_case_of", "manifest.alike_subjects")
     number, alone = _of_one_expert()
     blended = Fleet(BLEND, _BLENDED)
     of_all = blended.open()
@@ -73,7 +73,7 @@ def test_a_model_that_no_adaptation_moves_shows_no_homes_loss() -> None:
 def test_control_a_model_that_no_adaptation_moves_showed_a_homes_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    weaken(monkeypatch, committee_member, "examine", "manifest.alike_subjects")
+    weaken(monkeypatch, committee_member, "_case_of", "manifest.alike_subjects")
     loss, own = _difference(_that_stays(), without="h03")
     assert loss == pytest.approx(own, abs=1e-4)
 
