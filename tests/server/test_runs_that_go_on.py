@@ -230,7 +230,7 @@ def test_a_home_that_shares_another_secret_costs_one_round_and_is_left_out(
         dealing = keys.home
         return made(keys, *others, **known)
 
-    monkeypatch.setattr(seals.Dealing, "of", wrong)
+    monkeypatch.setattr(Dealing, "of", wrong)
     monkeypatch.setattr(sealing_party, "make_bundle", make)
     fleet = _fleet(tmp_path, rounds={"count": 3, "evaluate_fraction": 0.0})
     assert _answered(fleet) == [0, 6, 6]
