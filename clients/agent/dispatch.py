@@ -10,6 +10,7 @@ from flwr.app import Message, RecordDict
 
 from fedhome import secagg
 from fedhome.clients.agent.known_head import HeadKeeper
+from fedhome.clients.agent.known_model import KnownModel, learnt
 from fedhome.clients.agent.unable import unable
 from fedhome.clients.agent.work import Work, WorkerProcess
 from fedhome.clients.failure_reason import REFUSALS, reason_of
@@ -49,6 +50,7 @@ class MessageDispatch:
         self._last: tuple[tuple[str, str], RecordDict] | None = None
         self._troubles: dict[bool, SecAggError] = {}
         self._kept_too_long = False
+        self._known: KnownModel | None = None
         self._heads = HeadKeeper(home_folder)
         self.plan = plan = Plan.load(home_folder.plan_path)
         self._machine = secagg.HomeParty(
@@ -105,7 +107,9 @@ class MessageDispatch:
         else:
             self._note_trouble(message, answer)
         if answer.has_error():
-            answer = unable(message, self._machine, self.plan) or answer
+            answer = unable(message, self._machine, self.plan, self._known) or answer
+        else:
+            self._known = learnt(message, self.plan, self._known)
         if answer.has_content() and message.metadata.message_type != BUNDLE:
             self._last = (question, answer.content)  # each request for keys gets new ones
         return answer

@@ -54,7 +54,7 @@ class Layout:
     @cached_property
     def key(self) -> str:
         """Name under which an array of this layout travels."""
-        return f"flat-{self.hash[:16]}"
+        return key_of(self.hash)
 
     def __str__(self) -> str:
         first = ", ".join(
@@ -125,6 +125,11 @@ class Layout:
                 "an update holds numbers that are not finite",
                 hint="lower train.learning_rate, or set train.clip_norm",
             )
+
+
+def key_of(layout_hash: str) -> str:
+    """Return the name under which an array travels, by the hash of its layout."""
+    return f"flat-{layout_hash[:16]}"
 
 
 def model_hash(flat: NDArray[np.float32]) -> bytes:

@@ -20,10 +20,16 @@ from fedhome.clients.home import real_home
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.clients.recorded.recording import Recorder
 from fedhome.data.files.home_parquet import write_home
-from fedhome.errors import StateError
+from fedhome.errors import PluginError, StateError
 from fedhome.fleet.entries import Anchor, home_keys
 from fedhome.fleet.freshness import Freshness
-from fedhome.flower.messages import array_record, blobs_of, take_identity, with_sum_record
+from fedhome.flower.messages import (
+    array_record,
+    blobs_of,
+    failure,
+    take_identity,
+    with_sum_record,
+)
 from fedhome.plan.protocol import policy_of, terms_hash
 from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import EMPTY_HANDED, empty_words
@@ -36,6 +42,7 @@ from fedhome.secagg.parameters import corrupt_among
 from fedhome.secagg.share_keys import PERIOD_S
 from fedhome.secagg.shell_roster import purpose_of
 from fedhome.simulations.homes import generate
+from fedhome.wire.layout import Layout
 from helpers.living import named
 from helpers.secagg_world import Sum, World
 
@@ -137,11 +144,18 @@ class Home:
         self.world.pool.add(HOME, blobs_of(asked)["bundle"])
 
     def train(
-        self, *, elements: int | None = None, model: Array | None = None, **lies: Any
+        self,
+        *,
+        elements: int | None = None,
+        model: Array | None = None,
+        layout: Layout | None = None,
+        **lies: Any,
     ) -> Message:
         """Let the server ask for training in a sum: as an honest one does, or with a lie."""
         start, plan = self.initial + np.float32(self.moved), self.plan
-        summed = shell_layout(plan, self.layout, self.settings)
+        layout = layout or self.layout
+        start = np.resize(start, layout.size)
+        summed = shell_layout(plan, layout, self.settings)
         form = Form(
             elements=count_of(plan, summed, self.settings),
             layout=bytes.fromhex(summed.hash),
@@ -159,10 +173,12 @@ class Home:
             form=form,
             expires=int(self.world.now) + 600,
         )
-        arrays = array_record(self.layout, start)
+        arrays = array_record(layout, start)
         if model is not None:
-            arrays = ArrayRecord(dict.fromkeys(arrays, model))
+            arrays = ArrayRecord({lies.pop("key", layout.key): model})
         content = RecordDict({"arrays": arrays, "config": ConfigRecord(self.settings)})
+        if "hash" in lies:
+            lies["form"] = replace(form, layout=lies.pop("hash"))
         if elements is not None:
             lies["form"] = replace(form, elements=elements)
         if "scalars" in lies:
@@ -292,6 +308,84 @@ def test_a_server_that_lies_hears_the_same_of_homes_that_can_begin_and_of_others
     answer = home.train(**changed)  # the agent lives on
     assert answer.has_error()
     assert answer.error.reason == word
+
+
+def _moved_on(layout: Layout, features: int) -> Layout:
+    """Return the layout of the same model over another number of inputs."""
+    (units, width), *others = layout.shapes
+    return Layout(layout.names, ((units, width + features), *others))
+
+
+def _of_another_name(layout: Layout) -> Layout:
+    return Layout(tuple(f"other.{name}" for name in layout.names), layout.shapes)
+
+
+@pytest.mark.parametrize("plan", [PLAN, SLICED], ids=["a whole model", "slices"])
+@pytest.mark.parametrize("lie", ["another width", "another name", "half a name"])
+@pytest.mark.parametrize("begins", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_of_another_model_than_a_home_has_learnt_nobody_hears_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: Plan, lie: str, *, begins: bool
+) -> None:
+    home = Home(tmp_path, plan=plan)
+    assert set(blobs_of(home.train())) == {"upload", "bundle"}
+    home.refill()
+    home.moved = 0.01  # about one model homes answer once
+    if not begins:
+        monkeypatch.setattr(home.agent._work, "answer", _cannot_begin)
+    said: dict[str, Any] = {"layout": _moved_on(home.layout, 1)}
+    if lie == "another name":
+        said = {"layout": _of_another_name(home.layout)}
+    elif lie == "half a name":  # the first half, under which the model travels, is right
+        summed = shell_layout(plan, home.layout, home.settings)
+        said = {"hash": bytes.fromhex(summed.hash[:32]) + bytes(16)}
+    answer = home.train(**said)
+    assert answer.has_error()
+    assert answer.error.reason == "layout"
+
+
+def _cannot_begin(message: Message) -> Message:
+    return failure(message, "worker")
+
+
+@pytest.mark.parametrize("shell", [0, 1])
+@pytest.mark.parametrize("begins", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_of_a_shell_with_other_numbers_a_home_that_cannot_begin_says_what_others_do(
+    tmp_path: Path, shell: int, *, begins: bool
+) -> None:
+    """It took any number up to the model's size; so a server could tell it from the others."""
+    home = Home(tmp_path, plan=SLICED)
+    home.settings |= {SHELL: shell} if shell else {}
+    if not begins:
+        home.readings.unlink()
+    answer = home.train(elements=home.layout.size - 1)
+    assert answer.has_error()
+    assert answer.error.reason == "form"
+
+
+@pytest.mark.parametrize("plan", [PLAN, SLICED], ids=["a whole model", "slices"])
+def test_a_model_that_no_home_of_the_plan_has_is_refused_before_any_was_learnt(
+    tmp_path: Path, plan: Plan
+) -> None:
+    home = Home(tmp_path, plan=plan)
+    home.readings.unlink()
+    answer = home.train(model=Array(np.zeros(home.layout.size + 1, np.float32)), key="flat-other")
+    assert answer.has_error()
+    assert answer.error.reason == "layout"
+
+
+def test_an_agent_that_cannot_tell_what_a_sum_holds_lives_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missing(*_: object) -> int:
+        raise PluginError("there is no stage of this name")
+
+    home = Home(tmp_path)
+    home.readings.unlink()
+    monkeypatch.setattr("fedhome.clients.agent.unable.count_of", missing)
+    answer = home.train()
+    assert answer.has_error()
+    assert answer.error.reason == "readings"
+    assert "takes no part in a sum: there is no stage" in caplog.text
 
 
 def test_a_home_whose_disk_is_full_after_it_joined_sends_no_keys(tmp_path: Path) -> None:
