@@ -29,7 +29,6 @@ SEALED_BYTES = KEY_NAME_BYTES + 32 + SECRETS * SHARE_BYTES + 16
 """For one member: which key of its, the home's key for it, shares of both secrets, a tag."""
 ROW_BYTES = NONCE_BYTES + SEALED_BYTES
 _HEAD, _SHARE, _DEAL = b"fedhome/bundle/2\0", b"fedhome/share/2\0", b"fedhome/deal/1\0"
-_NO_SHARE = bytes(SEALED_BYTES)
 _COMMITMENT = b"fedhome/commitment/1\0"
 
 
@@ -165,10 +164,6 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
     @property
     def _sealed_rows(self) -> NDArray[np.uint8]:
         return np.frombuffer(self.shares, np.uint8).reshape(-1, SEALED_BYTES)
-
-    def is_for(self, member: int) -> bool:
-        """Return whether the member at an index of the committee has a share of it."""
-        return self.row(member)[NONCE_BYTES:] != _NO_SHARE
 
     def check_ring(self, keys: Mapping[int, bytes]) -> None:
         """Refuse a bundle that is not sealed for just the members of its ring.

@@ -34,7 +34,7 @@ from fedhome.secagg.sharing import SECRETS, SHARE_BYTES, SHARE_NUMBERS, factors_
 _KEY_BYTES = 32
 _PLAIN_BYTES = SECRETS * SHARE_BYTES
 _NOTHING = bytes(_PLAIN_BYTES)
-_MOST_OPENED = 4096  # rows that wait to be opened once more: 1.5 MB
+_MOST_OPENED = 4096  # rows that wait to be opened once more: 2.5 MB
 _SEAL = b"fedhome/seal/2\0"
 
 Unopened = Literal["erased", "wrong"]
@@ -84,11 +84,6 @@ class OpenedRows(NamedTuple):
         for place in np.flatnonzero((shares >= PRIME).any(axis=(1, 2))).tolist():
             why[place], shares[place] = "wrong", 0
         return cls(shares, why)
-
-    @property
-    def first(self) -> NDArray[np.uint32] | Unopened:
-        """The shares of the first row, or why it does not open."""
-        return self.why[0] or self.shares[0]
 
 
 class Seals:
@@ -171,19 +166,6 @@ class Seals:
             self._sealings[between] = sealing
         return sealing
 
-    def open(
-        self, secrets: Mapping[int, bytes], head: BundleHead, row: bytes
-    ) -> NDArray[np.uint32] | Unopened:
-        """Return this member's shares, uint32 ``[secrets, 13]``, or why they do not open.
-
-        Args:
-            secrets: The member's, by period.
-            head: The bundle's public part, to which the shares must be bound.
-            row: As `Bundle.row` returned it.
-        """
-        bound = head.associated_data(self._directory.hash)
-        return OpenedRows.of([self._plain(secrets, head.home, bound, row)]).first
-
     def open_all(
         self,
         secrets: Mapping[int, bytes],
@@ -192,7 +174,7 @@ class Seals:
         *,
         keep: bool = False,
     ) -> OpenedRows:
-        """Return this member's shares of several bundles, or why they do not open, as `open` does.
+        """Return this member's shares of several bundles, or why they do not open.
 
         Args:
             secrets: The member's, by period.
@@ -200,9 +182,10 @@ class Seals:
                 opened, as if its key were erased.
             rows: Of each bundle the member's row, one after the other.
             keep: Keep what opens until it is asked for once more: a member opens a row as it checks
-                it, and again in the sum. It goes no later than the secrets that it opens by.
+                it, and again in the sum. It goes no later than the secrets that it opens by. Of
+                more rows than there is room for the rest is opened again.
         """
-        if keep and len(self._opened) > _MOST_OPENED:
+        if keep and len(self._opened) >= _MOST_OPENED:
             self._opened.clear()
         plain: list[bytes | Unopened] = []
         for one, at in zip(bounds, range(0, len(rows), ROW_BYTES), strict=True):
@@ -213,7 +196,7 @@ class Seals:
             found: bytes | Unopened | None = self._opened.pop((row, bound), None)
             if found is None:
                 found = self._plain(secrets, home, bound, row)
-            if keep and isinstance(found, bytes):
+            if keep and isinstance(found, bytes) and len(self._opened) < _MOST_OPENED:
                 self._opened[row, bound] = found
             plain.append(found)
         return OpenedRows.of(plain)
@@ -254,13 +237,6 @@ class Seals:
             key = member_key(secret, self._directory.hash)
             self._own[secret] = key, key.public_key().public_bytes_raw()
         return self._own[secret]
-
-
-def opened(
-    cipher: AESGCM, nonce: bytes, sealed: bytes, bound: bytes
-) -> NDArray[np.uint32] | Unopened:
-    """Return the shares in a row, uint32 ``[secrets, 13]``, or ``"wrong"``."""
-    return OpenedRows.of([unsealed(cipher, nonce, sealed, bound)]).first
 
 
 def unsealed(cipher: AESGCM, nonce: bytes, sealed: bytes, bound: bytes) -> bytes | Unopened:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +28,7 @@ from fedhome.secagg import (
     share_keys,
 )
 from fedhome.secagg.bundle import NONCE_BYTES, BundleHead
-from fedhome.secagg.seals import SealedFor, Seals, cipher_of, opened
+from fedhome.secagg.seals import OpenedRows, SealedFor, Seals, cipher_of, unsealed
 from fedhome.secagg.share_checks import WRONG, CheckAnswer, CheckRequest, Dispute, foretold
 from fedhome.secagg.share_keys import PERIOD_S, is_live, period_of, sealing_key
 from fedhome.secagg.sum_messages import MISSING, Answer
@@ -70,23 +69,27 @@ def _break_open(
         if live is not None:
             eve.keys[place] = live.key
         for number, member in enumerate(eve.world.directory.members):
-            row, found = bundle.row(number), list[Any]()
+            row, found = bundle.row(number), list[OpenedRows]()
             if "members" in by:
                 seals = Seals(eve.world.keys[member], eve.world.directory)
-                found.append(seals.open(states[member].periods, bundle.head, row))
+                bound = bundle.head.associated_data(eve.world.directory.hash)
+                periods = states[member].periods
+                found.append(seals.open_all(periods, [(bundle.home, bound)], row))
             if "homes" in by:
                 for secret in states[bundle.home].periods.values():
                     key = ring.by_member[member]
                     found.append(_by_home(eve.world.directory.hash, secret, bundle.head, row, key))
-            for both in found:
-                if not isinstance(both, str):
+            for rows in found:
+                if rows.why == [None]:
                     for half, own_mask in enumerate((False, True)):
-                        share = both[half].astype("<u4").tobytes()
+                        share = rows.shares[0, half].astype("<u4").tobytes()
                         eve.loot.setdefault((bundle.public, own_mask), {})[number] = share
 
 
-def _by_home(directory: bytes, secret: bytes, head: BundleHead, row: bytes, key: ShareKey) -> Any:
-    """Return a member's share, opened by what its home drew for the period."""
+def _by_home(
+    directory: bytes, secret: bytes, head: BundleHead, row: bytes, key: ShareKey
+) -> OpenedRows:
+    """Return a member's shares, opened by what its home drew for the period."""
     own = sealing_key(secret, directory, key.member)
     between = SealedFor(
         directory=directory,
@@ -97,7 +100,7 @@ def _by_home(directory: bytes, secret: bytes, head: BundleHead, row: bytes, key:
     )
     bound = head.associated_data(directory) + key.member.encode()
     nonce, sealed = row[:NONCE_BYTES], row[NONCE_BYTES + 36 :]
-    return opened(cipher_of(own, key.key, between), nonce, sealed, bound)
+    return OpenedRows.of([unsealed(cipher_of(own, key.key, between), nonce, sealed, bound)])
 
 
 @pytest.mark.parametrize("answered", [True, False])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fedhome.errors import BundleError
 from fedhome.secagg import Bundle, KeyRing, ShareChecks, row_checks, seals, share_checks
 from fedhome.secagg.bundle import NONCE_BYTES, SEALED_BYTES
-from fedhome.secagg.seals import SealedFor, cipher_of, opened
+from fedhome.secagg.seals import SealedFor, Seals, cipher_of, unsealed
 from fedhome.secagg.shamir import PRIME, limbs_of
 from fedhome.secagg.share_checks import (
     ERASED,
@@ -287,10 +287,31 @@ def _opened_with(key: bytes, bundle: Bundle, ring: KeyRing, world: World) -> lis
             cipher = cipher_of(own, ring.by_member[member].key, between)
             bound = bundle.head.associated_data(world.directory.hash) + member.encode()
             sealed = row[NONCE_BYTES + 36 :]
-            if not isinstance(opened(cipher, row[:NONCE_BYTES], sealed, bound), str):
+            if not isinstance(unsealed(cipher, row[:NONCE_BYTES], sealed, bound), str):
                 found.append(place)
                 break
     return found
+
+
+def test_of_more_rows_than_there_is_room_for_the_rest_is_opened_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server may show a member many thousands of rows at once, and each would have stayed."""
+    world = World.of(SIZE, bundles=0)
+    bundles = [made(world, home) for home in list(world.homes)[:5]]
+    directory, name = world.directory, world.directory.members[3]
+    periods = world.homes[name].state.periods
+    seals = Seals(world.keys[name], directory)
+    bounds = [(one.home, one.head.associated_data(directory.hash)) for one in bundles]
+    rows = b"".join(one.row(3) for one in bundles)
+    alone = seals.open_all(periods, bounds, rows)
+    assert alone.why == [None] * 5
+    monkeypatch.setattr("fedhome.secagg.seals._MOST_OPENED", 2)
+    for keep in (True, True, False):  # full, begun anew, taken
+        found = seals.open_all(periods, bounds, rows, keep=keep)
+        np.testing.assert_array_equal(found.shares, alone.shares)
+        assert found.why == alone.why
+        assert len(seals._opened) == (2 if keep else 0)
 
 
 # --- any damage is noticed
