@@ -9,7 +9,10 @@ Homes train from the run's first model once. The first round of each later attem
 takes the first sum again, as many times as far as its rates say. A second sum about that model, or
 one that hardly differs, would show the update of a home that is in one of the two alone
 (docs/security.md). At the server's rates that is the very round that homes would have made; at
-theirs it is what they would, were their way as straight as the first steps of it.
+theirs it is what they would, were their way as straight as the first steps of it, and the strategy
+one that goes as many times as far for a sum that is as many times as large. Adaptive ones
+(``fedadam``, ``fedyogi``, ``fedadagrad``) do not: at three times homes' rate their first step would
+be about the same, and here it is three times as far.
 
 The measure is that of :mod:`fedhome.server.rounds.judging`: validation rows alone, summed as all
 losses are.
@@ -25,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.errors import RunError
 from fedhome.plan.judged_rounds import judged_every
 from fedhome.plan.settings import Plan
 from fedhome.plan.tried_rates import (
@@ -101,7 +105,11 @@ class RateTrials:
         self._idle = searches(plan) and warm
 
     def begin(self, state: Checkpoint) -> None:
-        """Take note of where the run begins, before its first round."""
+        """Take note of where the run begins, before its first round.
+
+        Raises:
+            RunError: An earlier version has begun the search, and asked homes otherwise.
+        """
         if self._idle and not state.round:
             first = first_rates(self._plan)
             told = NOT_CHOSEN.format(train=first.train, server=first.server)
@@ -109,6 +117,12 @@ class RateTrials:
         if self._able and not state.trials:
             state.trials = {"losses": [], "chosen": None, "over": 0, "moved": False}
             self._place(flat=state.flat, number=0).put(state, "begin")
+        if self.searching(state) and "moved" not in state.trials:
+            raise RunError(
+                "this run broke off while rates were tried, by an earlier version of fedhome: its "
+                "attempts began from other sums",
+                hint="begin a new run; or end this one with the version that began it",
+            )
 
     def rates(self, state: Checkpoint) -> Rates:
         """Return the rates of the next round."""
