@@ -67,11 +67,11 @@ def learnt(message: Message, plan: Plan, known: KnownModel | None) -> KnownModel
         plan: The home's plan.
         known: What was known before.
     """
-    kind = message.metadata.message_type
-    if kind not in SUMMED or sum_record(message) is None or plan.aggregation.mode == "plain":
+    kind, record = message.metadata.message_type, sum_record(message)
+    if kind not in SUMMED or record is None or "manifest" not in record:
         return known
-    if known is None:
-        for key, array in content_of(message)[0].items():
+    for key, array in content_of(message)[0].items():
+        if known is None or known.key != key:  # or its inputs are others than they were
             known = KnownModel(key, values_of(array).size)
     if known is not None and not known.hash and not (is_sliced(plan) and SUMMED[kind].update):
         known = known._replace(hash=manifest_in(message).form.layout.hex())

@@ -80,9 +80,8 @@ def _uploaded(
     message: Message, machine: secagg.HomeParty, plan: Plan, known: KnownModel | None
 ) -> Message:
     now, settings = time.time(), content_of(message)[1]
-    key, model = _model_of(message, known)
+    key, model, whole = _model_of(message, plan, known)
     question = AskedQuestion(message.metadata.message_type, settings, model if key else None)
-    whole = sliced_layout(plan, key, model.size) if key else None
     check_question(question, plan)
     data, scalars = manifest_of(message), scalars_of(question, plan)
     told = _LayoutHash(manifest_in(message).form.layout.hex())
@@ -142,11 +141,14 @@ def _elements(question: AskedQuestion, form: Form, size: int, plan: Plan) -> int
     return count_of(plan, Layout(("model",), ((size,),)), question.settings)
 
 
-def _model_of(message: Message, known: KnownModel | None) -> tuple[str, NDArray[np.float32]]:
-    """Return the model that came, float32 ``[size]``, and its name; empty where none did.
+def _model_of(
+    message: Message, plan: Plan, known: KnownModel | None
+) -> tuple[str, NDArray[np.float32], Layout | None]:
+    """Return the model that came: its name, its numbers ``[size]``, its layout if that is known.
 
     Args:
-        message: The question.
+        message: The question; where it brings no model, the name is empty.
+        plan: The home's plan.
         known: What the agent knows of the home's model.
 
     Raises:
@@ -155,12 +157,13 @@ def _model_of(message: Message, known: KnownModel | None) -> tuple[str, NDArray[
     """
     arrays = {key: values_of(array) for key, array in content_of(message)[0].items()}
     if not arrays:
-        return "", np.zeros(0, np.float32)
+        return "", np.zeros(0, np.float32), None
     key, flat = next(iter(arrays.items()))
     if len(arrays) > 1 or flat.ndim != 1 or not flat.size:
         raise LayoutError("a model came that is not one row of numbers")
     if known is not None:
         known.check(key, flat.size)
+    whole = sliced_layout(plan, key, flat.size)
     if flat.dtype != np.float32 or not np.isfinite(flat).all():
         raise UpdateError("a model came that is none")
-    return key, flat
+    return key, flat, whole

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, Message
+from flwr.app import Array, ArrayRecord, Message, RecordDict
 
+from fedhome.clients.agent.known_model import KnownModel, learnt
 from fedhome.clients.asked_question import AskedQuestion, scalars_of
 from fedhome.errors import PluginError
-from fedhome.flower.messages import blobs_of, failure
+from fedhome.flower.messages import blobs_of, failure, take_identity, with_sum_record
 from fedhome.plan.settings import Plan
 from fedhome.questions.question_table import TRAIN
 from fedhome.questions.settings import SHELL
@@ -109,6 +110,21 @@ def test_a_model_that_no_home_of_the_plan_has_is_refused_before_any_was_learnt(
     answer = home.train(model=Array(np.zeros(home.layout.size + 1, np.float32)), key="flat-other")
     assert answer.has_error()
     assert answer.error.reason == "layout"
+
+
+def test_a_home_that_has_learnt_another_model_since_knows_the_newer_one() -> None:
+    """Such as one that got a sensor: its inputs are more than they were."""
+    take_identity(1)
+    flats = {"flat-a": np.zeros(3, np.float32), "flat-b": np.zeros(4, np.float32)}
+    form = {"form": b"an ideal sum's, of which no agent learns anything"}
+    known = KnownModel("flat-a", 3, "aa")
+    for key, flat in flats.items():
+        content = RecordDict({"arrays": ArrayRecord({key: Array(flat)})})
+        assert learnt(Message(with_sum_record(content, form), 7, TRAIN), PLAN, known) is known
+        assert learnt(Message(content, 7, TRAIN), PLAN, known) is known
+    content = RecordDict({"arrays": ArrayRecord({"flat-b": Array(flats["flat-b"])})})
+    told = Message(with_sum_record(content, {"manifest": b"accepted"}), 7, TRAIN)
+    assert learnt(told, SLICED, known) == KnownModel("flat-b", 4)
 
 
 def test_an_agent_that_cannot_tell_what_a_sum_holds_lives_on(
