@@ -166,9 +166,12 @@ def _product(left: NDArray[np.float64], right: NDArray[np.int64]) -> NDArray[np.
 
 def _in_one_thread(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a matrix product, of columns so few at a time that BLAS starts no threads for them."""
-    columns = max(1, _ONE_THREAD // max(1, left.size))
-    parts = [left @ right[:, at : at + columns] for at in range(0, right.shape[1], columns)]
-    return np.concatenate(parts, axis=1)
+    columns, count = max(1, _ONE_THREAD // max(1, left.size)), right.shape[1]
+    if count <= columns:
+        return left @ right
+    return np.concatenate(
+        [left @ right[:, at : at + columns] for at in range(0, count, columns)], axis=1
+    )
 
 
 @lru_cache(maxsize=16)

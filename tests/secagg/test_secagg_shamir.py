@@ -73,6 +73,21 @@ def test_products_stay_exact_at_the_greatest_numbers() -> None:
     assert combine(points, shares[10:]) == [secret]
 
 
+@pytest.mark.parametrize("at_once", [1, 70, 1 << 18])
+def test_however_few_columns_are_multiplied_at_once_shares_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("fedhome.secagg.shamir._ONE_THREAD", at_once)
+    coefficients = np.arange(70 * 11, dtype=np.int64).reshape(70, 11) * 2_788_979 % PRIME
+    points = [[pow(x, n, PRIME) for n in range(70)] for x in range(1, 91)]
+    by_hand = np.array(points, object) @ coefficients.astype(object) % PRIME
+    assert evaluate(coefficients, 90).tolist() == by_hand.tolist()
+
+
+def test_shares_of_no_secret_give_none_back() -> None:
+    assert combine(np.array([1, 2]), np.zeros((2, 0), np.uint32)) == []
+
+
 def test_fewer_shares_give_something_else() -> None:
     secret = bytes(range(32))
     shares = split([secret], members=5, threshold=3)
