@@ -83,7 +83,11 @@ def _bound(response: httpx.Response) -> None:
         LinkError: It is packed.
     """
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise LinkError("the server's answer is packed, which none of ours is", reason="answer")
+        raise LinkError(
+            "the server's answer is packed, which none of ours is",
+            reason="answer",
+            hint="a proxy before the server must pass answers on as they are",
+        )
     assert isinstance(response.stream, httpx.SyncByteStream), "no client of ours is asynchronous"
     response.stream = _BoundedStream(response.stream)
 

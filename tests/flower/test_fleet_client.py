@@ -136,8 +136,9 @@ def test_what_a_server_answers_is_not_unpacked(folder: Path) -> None:
     assert 500 * len(packed) < len(body)
     with _server(folder, _with(200, packed, content_encoding="gzip")) as address:
         connection = _connection(address, folder)
-        with pytest.raises(LinkError, match="packed"):
+        with pytest.raises(LinkError, match="packed") as refused:
             connection.look()
+        assert "proxy" in refused.value.hint
         connection.close()
         with _flowers(address, folder) as unpacked:
             assert len(_asked(unpacked).value) == 1 << 22
