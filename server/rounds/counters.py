@@ -45,7 +45,7 @@ class LastingScale(Scale):
 
     def _last_used(self) -> int:
         """Return the highest number that may have been used."""
-        digits = disk.read(self._path)
+        digits = disk.read(self._path).strip()  # an editor ends a line
         if not (digits.isdigit() and len(digits) <= _MOST_DIGITS):
             raise StateError(
                 f"{self._path} is damaged",

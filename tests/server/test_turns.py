@@ -69,3 +69,10 @@ def test_a_number_of_sums_that_is_damaged_is_told(tmp_path: Path, data: bytes) -
         LastingScale(Plan.load().aggregation, path, directory=b"d" * 32)
     assert caught.value.reason == "altered"
     assert "above all that homes know" in str(caught.value.hint)
+
+
+def test_a_number_that_somebody_has_written_by_hand_is_taken(tmp_path: Path) -> None:
+    """As the hint says; an editor ends the line."""
+    path = tmp_path / "turns"
+    path.write_bytes(b"1000000\n")
+    assert LastingScale(Plan.load().aggregation, path, directory=b"d" * 32).sum_number == 1_000_000
