@@ -188,7 +188,9 @@ def test_links_between_the_guides_lead_somewhere(path: Path) -> None:
 
 def test_every_decision_is_in_the_index_once_and_in_order() -> None:
     folder = ROOT / "docs" / "decisions"
-    listed = re.findall(r"^\| \[(\d+)\]\((\S+)\)", (folder / "README.md").read_text("utf-8"), re.M)
+    listed = re.findall(
+        r"^\| \[(\d+)\]\((\S+)\)", (folder / "README.md").read_text("utf-8"), re.MULTILINE
+    )
     assert [name for _, name in listed] == sorted(path.name for path in folder.glob("[0-9]*.md"))
     assert [name[:3] for _, name in listed] == [number for number, _ in listed]
 
