@@ -13,6 +13,7 @@ from flwr.app import Message
 from fedhome.clients.asked_question import manifest_of
 from fedhome.errors import FedHomeError, LayoutError
 from fedhome.flower.messages import content_of, sum_record, values_of
+from fedhome.learning.tasks import task_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_declared, is_sliced
 from fedhome.questions.question_table import SUMMED
@@ -98,8 +99,7 @@ def sliced_layout(plan: Plan, key: str, size: int) -> Layout | None:
     """
     if not is_sliced(plan) or is_declared(plan):
         return None
-    from fedhome.learning.tasks import task_of  # noqa: PLC0415 - where slices are asked for alone
-    from fedhome.models.slicing import slices_of  # noqa: PLC0415
+    from fedhome.models.slicing import slices_of  # noqa: PLC0415 - a plan without slices needs none
 
     try:
         outputs = task_of(plan).outputs
