@@ -322,17 +322,18 @@ def test_a_server_gets_values_for_no_other_factors_and_would_have_the_share_with
         reply = scene.answer(request).values
         values.append(np.frombuffer(reply[:VALUE_BYTES], "<u4").reshape(2, CHECKS))
     secrets = scene.world.homes[scene.member].state.periods
-    both = Seals(scene.world.keys[scene.member], scene.world.directory).open(
-        secrets, bundle.head, bundle.row(MEMBER)
+    bound = bundle.head.associated_data(scene.world.directory.hash)
+    found = Seals(scene.world.keys[scene.member], scene.world.directory).open_all(
+        secrets, [(bundle.home, bound)], bundle.row(MEMBER)
     )
-    assert not isinstance(both, str)
+    assert found.why == [None]
     for secret in range(2):
         rows = [
             [*map(int, factors[n][secret, check]), *_unit(check), int(values[n][secret, check])]
             for n in range(4)
             for check in range(CHECKS)
         ]
-        assert _solved(rows) == both[secret].tolist()
+        assert _solved(rows) == found.shares[0, secret].tolist()
         # Three answers are 12 equations for 13 numbers.
         assert _solved(rows[: 3 * CHECKS]) is None
 
