@@ -27,6 +27,7 @@ def device_of(
     tier: str = "",
     states: HomeStates | None = None,
     before_training: Callable[[], None] | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> OneHome:
     """Return a home with what trains and scores it.
 
@@ -39,6 +40,7 @@ def device_of(
         tier: Name of the home's tier, where the plan's devices carry slices of the model.
         states: Where the home keeps what its method learns for it alone.
         before_training: As of :class:`fedhome.learning.one_home.OneHome`.
+        told: Called with each reason for torch in place of a line of the log.
 
     Raises:
         PlanError: The task does not fit the data, or the method refuses its settings.
@@ -69,11 +71,12 @@ def device_of(
                 by_torch=by_torch,
                 states=states,
                 before_training=before_training,
+                told=told,
             )
         learning = compiled_learning(plan, examples.x.shape[1], classes)
         private_places(learning.method, learning.layout)  # a fault in its names is told at once
     except EngineError as error:
-        _log.warning("torch trains this home, which takes more memory: %s", error.message)
+        (told or _log_torch)(error.message)
         return by_torch(before_training)
     return CompiledDevice(
         learning,
@@ -82,4 +85,9 @@ def device_of(
         by_torch=by_torch,
         states=states,
         before_training=before_training,
+        told=told,
     )
+
+
+def _log_torch(reason: str) -> None:
+    _log.warning("torch trains this home, which takes more memory: %s", reason)

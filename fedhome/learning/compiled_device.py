@@ -34,6 +34,7 @@ class CompiledDevice(OneHome):
         carries: As of :class:`fedhome.learning.device.Device`, and so is the next.
         rounds: The same home with what it trains in rounds; None: this.
         before_training: As of :class:`fedhome.learning.one_home.OneHome`.
+        told: Called once with why a step is torch's; None: the log says it.
     """
 
     learning: CompiledLearning
@@ -49,8 +50,10 @@ class CompiledDevice(OneHome):
         carries: SlicePlaces | None = None,
         rounds: Cohort | None = None,
         before_training: Callable[[], None] | None = None,
+        told: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(learning, examples, seed, states=states, before_training=before_training)
+        self._told = told or _log_torch
         self.carries, self.rounds = carries, rounds
         self._by_torch = by_torch
         self._torchs: OneHome | None = None
@@ -124,6 +127,10 @@ class CompiledDevice(OneHome):
 
     def _without_kernel(self, reason: str) -> OneHome:
         if self._torchs is None:
-            _log.warning("torch is loaded for a part of this home's training: %s", reason)
+            self._told(reason)
             self._torchs = self._by_torch()
         return self._torchs
+
+
+def _log_torch(reason: str) -> None:
+    _log.warning("torch is loaded for a part of this home's training: %s", reason)

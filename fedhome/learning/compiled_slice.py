@@ -31,6 +31,7 @@ def compiled_slice(
     by_torch: Callable[[], OneHome],
     states: HomeStates | None = None,
     before_training: Callable[[], None] | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> CompiledDevice:
     """Return a home's device with what its tier carries.
 
@@ -44,6 +45,7 @@ def compiled_slice(
         by_torch: What makes the same home by torch, for a step that the kernel has no code for.
         states: Where the home keeps what its method learns for it alone.
         before_training: As of :class:`fedhome.learning.one_home.OneHome`.
+        told: As of :class:`fedhome.learning.compiled_device.CompiledDevice`.
 
     Raises:
         EngineError: The kernel cannot learn it; torch can.
@@ -80,6 +82,7 @@ def compiled_slice(
             carries=SlicePlaces(shape.layout, places),
             rounds=rounds,
             before_training=before_training,
+            told=told,
         )
 
     def rounds_by_torch() -> OneHome:

@@ -12,9 +12,11 @@ from flwr.app import Context, RecordDict
 from fedhome.clients.client_app import build
 from fedhome.clients.home import ClientHome
 from fedhome.errors import EngineError
+from fedhome.learning.at_home import device_of
 from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.plan.sliced_plan import is_sliced, tiers_of
 from fedhome.simulations.engines.grid import InProcessGrid, SequentialGrid
+from fedhome.simulations.engines.once import once
 from fedhome.simulations.engines.pooled_homes import PooledHomes
 from fedhome.simulations.engines.ray_engine import ray_grid
 from fedhome.simulations.engines.sliced_grid import SlicedGrid
@@ -41,7 +43,7 @@ def vector(world: World) -> Iterator[InProcessGrid]:
                 hint='set engine.device = "cpu": it trains such a model home after home',
             )
         world.notice(f"the model is trained home after home: {reason}")
-        with sequential(world) as grid:
+        with _home_after_home(world, told=lambda _: None) as grid:  # that it is torch is said now
             yield grid
         return
     if is_sliced(world.plan):
@@ -93,7 +95,15 @@ def vector(world: World) -> Iterator[InProcessGrid]:
 
 @contextmanager
 def sequential(world: World) -> Iterator[InProcessGrid]:
-    """Run the ClientApp's own handlers, home after home."""
+    """Run the ClientApp's own handlers, home after home; why homes need torch is told once."""
+    notice = once(world.notice)
+    with _home_after_home(world, lambda why: notice(f"homes are trained by torch: {why}")) as grid:
+        yield grid
+
+
+@contextmanager
+def _home_after_home(world: World, told: Callable[[str], None]) -> Iterator[InProcessGrid]:
+    """Run the ClientApp's own handlers; `told` is called by each home that needs torch."""
     gathered = world.gathered
     parts = [None] * len(gathered.homes) if world.secure is None else world.secure.participants()
     slices = _carried_by_each(world)
@@ -105,7 +115,11 @@ def sequential(world: World) -> Iterator[InProcessGrid]:
             mode=world.mode,
             participant=participant,
             states=world.states,
-            device=None if carried is None else device_with(carried, data, world),
+            device=(
+                device_of(world.plan, data, gathered.classes, states=world.states, told=told)
+                if carried is None
+                else device_with(carried, data, world, told)
+            ),
         )
         for data, participant, carried in zip(gathered.homes, parts, slices, strict=True)
     ]

@@ -134,7 +134,7 @@ def kernel_of(
         learning: What is to be trained.
         wanted: "auto", or the name of a kernel.
         features: Width of the inputs.
-        notice: Called with a sentence when "auto" takes a slow one, or one for a GPU.
+        notice: Called with a sentence when "auto" takes another one than the compiled kernel.
         placement: Where it is to be trained.
 
     Raises:
@@ -163,6 +163,11 @@ def kernel_of(
             notice(f"homes train on {placement.device} by the kernel {name!r}{others}")
         elif kernel.slow:
             notice(f"the slow kernel trains, one operation at a time: {reasons[-1]}")
+        elif reasons:  # the first is the compiled kernel's
+            notice(
+                f"homes are trained by torch (the kernel {name!r}): the compiled kernel does not "
+                f"fit: {reasons[0]}"
+            )
         return kernel.of(learning, features, placement)
     raise EngineError(
         f"no kernel fits: {'; '.join(reasons)}",

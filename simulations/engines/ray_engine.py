@@ -27,6 +27,7 @@ from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.chunk_sums import RequestedForm, Words
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.joined_responses import joined
+from fedhome.simulations.engines.once import once
 from fedhome.simulations.engines.ray_claims import Claims, core_claims, gpu_claims
 from fedhome.simulations.engines.ray_cluster import connected, imported, last_line
 from fedhome.simulations.engines.ray_worker import WorkerResponse, actor
@@ -56,7 +57,7 @@ class RayHomes(Homes):
     ) -> None:
         self._ray = ray
         self._notice = world.notice
-        self._said: set[str] = set()
+        self._say = once(world.notice)  # every shard notices the same
         self._states, self._names = world.states, np.array(world.names)
         homes = world.gathered.homes
         self._shard_of, self._index_of = deal([len(home.x) for home in homes], shards)
@@ -241,11 +242,6 @@ class RayHomes(Homes):
             hint=f"set engine.ray_shards to no more than its free {'GPUs' if on_gpus else 'cores'}"
             ", or wait until it is free",
         )
-
-    def _say(self, notice: str) -> None:
-        if notice not in self._said:  # every shard notices the same
-            self._said.add(notice)
-            self._notice(notice)
 
 
 def _objects() -> dict[str, object]:

@@ -6,7 +6,7 @@ does costs a simulation little. What they learnt is integrated place by place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -28,6 +28,7 @@ from fedhome.questions.shells import shells_of
 from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.chunk_sums import RequestedForm, Words
 from fedhome.simulations.engines.joined_responses import joined
+from fedhome.simulations.engines.once import once
 from fedhome.simulations.engines.shard import Homes, Mean, Shard
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.threaded_cohort import cohort_of, threads_of
@@ -42,7 +43,9 @@ def slices_in(world: World) -> tuple[CarriedSlice, ...]:
     return carried_slices(world.plan, world.learning, features, gathered.classes)
 
 
-def device_with(carried: CarriedSlice, data: HomeExamples, world: World) -> OneHome:
+def device_with(
+    carried: CarriedSlice, data: HomeExamples, world: World, told: Callable[[str], None]
+) -> OneHome:
     """Return one home's device with its slice, as a real home has it.
 
     It learns by the compiled kernel, or by torch where that does not know its rule or network.
@@ -51,6 +54,7 @@ def device_with(carried: CarriedSlice, data: HomeExamples, world: World) -> OneH
         carried: What it carries.
         data: The home's examples.
         world: The homes.
+        told: Called with why it learns by torch, where it does.
     """
 
     def by_torch() -> OneHome:
@@ -64,8 +68,10 @@ def device_with(carried: CarriedSlice, data: HomeExamples, world: World) -> OneH
             tier=carried.tier,
             by_torch=by_torch,
             states=world.states,
+            told=told,
         )
-    except EngineError:
+    except EngineError as error:
+        told(error.message)
         return by_torch()
 
 
@@ -86,6 +92,7 @@ class SlicedHomes(Homes):
         self._places = np.empty(len(self._tiers), np.int64)  # of each home, within its tier
         self.cohorts: list[VectorCohort] = []
         self._shards: list[tuple[Shard, Shard, SlicePlaces]] = []
+        notice = once(world.notice)  # tiers notice the same
         for number, carried in enumerate(slices_in(world)):
             homes = np.flatnonzero(self._tiers == number)
             self._places[homes] = np.arange(len(homes))
@@ -94,7 +101,7 @@ class SlicedHomes(Homes):
                 "fleet": fleet,
                 "plan": world.plan,
                 "threads": threads_of(world.plan),
-                "notice": world.notice,
+                "notice": notice,
                 "states": world.states,
             }
             trained, places = carried.rounds, carried.rounds.places

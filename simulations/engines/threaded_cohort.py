@@ -17,6 +17,7 @@ from fedhome.models.over_homes import without_torchs_warning
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.compute_device import Placement
 from fedhome.simulations.engines.kernels import kernel_of
+from fedhome.simulations.engines.once import once
 from fedhome.simulations.engines.onchip.device_rounding import why_not_there
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import Kernel
@@ -75,22 +76,16 @@ def cohort_of(
     placement = Placement.of(plan.engine, sharing=sharing)
     placement.check(learning, fleet.x.shape[1])
 
-    told = set[str]()
-
-    def once(text: str) -> None:
-        if text not in told:
-            told.add(text)
-            notice(text)
-
+    say = once(notice)
     if text := placement.told_of(fleet):
-        once(text)
+        say(text)
     sums_there = placement.elsewhere and plan.aggregation.mode == "ideal"
     if sums_there and (reason := why_not_there(placement)):
-        once(f"updates are brought back from {placement.device} to be rounded: {reason}")
+        say(f"updates are brought back from {placement.device} to be rounded: {reason}")
 
     @lru_cache(maxsize=_KERNELS)
     def kernel(learning: LocalLearning) -> Kernel:
-        return kernel_of(learning, plan.engine.kernel, fleet.x.shape[1], once, placement)
+        return kernel_of(learning, plan.engine.kernel, fleet.x.shape[1], say, placement)
 
     with (
         one_torch_thread(),

@@ -109,9 +109,8 @@ class World:
 def against_vectors(world: World) -> str:
     """Return why a world's homes cannot be trained many at once; empty when they can."""
     learning, features = world.learning, world.gathered.homes[0].x.shape[1]
-    if is_declared(
-        world.plan
-    ):  # slices are modules of their own, and may do what the whole does not
+    if is_declared(world.plan):
+        # Slices are modules of their own, and may do what the whole does not.
         slices = carried_slices(world.plan, learning, features, world.gathered.classes)
         found = (one.rounds.learning.vectorises(features) for one in slices)
         return next((reason for reason in found if reason), "")

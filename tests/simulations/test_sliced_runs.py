@@ -83,6 +83,18 @@ def test_nested_slices_are_trained_by_the_compiled_kernel_and_what_it_does_not_k
     assert "not a plain MLP" in FusedKernel.fits(hubs("dropout"), tiny.FEATURES)
 
 
+@pytest.mark.parametrize("engine", ["vector", "sequential"])
+def test_why_torch_trains_slices_is_told_once_for_all_tiers(engine: str, tmp_path: Path) -> None:
+    notes, plan = list[str](), _plan("dropout", name=engine)
+    tiny.run(plan, tiny.homes(ROWS), tmp_path / "dropout", notes=notes)
+    assert len(notes) == 1
+    assert notes[0].startswith("homes are trained by torch")
+    assert "not a plain MLP" in notes[0]
+    notes.clear()
+    tiny.run(_plan(name=engine), tiny.homes(ROWS), tmp_path / "plain", notes=notes)
+    assert not notes
+
+
 def test_exits_that_teach_each_other_are_no_sum_of_losses_and_left_to_torch() -> None:
     tiers = [{**tier, "width": 1.0, "depth": n} for n, tier in zip((2, 1), TIERS, strict=False)]
     tiers = [{**tier, "share": 0.5} for tier in tiers]

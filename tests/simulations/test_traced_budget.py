@@ -122,19 +122,28 @@ def test_the_eager_kernel_trains_it_and_one_notice_says_why() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("module", "notices"), [(Bag, 1), (Attention, 0)])
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [(Bag, "the slow kernel trains"), (Attention, "by torch (the kernel 'traced')")],
+)
 def test_its_weights_are_those_of_home_after_home(
-    module: type[nn.Module], notices: int, tmp_path: Path
+    module: type[nn.Module], told: str, tmp_path: Path
 ) -> None:
     plan = tiny.plan(model={"name": f"{__name__}:{module.__name__}"}).change(
         personalise={"name": "fine-tune"}
     )
     notes: list[str] = []
     found = tiny.run(plan, tiny.homes(), tmp_path / "vector", notes=notes).state.flat
-    assert len(notes) == notices
+    assert [told in note for note in notes] == [True]
+    notes.clear()
     alone = tiny.run(
-        plan.change(engine={"name": "sequential"}), tiny.homes(), tmp_path / "sequential"
+        plan.change(engine={"name": "sequential"}),
+        tiny.homes(),
+        tmp_path / "sequential",
+        notes=notes,
     ).state.flat
+    assert [note.partition(": the ")[0] for note in notes] == ["homes are trained by torch"]
+    assert "not a plain MLP" in notes[0]
     np.testing.assert_allclose(found, alone, rtol=2e-4, atol=2e-5)
 
 
