@@ -65,7 +65,7 @@ def faults_of_a_run(module: nn.Module, features: int, outputs: int) -> list[str]
     """
     try:
         output = module(torch.zeros(_BATCH, features))
-    except Exception as error:  # noqa: BLE001 - a user's code may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise anything
         line = line_of(error)
         return [f"it does not take an input of [batch, {features}]: {line and line + ': '}{error}"]
     # [batch] instead of [batch, 1] would be broadcast against the targets, unnoticed.

@@ -45,8 +45,7 @@ def first_places(whole: nn.Module, part: nn.Module) -> dict[str, NDArray[np.int6
         part: The smaller one, with parameters of the same names.
 
     Raises:
-        ModelError: One of its parameters is not in the whole, or is larger there than here; all
-            such at once.
+        ModelError: The whole has no parameter of one's name, or a smaller one; all such at once.
     """
     places, found, faults = places_in(whole), dict[str, NDArray[np.int64]](), list[str]()
     for name, parameter in part.named_parameters():

@@ -158,6 +158,8 @@ def _shared(module: nn.Module, others: Sequence[nn.Module]) -> list[str]:
     }
     faults, seen, taken = list[str](), dict[int, str](), list[str]()
     for name, parameter in module.named_parameters(remove_duplicate=False):
+        if parameter.is_meta:  # it has no memory, and does not run either
+            continue
         where = parameter.data_ptr()
         if parameter.untyped_storage().data_ptr() in held:
             taken.append(name)
@@ -176,4 +178,6 @@ def _shared(module: nn.Module, others: Sequence[nn.Module]) -> list[str]:
 
 
 def _layout_of(module: nn.Module) -> Layout:
-    return Layout.of({name: p.detach().numpy() for name, p in module.named_parameters()})
+    # Of shapes alone: what numbers a faulty slice has, numpy may not know.
+    named = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    return Layout(tuple(named), tuple(named.values()))

@@ -149,6 +149,24 @@ def _small(made: Callable[[Any, float], Any]) -> Made:
     )
 
 
+class _Leaves(Convolution):
+    def forward(self, x: Tensor) -> Tensor:
+        raise SystemExit(f"not with {len(x)} rows")
+
+
+def _leaves(whole: Any, width: float) -> Any:
+    features, outputs, units, _ = whole.sizes
+    return (small := _Leaves(features, outputs, round(width * units))), first_places(whole, small)
+
+
+def _moved(to: Any) -> Made:
+    def bend(whole: Any, width: float) -> Any:
+        small, places = Convolution.slice(whole, width, 1)
+        return small.to(to), places
+
+    return _small(bend)
+
+
 def _raises(whole: Any, width: float) -> Any:
     raise ValueError(f"no {width} of {type(whole).__name__}")
 
@@ -201,6 +219,12 @@ _WRONG: dict[str, tuple[Made, str]] = {
         _small(lambda whole, _: (small := nn.Linear(3, 1), first_places(whole, small))),
         "ModelError: the slice is no first part of the whole: the whole has no parameter weight",
     ),
+    "other numbers": (
+        _moved(torch.bfloat16),
+        "parameter inner.weight is torch.bfloat16: float32 is needed",
+    ),
+    "no numbers": (_moved("meta"), r"it does not take an input of \[batch, 3\]"),
+    "leaves": (_small(_leaves), "it does not take an input of .*not with 2 rows"),
     "a norm over rows": (
         _small(lambda *_: (nn.Sequential(nn.BatchNorm1d(3)), {})),
         r"BatchNorm1d\) keeps statistics of other rows",
