@@ -278,7 +278,7 @@ def _entry(source: _Source, widths: tuple[int, ...]) -> SliceEntry:
 
 def _microseconds(layers: dict[str, np.ndarray]) -> float:
     """Return the time of one prediction in µs, the best of some: others use the machine as well."""
-    from fedhome.learning.fitted import Perceptron  # noqa: PLC0415 - its room loads torch
+    from fedhome.learning.fitted import Perceptron  # noqa: PLC0415 - for its use alone
 
     network = Perceptron(layers)
     x = np.zeros((1, layers["0.weight"].shape[1]), np.float32)

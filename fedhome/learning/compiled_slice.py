@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import EngineError
@@ -13,13 +13,27 @@ from fedhome.learning.compiled_device import CompiledDevice
 from fedhome.learning.home_round import check_sliced
 from fedhome.learning.one_home import OneHome
 from fedhome.learning.own_state import HomeStates
+from fedhome.learning.rolling_places import RollingPlaces, window
 from fedhome.learning.slice_places import SlicePlaces
-from fedhome.models.slicing import Places, slices_of
+from fedhome.models.slicing import slices_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_declared, tier_number
 from fedhome.plan.slicing_settings import SlicingSettings
 
-_RULE = "nested"
+
+@dataclass(frozen=True, kw_only=True)
+class _Carried:
+    """What a device of a tier learns with, as :class:`.slice_rules.CarriedSlice` has it for torch.
+
+    Args:
+        places: Where the slice lies in the fleet's model.
+        rounds: What is trained in the rounds.
+        trained: Where that lies.
+    """
+
+    places: SlicePlaces
+    rounds: CompiledLearning
+    trained: SlicePlaces
 
 
 def compiled_slice(
@@ -54,22 +68,21 @@ def compiled_slice(
     """
     if is_declared(plan):
         raise EngineError("the compiled kernel does not fit: the model is not a plain MLP")
-    if plan.slicing.rule != _RULE:
+    if plan.slicing.rule not in _RULES:
         raise EngineError(
             f"the compiled kernel does not fit: the slices of the rule {plan.slicing.rule!r} are "
             "not compiled into it"
         )
-    features, number = examples.x.shape[1], tier_number(plan, tier)
+    number = tier_number(plan, tier)
     widths = plan.slicing.in_order()[number].widths(plan.model.hidden)
     small = plan.change(model={"hidden": widths}, slicing=SlicingSettings().model_dump())
-    own = compiled_learning(small, features, classes)
-    shape = slices_of(plan, features, own.task.outputs)
-    check_sliced(own.method, shape.layout)
-    rounds = replace(own, slices=shape.slices[: number + 1]) if number else own
+    own = compiled_learning(small, examples.x.shape[1], classes)
+    carried = _RULES[plan.slicing.rule](plan, own, number)
+    check_sliced(own.method, carried.places.layout)
 
     def device(
         learning: CompiledLearning,
-        places: Places,
+        places: SlicePlaces,
         slow: Callable[[], OneHome],
         rounds: Cohort | None = None,
     ) -> CompiledDevice:
@@ -79,7 +92,7 @@ def compiled_slice(
             plan.seed,
             by_torch=slow,
             states=states,
-            carries=SlicePlaces(shape.layout, places),
+            carries=places,
             rounds=rounds,
             before_training=before_training,
             told=told,
@@ -90,5 +103,35 @@ def compiled_slice(
         assert isinstance(found, OneHome), "a device by torch has the same halves"
         return found
 
-    trained = device(rounds, shape.carried(number), rounds_by_torch)
-    return device(own, shape.path(number), by_torch, trained)
+    trained = device(carried.rounds, carried.trained, rounds_by_torch)
+    return device(own, carried.places, by_torch, trained)
+
+
+def _nested(plan: Plan, own: CompiledLearning, number: int) -> _Carried:
+    """Return a slice with the smaller ones in it."""
+    shape = slices_of(plan, own.widths[0], own.widths[-1])
+    return _Carried(
+        places=SlicePlaces(shape.layout, shape.path(number)),
+        rounds=replace(own, slices=shape.slices[: number + 1]) if number else own,
+        trained=SlicePlaces(shape.layout, shape.carried(number)),
+    )
+
+
+def _fedrolex(plan: Plan, own: CompiledLearning, number: int) -> _Carried:
+    """Return a window that moves on."""
+    del number
+    whole = replace(own, widths=(own.widths[0], *plan.model.hidden, own.widths[-1])).layout
+    widths = own.widths[1:-1]
+    begin = window(whole, widths, 0)
+    return _Carried(
+        places=SlicePlaces(whole, begin),
+        rounds=own,
+        trained=RollingPlaces(whole, begin, widths=widths),
+    )
+
+
+_RULES: Mapping[str, Callable[[Plan, CompiledLearning, int], _Carried]] = {
+    "nested": _nested,
+    "fedrolex": _fedrolex,
+}
+"""Rules whose steps are plain ones; those of the others are written for torch."""

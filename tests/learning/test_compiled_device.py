@@ -113,6 +113,7 @@ def sliced(plan: Plan, tier: str) -> tuple[OneHome, Device]:
         ("sensor", {}),
         ("plug", {"train": {"momentum": 0.9, "clip_norm": 0.1}}),
         ("hub", {"task": {"kind": "multi-class"}, **tiny.fedprox(0.3)}),
+        ("plug", {"slicing": {"tiers": DEEP, "rule": "fedrolex"}}),
     ],
 )
 def test_a_home_with_a_slice_trains_and_scores_as_torch_does(
@@ -128,6 +129,11 @@ def test_a_home_with_a_slice_trains_and_scores_as_torch_does(
         assert isinstance(theirs, Device)
         start = theirs.own_part(whole.astype(np.float32))
         np.testing.assert_array_equal(part.own_part(whole.astype(np.float32)), start)
+        assert part.carries is not None
+        assert theirs.carries is not None
+        np.testing.assert_array_equal(
+            part.carries.in_round(3).places, theirs.carries.in_round(3).places
+        )
         found, expected = (one.train(start, stream=7, epochs=3) for one in (part, theirs))
         np.testing.assert_allclose(found.params, expected.params, **ROUNDING)
         np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-4)

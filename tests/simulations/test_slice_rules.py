@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fedhome.errors import LayoutError, PlanError
 from fedhome.learning.carried_slice import carried_slices
+from fedhome.learning.rolling_places import window
 from fedhome.learning.slice_rules import SLICE_RULES
-from fedhome.learning.slice_rules.fedrolex import window
 from fedhome.learning.slice_rules.fiarse import largest
 from fedhome.models.cut_slices import FinishedModel
 from fedhome.plan.rule_traits import RULES

@@ -30,8 +30,9 @@ float32, which depends on the order of a sum. The same call on the same machine 
 bytes, however many threads share the clients.
 
 Modules, in the order in which they build on each other: ``emit`` (words of LLVM), ``gemm``,
-``elementary`` (exp and log), ``layers``, ``losses``, ``optimisers``, ``program`` (a client's
-whole training), ``compiler``, ``mlp`` (the public class).
+``elementary`` (exp and log), ``linear_layer``, ``loss_code``, ``optimiser_code``, ``nesting``
+(which networks), ``memory_map``, ``batch`` (a step), ``native_program`` (a client's whole
+training), ``compiler`` (``apart`` in another process), ``fused_mlp`` (the public class).
 """
 
 from __future__ import annotations
