@@ -15,7 +15,8 @@ class TierEntry:
         parameters: How many numbers it trains in a round, and sends.
         bytes_up: Bytes of these as float32.
         memory: Bytes that a step of training holds, beside Python, torch and readings.
-        step_ms: Processor time of a step by torch on this machine, in ms.
+        step_ms: Processor time of a step on this machine, in ms: of the compiled kernel where that
+            trains the slice, else of torch.
         score: Mean test score of the tier's homes in the run that was named; null where none is
             known.
         lacks: What the device lacks for it, in words; empty where it fits.

@@ -122,7 +122,7 @@ def _cost_cells(
         f"{told['numbers']:,}" if "numbers" in told else NOTHING,
         size(told["bytes_up"]) if "bytes_up" in told else NOTHING,
         size(told["memory"]) if "memory" in told else NOTHING,
-        NOTHING if step_ms is None else f"{step_ms:.2f}",
+        NOTHING if step_ms is None else f"{step_ms:.3g}",
     )
 
 

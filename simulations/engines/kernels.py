@@ -12,15 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import EngineError
-from fedhome.learning.compiled import kernel_for, why_not_compiled
+from fedhome.learning.compiled_modules import compiled_of, why_torch
 from fedhome.learning.local import LocalLearning
-from fedhome.learning.slice_rules.nested import SandwichLearning
-from fedhome.models.slicing import Widths
 from fedhome.plugins import look_up
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
 from fedhome.simulations.engines.onchip import OnChipKernel
-from fedhome.simulations.engines.plain_mlp import mlp_widths, sliced_widths
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import EagerKernel, Kernel
 from fedhome.simulations.engines.traced import CapturedKernel, TracedKernel
@@ -41,8 +38,7 @@ class FusedKernel(Kernel):
     def __init__(self, learning: LocalLearning) -> None:
         self._train = learning.train
         self._terms = learning.method.fused()
-        widths, slices = _networks(learning)
-        self._mlp = kernel_for(learning, widths, slices=slices)
+        self._mlp = compiled_of(learning)
 
     @classmethod
     def fits(cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR) -> str:
@@ -50,9 +46,7 @@ class FusedKernel(Kernel):
         del features
         if placement.elsewhere:
             return f"it is compiled for the processor, not for {placement.device}"
-        if type(learning) not in {LocalLearning, SandwichLearning}:
-            return f"its steps are not plain ones: {type(learning).__name__}"
-        return why_not_compiled(learning, *_networks(learning))
+        return why_torch(learning)
 
     @classmethod
     def of(
@@ -91,13 +85,6 @@ class FusedKernel(Kernel):
             epochs=len(rows.orders),
             learning_rate=self._train.learning_rate,
         )
-
-
-def _networks(learning: LocalLearning) -> tuple[Widths, tuple[Widths, ...]]:
-    """Return the widths that are trained, and those of slices in them; none of another model."""
-    if type(learning) is SandwichLearning:
-        return sliced_widths(learning.model)
-    return mlp_widths(learning.model), ()
 
 
 def _in_one_row(rows: Rows) -> NDArray[np.int64]:

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from fedhome.errors import EngineError
+from fedhome.learning import slice_costs
 from fedhome.learning.build import learning_of
 from fedhome.learning.carried_slice import carried_slices
-from fedhome.learning.slice_costs import cost_of, memory_of, step_ms_of
+from fedhome.learning.fused import FusedMLP
+from fedhome.learning.slice_costs import cost_of, memory_of, step_ms_of, torchs_step_ms
 from helpers import tiny
 
 pytestmark = pytest.mark.long
@@ -53,4 +56,29 @@ def test_a_step_takes_time_and_changes_nothing() -> None:
     sensor = _slices()[0].rounds.learning
     before = sensor.initial.copy()
     assert step_ms_of(sensor, tiny.FEATURES) > 0
+    assert (sensor.initial == before).all()
+
+
+def test_a_step_is_timed_by_what_trains_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_torch(*_: object) -> float:
+        return -1.0
+
+    monkeypatch.setattr(slice_costs, "torchs_step_ms", by_torch)
+    nested, dropped = _slices(), _slices(model={"dropout": 0.2})
+    assert all(step_ms_of(one.rounds.learning, tiny.FEATURES) > 0 for one in nested)
+    assert all(step_ms_of(one.rounds.learning, tiny.FEATURES) == -1 for one in dropped)
+    classes = _slices(task={"kind": "multi-class", "classes": ["a", "b", "c"]})
+    assert step_ms_of(classes[-1].rounds.learning, tiny.FEATURES) > 0
+
+    def forbidden(*_: object) -> None:
+        raise EngineError("no machine code here")
+
+    monkeypatch.setattr(FusedMLP, "compile", forbidden)
+    assert step_ms_of(nested[-1].rounds.learning, tiny.FEATURES) == -1
+
+
+def test_torchs_own_step_can_be_timed_where_the_kernel_would_train() -> None:
+    sensor = _slices()[0].rounds.learning
+    before = sensor.initial.copy()
+    assert torchs_step_ms(sensor, tiny.FEATURES) > 0
     assert (sensor.initial == before).all()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedhome.learning.compiled import told, why_not_compiled
+from fedhome.learning.compiled_modules import mlp_widths
 from fedhome.learning.fused.rule import Rule
 from fedhome.learning.local import LocalLearning
 from fedhome.plan.settings import Precision
@@ -22,7 +23,6 @@ from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, homes_at_once
 from fedhome.simulations.engines.onchip.onchip_program import OnChipProgram, Products
 from fedhome.simulations.engines.onchip.triton_text import MISSING, function_of, is_installed
-from fedhome.simulations.engines.plain_mlp import mlp_widths
 from fedhome.simulations.engines.streamed_examples import Examples
 from fedhome.simulations.engines.torch_kernels import DeviceKernel
 
