@@ -150,6 +150,7 @@ def run_over_grid(
         "fleet-ready",
         homes=homes,
         features=features,
+        outputs=learning.task.outputs,
         parameters=learning.layout.size,
         aggregation=mode,
         rounds=plan.rounds.count,

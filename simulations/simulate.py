@@ -257,6 +257,7 @@ def _run(
             homes=len(world.names) if taking_part else 0,
             examples=sum(home.counts[0] for home in taking_part),
             features=world.gathered.homes[0].x.shape[1],
+            outputs=world.learning.task.outputs,
             parameters=world.learning.layout.size,
             engine=plan.engine.name,
             aggregation=world.mode if taking_part else "no",

@@ -167,12 +167,13 @@ def _widths_of(run: RunFolder, plan: Plan) -> tuple[int, tuple[str, ...]]:
     """
     if not is_declared(plan):
         arrays = list(run.read_model().parameters.values())
-        outputs = arrays[-1].shape[0]  # the last bias
-        return arrays[0].shape[1], plan.task.classes or tuple(map(str, range(outputs)))
+        features, outputs = arrays[0].shape[1], arrays[-1].shape[0]  # the last is a bias
+        return features, plan.task.classes or tuple(map(str, range(outputs)))
     for event in run.read_events():
-        features = event.data.get("features") if event.event == "fleet-ready" else None
-        if isinstance(features, int):
-            return features, plan.task.classes
+        told = event.data if event.event == "fleet-ready" else {}
+        features, outputs = told.get("features"), told.get("outputs", 0)
+        if isinstance(features, int) and isinstance(outputs, int):
+            return features, plan.task.classes or tuple(map(str, range(outputs)))
     raise RunError(
         f"the log of {run.path} does not say how many numbers go into its model",
         hint="name the run's plan in place of its folder",

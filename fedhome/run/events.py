@@ -17,7 +17,7 @@ Kinds that the report understands, with the data that it looks for (all optional
 
 - ``run-started``, ``run-resumed``, ``fleet-ready``: plan, data, engine, seed, aggregation, score
   (the name of the primary metric), homes, command (text, or a list of arguments), versions
-  (name to version)
+  (name to version), features and outputs (how wide the model's ends are)
 - ``release-in-use``: release, run and round of what homes use when the run begins; fits, reason
 - ``begins-with``: plan and round of the model that the run begins with
 - ``round-closed``: round; the numbers are in ``rounds.parquet``

@@ -24,6 +24,8 @@ from fedhome.plan.sliced_plan import tiers_of
 from fedhome.questions.settings import SHELL
 from fedhome.questions.shells import shell_layout, shell_places
 from fedhome.questions.train_config import TrainConfig
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
 from fedhome.simulations.engines.sliced_homes import SlicedHomes
 from helpers import tiny
 
@@ -176,3 +178,14 @@ def test_a_whole_run_ends_with_a_model_of_each_homes_own_slice(tmp_path: Path) -
     assert (shown["tier"], shown["scored"]) == ("plug", "tuned")
     refused = CliRunner().invoke(app, ["model", "slices", str(run.folder.path)])
     assert "is a module of your own, and only it can cut its slices" in str(refused.exception)
+
+
+def test_the_tiers_of_a_run_with_classes_of_the_data_are_told_by_its_log(tmp_path: Path) -> None:
+    plan = _plan("Convolution", task={"kind": "multi-class"})
+    run = RunFolder.create(tmp_path / "run")
+    run.write_plan(plan.to_toml())
+    words = ["model", "tier", str(run.path), "--json"]
+    with EventLog(run.events_path) as log:
+        log.append("fleet-ready", features=tiny.FEATURES, outputs=3)
+    tiers = json.loads(CliRunner().invoke(app, words).stdout)["tiers"]
+    assert [tier["parameters"] for tier in tiers] == [7 * units + 3 for units in (2, 4, 8)]
