@@ -39,7 +39,8 @@ def why_torch(learning: LocalLearning) -> str:
     Args:
         learning: What is to be learnt.
     """
-    if type(learning) not in {LocalLearning, SandwichLearning}:
+    plain = type(learning) in {LocalLearning, SandwichLearning}
+    if not plain and (isinstance(learning.model, SlicedMLP) or mlp_widths(learning.model)):
         return f"its steps are not plain ones: {type(learning).__name__}"
     return why_not_compiled(learning, *_networks(learning))
 

@@ -67,7 +67,9 @@ def compiled_slice(
         PluginError: A name behind which there is nothing.
     """
     if is_declared(plan):
-        raise EngineError("the compiled kernel does not fit: the model is not a plain MLP")
+        raise EngineError(
+            "the compiled kernel does not fit: the model is not a plain MLP of Linear and ReLU"
+        )
     if plan.slicing.rule not in _RULES:
         raise EngineError(
             f"the compiled kernel does not fit: the slices of the rule {plan.slicing.rule!r} are "

@@ -16,6 +16,7 @@ import fedhome
 from fedhome.cli import app
 from fedhome.errors import LayoutError, PlanError, RunError
 from fedhome.learning.carried_slice import carried_slices
+from fedhome.learning.compiled_modules import why_torch
 from fedhome.learning.fitted import InputRows
 from fedhome.personal.own_module import OwnModule
 from fedhome.personal.own_slice import own_slice
@@ -85,6 +86,20 @@ def test_slices_that_torch_cannot_train_many_at_once_are_trained_home_after_home
     cells = _run(_plan("Gates").change(engine={"name": "sequential"}), tmp_path / "cells")
     assert any("GRU is a fused recurrent layer" in note for note in notes)
     np.testing.assert_allclose(fused, cells, rtol=2e-4, atol=2e-6)
+
+
+def test_that_torch_trains_a_declared_module_is_told_in_the_same_words_for_all_tiers(
+    tmp_path: Path,
+) -> None:
+    notes, plan = (
+        list[str](),
+        _plan("Convolution", rounds={"count": 1}, engine={"name": "sequential"}),
+    )
+    tiny.run(plan, tiny.homes(ROWS), tmp_path / "run", notes=notes)
+    assert ["homes are trained by torch: " in note for note in notes] == [True]
+    slices = carried_slices(plan, tiny.learning(plan), tiny.FEATURES)
+    parts = [part.learning for one in slices for part in (one.own, one.rounds)]
+    assert len({why_torch(part) for part in parts}) == 1
 
 
 def test_a_slice_that_torch_cannot_train_many_at_once_is_found_where_the_whole_could_be(
