@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -148,6 +150,35 @@ def test_slices_begin_with_the_very_numbers_that_torch_draws() -> None:
     model = build_model(tiny.plan(**SLICED), tiny.FEATURES, 1)
     flat = torch.nn.utils.parameters_to_vector(model.parameters()).detach().numpy()
     np.testing.assert_array_equal(own.rounds.learning.initial, flat)
+
+
+_WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None  # to import it is an error
+import numpy as np
+from fedhome.data.series.examples import HomeExamples
+from fedhome.learning.at_home import device_of
+from fedhome.plan.settings import Plan
+x = np.random.default_rng(1).normal(size=(30, 5)).astype(np.float32)
+rows = {"x": x, "y": x[:, :1].copy(), "naive": np.zeros(30, np.float32), "counts": (20, 5, 5)}
+for rule in ("nested", "fedrolex"):
+    plan = Plan.load(task={"kind": "regression"}, model={"hidden": [8, 8]}, slicing={
+        "rule": rule, "tiers": [{"name": "plug", "width": 0.5, "depth": 2, "share": 0.5},
+                                {"name": "hub", "width": 1.0, "depth": 2, "share": 0.5}]},
+        aggregation={"mode": "plain"})
+    device = device_of(plan, HomeExamples(home="h", **rows), tier="hub")
+    start = np.full(device.fleets_layout.size, 0.1, np.float32)
+    trained = device.rounds.train(device.rounds.own_part(start, 2), stream=1, epochs=1)
+    print(rule, bool(trained.losses[0] > 0))
+"""
+
+
+@pytest.mark.long
+def test_a_device_that_carries_a_slice_trains_where_there_is_no_torch() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_TORCH], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n") == ["nested True", "fedrolex True", ""]
 
 
 @pytest.mark.parametrize(
