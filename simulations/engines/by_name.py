@@ -96,7 +96,12 @@ def vector(world: World) -> Iterator[InProcessGrid]:
 @contextmanager
 def sequential(world: World) -> Iterator[InProcessGrid]:
     """Run the ClientApp's own handlers, home after home; why homes need torch is told once."""
-    notice = once(world.notice)
+    notice, kernel = once(world.notice), world.plan.engine.kernel
+    if kernel != "auto":
+        notice(
+            f"engine.kernel = {kernel} says nothing here: the sequential engine trains a home as "
+            "its own device does, by the compiled kernel or by torch"
+        )
     with _home_after_home(world, lambda why: notice(f"homes are trained by torch: {why}")) as grid:
         yield grid
 

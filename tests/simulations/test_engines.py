@@ -224,6 +224,13 @@ def test_a_kernel_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         _weights(plan, tmp_path)
 
 
+def test_a_kernel_that_home_after_home_does_not_ask_for_is_told(tmp_path: Path) -> None:
+    notes, plan = list[str](), tiny.plan().change(engine={"name": "sequential", "kernel": "traced"})
+    tiny.run(plan, tiny.homes(), tmp_path, notes=notes)
+    assert len(notes) == 1
+    assert notes[0].startswith("engine.kernel = traced says nothing here: ")
+
+
 def test_homes_do_not_understand_what_the_plan_has_not(tmp_path: Path) -> None:
     assert tiny.world(tiny.plan(), tiny.homes()).how is None
     assert personaliser("fine-tune") is not None
