@@ -155,11 +155,15 @@ def predicted(
     """
     from fedhome.clients.kept_model import own_or_fleets  # noqa: PLC0415 - arrow
     from fedhome.clients.own_readings import read_files, source_of  # noqa: PLC0415
+    from fedhome.data.inputs import schema_of  # noqa: PLC0415
+    from fedhome.data.silent_inputs import with_silent_inputs  # noqa: PLC0415
     from fedhome.personal.horizons import at_horizon  # noqa: PLC0415 - arrow
 
     model, settings = own_or_fleets(home_folder), home_folder.settings
     where = source_of(home_folder) if source is None else source
     read = read_files(model.plan, where, name=settings.home, reading=settings.reading)
+    table, told = with_silent_inputs(read.table, schema_of(model.plan, model.targets), read.empty)
+    read = replace(read, table=table, notes=(*read.notes, *told))
     wanted = model.horizons if horizon is None else (horizon,)
     seen = {name: at_horizon(model, name) for name in wanted}
     several = bool(model.horizons)

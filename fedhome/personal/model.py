@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 
 from fedhome.data.home_files import read_home
 from fedhome.data.home_objects import ArrowTable, Columns, Row, read_table
-from fedhome.data.inputs import matched, schema_of
+from fedhome.data.inputs import InputSchema, matched, schema_of
 from fedhome.data.series.examples import Targets
 from fedhome.data.series.scaling import InputScaling, beside
 from fedhome.data.series.windows import Windows, rows_to_predict
+from fedhome.data.silent_inputs import with_silent_inputs
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, InputsError
 from fedhome.learning.bands import Reach
@@ -123,6 +125,9 @@ class PersonalModel:
         Each moment is predicted by what was known the horizon before, whatever came later. It is
         what the model says, whatever that is worth: `fedhome client predict` checks it besides.
 
+        What was converted, taken for granted or left out of the readings is told as warnings of
+        Python (`UserWarning`, each begins with ``readings of``); `predictions` returns it.
+
         Args:
             readings: The home's readings, as far back as the longest lag reaches. The target's
                 column may be missing where rows do not follow each other in time.
@@ -138,11 +143,14 @@ class PersonalModel:
 
         Raises:
             DataError: The readings lack inputs, or have them in other kinds or units; or nothing
-                can be predicted from them.
+                can be predicted from them. An input's column may be there with nothing in it.
             RunError: The model has no such horizon.
         """
         model = self if horizon is None else at_horizon(self, horizon)
-        return model.predictions(readings).table
+        found = model.predictions(readings)
+        for note in found.notes:
+            warnings.warn(f"readings of {self.home!r}: {note}", UserWarning, stacklevel=2)
+        return found.table
 
     def predictions(self, readings: Readings) -> Predictions:
         """Return what is to be expected beside what came; arguments and errors as of `predict`."""
@@ -214,7 +222,7 @@ class PersonalModel:
 
     def _cut(self, readings: Readings) -> _Asked:
         schema = schema_of(self.plan, self.targets)
-        table, notes = self._table(readings, {*schema.columns, self.target})
+        table, notes = self._table(readings, schema)
         if self.target not in table.columns and not self.plan.data.series:
             nothing = np.full(table.rows, np.nan)
             table = HomeTable(
@@ -239,23 +247,24 @@ class PersonalModel:
         told = dict.fromkeys((*notes, *own.notes, *cut.notes))
         return _Asked(cut, own.table.timeless, tuple(told))
 
-    def _table(self, readings: Readings, wanted: set[str]) -> tuple[HomeTable, tuple[str, ...]]:
+    def _table(self, readings: Readings, schema: InputSchema) -> tuple[HomeTable, tuple[str, ...]]:
         if isinstance(readings, HomeTable):
             return readings, ()
         own = {} if self.plan.data.time_zone else {"time_zone": self.time_zone}
         settings = reading_of(self.plan.data, own)
         numbers = (self.target,) if self.targets == "continuous" else ()
+        wanted = {*schema.columns, self.target}
         if isinstance(readings, (str, Path)):
             read = read_home(
                 Path(readings), home=self.home, settings=settings, numbers=numbers, wanted=wanted
             )
         else:
             read = read_table(self.home, readings, settings, numbers=numbers, wanted=wanted)
-        needed = wanted if self.plan.data.series else wanted - {self.target}
-        if empty := [name for name in read.empty if name in needed]:
+        if self.plan.data.series and self.target in read.empty:
             raise DataError(
-                f"the readings of {self.home!r} hold nothing in {', '.join(empty)}, which the "
-                "model reads",
+                f"the readings of {self.home!r} hold nothing in {self.target}, which the model "
+                "predicts from what it was before",
                 hint="give readings that go back to when something was read there",
             )
-        return read.table, read.notes
+        table, told = with_silent_inputs(read.table, schema, read.empty)
+        return table, (*read.notes, *told)

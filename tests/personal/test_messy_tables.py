@@ -87,6 +87,39 @@ def test_what_is_written_otherwise_predicts_the_same(model: PersonalModel, how: 
     assert found["missing"].equals(expected["missing"])
 
 
+def test_a_sensor_that_says_nothing_is_stood_in_for_by_its_median_and_told(
+    model: PersonalModel,
+) -> None:
+    table = usual()
+    median = float(model.scaling.medians[model.scaling.features.index("outdoor")])
+    expected = model.predict({**table, "outdoor": [median] * HOURS})
+    with pytest.warns(UserWarning, match="readings of .*nothing was read in outdoor"):
+        found = model.predict({**table, "outdoor": [None] * HOURS})
+    np.testing.assert_allclose(found["value"], expected["value"], rtol=1e-6)
+    assert all(
+        one == other + 1
+        for one, other in zip(
+            found["missing"].to_pylist(), expected["missing"].to_pylist(), strict=True
+        )
+    )
+
+
+def test_what_was_done_to_readings_is_told_where_they_are_predicted_from(
+    model: PersonalModel,
+) -> None:
+    table = usual()
+    table["time"] = [str(one) for one in table["time"]]
+    table["time"][5] = "later"
+    watts = {**table, "load": [f"{1e3 * one:.1f} Wh" for one in table["load"]]}
+    with pytest.warns(UserWarning, match=r"readings of ") as told:
+        model.predict({**watts, "humidity": [0.4] * HOURS})
+    notes = [str(one.message) for one in told]
+    assert any("converted from Wh to kWh" in note for note in notes)
+    assert any("its row was left out" in note for note in notes)
+    assert any("humidity" in note for note in notes)
+    assert {one.filename for one in told} == {__file__}, "they show the line that predicts"
+
+
 REFUSED: dict[str, tuple[Callable[[Table], Any], str, str]] = {
     "a column is not there": (
         lambda table: {name: table[name] for name in ("time", "load")},
@@ -98,9 +131,9 @@ REFUSED: dict[str, tuple[Callable[[Table], Any], str, str]] = {
         "lacks the column load",
         "call them as the plan does",
     ),
-    "nothing is in a column": (
-        lambda table: {**table, "outdoor": [None] * HOURS},
-        "hold nothing in outdoor",
+    "nothing is in the target": (
+        lambda table: {**table, "load": [None] * HOURS},
+        "hold nothing in load",
         "go back to when",
     ),
     "no times": (
