@@ -33,7 +33,11 @@ from fedhome.printable import hidden_in
 from fedhome.store import disk
 
 _MOST_NUMBERS = 1 << 25  # of a model, in float32: more does not fit into a message
-_AWAY = "try again: what is here already is kept, and the invite still holds"
+_AWAY = (
+    "see that the server runs, and that this device gets to that address and port (network, "
+    "firewall); then try again: what is here already is kept, and the invite still holds. Another "
+    "address is in a newer invite: ask the fleet's owner"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

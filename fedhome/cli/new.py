@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -46,7 +47,8 @@ def new(
     test, into the current folder.
 
     Raises:
-        RunError: The folder exists and is not empty, a file exists, or the name cannot be one.
+        RunError: The folder exists and is not empty, a file exists, or the name cannot be one or
+            is taken.
     """
     if what == _METHOD:
         _write_method(name)
@@ -87,6 +89,7 @@ def _write_method(name: str) -> None:
             f"{name!r} cannot be the name of a method",
             hint="small letters and digits, with hyphens between words, such as slow-start",
         )
+    _check_free(name, module)
     words = {
         "NewMethod": "".join(word.title() for word in module.split("_")),
         "new_method": module,
@@ -106,6 +109,25 @@ def _write_method(name: str) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _check_free(name: str, module: str) -> None:
+    """Refuse a name that is of something else already, in plans or for Python.
+
+    Raises:
+        RunError: It is.
+    """
+    from fedhome.learning.methods import METHODS  # noqa: PLC0415 - for its use alone
+
+    of = ""
+    if known := {module.replace("_", "-"), module.replace("_", "")} & METHODS.keys():
+        of = f'a method of fedhome\'s, as `method.name = "{known.pop()}"`'
+    elif module in sys.stdlib_module_names:
+        of = f"a module of Python's, which {module}.py would stand in front of"
+    if of:
+        raise RunError(
+            f"{name!r} is the name of {of}", hint="take a name of its own, such as slow-start"
+        )
 
 
 def _write(template: Path, file: Path, words: Mapping[str, str]) -> None:

@@ -165,6 +165,14 @@ def test_what_is_missing_is_named(place: HomeFolder) -> None:
     assert told(place)["missing"] == ["outdoor"]
 
 
+def test_a_sensor_that_has_never_said_anything_is_named_and_stood_in_for(place: HomeFolder) -> None:
+    end(place, GOOD)
+    without(place, "outdoor", 0)
+    found = told(place)
+    assert found["missing"] == ["outdoor"]
+    assert any(note.startswith("nothing was read in outdoor") for note in found["notes"])
+
+
 @pytest.mark.long
 def test_any_moment_that_the_readings_allow_can_be_asked(place: HomeFolder) -> None:
     end(place, GOOD)

@@ -172,6 +172,24 @@ def test_a_method_is_called_what_a_module_may_be(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("fedavg", 'a method of fedhome\'s, as `method.name = "fedavg"`'),
+        ("home_embedding", 'as `method.name = "home-embedding"`'),
+        ("queue", "a module of Python's, which queue.py would stand in front of"),
+    ],
+)
+def test_a_method_takes_no_name_that_is_of_something_else(
+    name: str, of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError) as refused:
+        new_method(name)
+    assert of in refused.value.message
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_method_s_files_take_the_place_of_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
