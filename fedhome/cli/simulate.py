@@ -15,7 +15,7 @@ from fedhome.learning.plan_check import check_plan
 from fedhome.plan.overrides import locate, merge, parse_set
 from fedhome.plan.settings import Plan
 from fedhome.run.progress import progress_on
-from fedhome.run.summary import print_seeds, print_summary
+from fedhome.run.summary import check_learnt, print_seeds, print_summary
 
 EngineName = Literal["vector", "sequential", "ray"]
 
@@ -92,6 +92,7 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
         with progress_on(console) as watch:
             result = world.resume(resume, on_event=watch)
         print_summary(console, result.folder)
+        check_learnt(result.folder)
         return
     folders = []
     for number in range(seeds or 1):
@@ -104,6 +105,8 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
         print_summary(console, result.folder)
         folders.append(result.folder)
     print_seeds(console, folders)
+    for folder in folders:
+        check_learnt(folder)
 
 
 def resolve(plan: str | None, data: str | None, sets: list[str]) -> Plan:

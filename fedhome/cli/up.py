@@ -14,7 +14,7 @@ from fedhome.cli import completion
 from fedhome.cli.simulate import resolve
 from fedhome.ops.processes import end_on_sigterm
 from fedhome.run.progress import OnEvent, progress_on
-from fedhome.run.summary import print_summary
+from fedhome.run.summary import check_learnt, print_summary
 
 if TYPE_CHECKING:
     from fedhome.run.events import Event
@@ -73,6 +73,7 @@ def up(
             resolved, homes=homes, out=out, say=screen.say, note=screen.note, show=screen.show
         )
     print_summary(console, folder)
+    check_learnt(folder)
 
 
 class _Screen:

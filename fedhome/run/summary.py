@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.errors import RunError
 from fedhome.run.cold_start_table import ColdStartPoint, best_alone, by_days, cold_start_points
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
@@ -199,28 +200,47 @@ def _explained(rows: Sequence[SummaryRow], sure: Mapping[str, float]) -> Iterato
 
 def rounds_told(events: Iterable[Event]) -> str:
     """Return how many rounds of a run were real, and what it took; empty where none was closed."""
-    real: dict[int, bool] = {}
-    failed, repeated, waited_s = False, 0, 0.0
-    for event in events:
-        data: Any = event.data
-        if event.event == FAILED and "again_s" in data:
-            repeated += 1
-        elif event.event in (FAILED, "round-unused"):
-            failed = True
-        elif event.event == THERE:
-            waited_s += data["seconds"]
-        elif event.event == "round-closed":
-            real[data["round"]], failed = not failed, False
+    every = list(events)
+    real = _real(every)
     if not real:
         return ""
     count = sum(real.values())
     some = f"{count} of {len(real)}" if count < len(real) else f"{count}"
     parts = [f"{some} round{'s' if len(real) > 1 else ''} changed the model"]
-    if repeated:
+    if repeated := sum(event.event == FAILED and "again_s" in event.data for event in every):
         parts.append(f"{repeated} attempts failed, and were repeated")
-    if waited_s:
+    seconds: list[Any] = [event.data["seconds"] for event in every if event.event == THERE]
+    if waited_s := sum(seconds):
         parts.append(f"homes were waited for during {waited_s:.0f} s")
     return "; ".join(parts)
+
+
+def check_learnt(folder: RunFolder) -> None:
+    """Refuse to call a run a success in which rounds were closed and none changed the model.
+
+    Raises:
+        RunError: It was one.
+    """
+    real = _real(folder.read_events())
+    if real and not any(real.values()):
+        raise RunError(
+            f"no round of {folder.path} changed the model: it is the one that the run began with",
+            hint="the events sum-failed, reply-dropped and round-unused of "
+            f"{folder.events_path} say why",
+        )
+
+
+def _real(events: Iterable[Event]) -> dict[int, bool]:
+    """Return of each round that was closed whether it changed the model."""
+    real: dict[int, bool] = {}
+    failed = False
+    for event in events:
+        data: Any = event.data
+        if event.event == "round-unused" or (event.event == FAILED and "again_s" not in data):
+            failed = True
+        elif event.event == "round-closed":
+            real[data["round"]], failed = not failed, False
+    return real
 
 
 def _score(value: float) -> str:

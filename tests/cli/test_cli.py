@@ -70,6 +70,22 @@ def test_a_simulation_and_reports_of_it(folder: Path) -> None:
     assert "other" in compared
 
 
+def test_a_run_in_which_no_round_changed_the_model_is_no_success(folder: Path) -> None:
+    (folder / "silent.py").write_text(
+        "from flwr.serverapp.strategy import FedAvg\n\n\n"
+        "class Silent(FedAvg):\n"
+        "    def aggregate_train(self, server_round, replies):\n"
+        "        return None, None\n"
+    )
+    sets = ("--set", "rounds.count=2", "--set", "strategy.name=silent.py:Silent")
+    done = _fedhome(folder, "simulate", "plan.toml", *sets, "--out", "unlearnt")
+    assert done.returncode == 1
+    assert "0 of 2 rounds changed the model" in done.stdout
+    assert "no round of unlearnt changed the model" in done.stderr
+    assert "unlearnt/events.jsonl" in done.stderr
+    assert (folder / "unlearnt" / "report.html").exists(), "what homes have of it stays"
+
+
 def test_a_bad_plan_tells_all_of_its_faults_without_a_traceback(folder: Path) -> None:
     bad = {"train": {"epoch": 1, "learning_rate": -1.0}, "colour": "red"}
     (folder / "bad.toml").write_text(tomli_w.dumps(bad))
