@@ -139,6 +139,8 @@ def _columns(rows: list[Row]) -> dict[str, list[Any]]:
 def _why(table: object, error: Exception) -> str:
     """Return why there is no table; Arrow's own words may show a cell."""
     for name, cells in table.items() if isinstance(table, Mapping) else ():
+        if not isinstance(name, str):
+            return f"its column {name!r} is named by no text"
         try:
             pa.array(cells)
         except (TypeError, ValueError, pa.ArrowException):

@@ -49,6 +49,24 @@ def test_numbers_that_stand_for_nothing_are_told(tmp_path: Path, word: str) -> N
     assert np.flatnonzero(np.isnan(told.table.columns["temp"])).tolist() == [3, 9]
 
 
+@pytest.mark.parametrize(
+    ("far", "told"),
+    [((5,), "1 value lies {0}, and was kept"), ((5, 9), "2 values lie {0}, and were kept")],
+)
+def test_values_far_beyond_the_rest_are_told_in_a_sentence(
+    tmp_path: Path, far: tuple[int, ...], told: str
+) -> None:
+    rows = 300  # of which two are fewer than one in a hundred
+    path = table(
+        tmp_path,
+        "time,load",
+        lambda i: f"{hour(i)},{54321.5 if i in far else 1 + i % 7 / 10}",
+        rows=rows,
+    )
+    where = "more than a thousand times beyond the rest, the first in home.csv, row 6"
+    assert f"column 'load': {told.format(where)}" in read(path).notes
+
+
 def test_a_column_of_nothing_but_minus_999_is_told(tmp_path: Path) -> None:
     path = table(tmp_path, "time;pressure;temp", lambda i: f"{hour(i)};   -999;{i}")
     assert any("'pressure': 48 cells hold -999," in note for note in read(path).notes)

@@ -376,3 +376,6 @@ def test_a_value_that_no_reading_has_leaves_its_home_out_with_what_to_do() -> No
         check_sizes("oak", {"temp": np.array([1.0, np.nan]), "load": np.array([1e29, -1e308])})
     assert "leave it empty" in error.value.hint
     check_sizes("oak", {"load": np.array([1e30, np.nan])})
+    loads = [float(hour % 7) for hour in range(60)]
+    with pytest.raises(DataError, match=r"1 value of 'load' beyond 1e\+30"):
+        examples(_table([*loads[:9], 1e31, *loads[10:]]), _data(), [], "continuous")

@@ -68,6 +68,8 @@ class Course(NamedTuple):
 
 
 FORTNIGHT = 14
+LEAST_DAYS = (UPGRADED + 1) * FORTNIGHT
+"""Until all has happened, and homes have made up for it."""
 USUAL = Course(runs=26, every_days=FORTNIGHT, daily=14)
 """Of a test: every second Sunday, and a fortnight of days."""
 
@@ -205,11 +207,15 @@ def _happen(year: Year, course: Course, number: int, copy: Path) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Play a year and say what became of it."""
     asked = ArgumentParser(description=__doc__)
-    asked.add_argument("--days", type=int, help="a run on each of so many days; at least 294")
+    asked.add_argument(
+        "--days", type=int, help=f"a run on each of so many days; at least {LEAST_DAYS}"
+    )
     asked.add_argument("--rounds", type=int, default=USUAL.rounds, help="of each run")
     told = asked.parse_args(arguments)
     course = USUAL._replace(rounds=told.rounds)
     if told.days is not None:
+        if told.days < LEAST_DAYS:
+            asked.error(f"--days {told.days}: what happens in a year takes {LEAST_DAYS} at least")
         course = Course(runs=told.days, every_days=1, rounds=told.rounds)
     for name in ("flwr", "fedhome.agent"):  # each run tells what it does: months are told here
         logging.getLogger(name).setLevel(logging.ERROR)

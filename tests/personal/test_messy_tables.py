@@ -146,6 +146,11 @@ REFUSED: dict[str, tuple[Callable[[Table], Any], str, str]] = {
         "too few for a series",
         "give more",
     ),
+    "a name that is a number": (
+        lambda table: {**table, 1: [0.4] * HOURS},
+        "named by no text",
+        "rows",
+    ),
     "columns of other lengths": (
         lambda table: {**table, "load": [1.0]},
         "is no table",

@@ -103,7 +103,9 @@ def _far_beyond(values: NDArray[np.float64], column: Column) -> str:
         return ""
     far = np.abs(values) > limit
     count = int(far.sum())
+    lies = "lies" if count == 1 else "lie"
     return (
-        f"column {column.name!r}: {counted(count, 'value')} more than a thousand times beyond the "
-        f"rest, the first in {column.location_of(int(np.argmax(far)))}; {was(count)} kept"
+        f"column {column.name!r}: {counted(count, 'value')} {lies} more than a thousand times "
+        f"beyond the rest, the first in {column.location_of(int(np.argmax(far)))}, and "
+        f"{was(count)} kept"
     )
