@@ -16,7 +16,7 @@ from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.inputs import MatchedHome, matched, schema_of
 from fedhome.data.series.examples import HomeExamples
 from fedhome.data.series.windows import examples, with_indicators
-from fedhome.errors import DataError, NoReadingsError
+from fedhome.errors import DataError, InputsError, NoReadingsError
 from fedhome.learning.tasks import kind_of
 from fedhome.plan.own_reading import NOTHING_OWN, reading_of
 from fedhome.plan.settings import Plan
@@ -116,7 +116,15 @@ def read_own(
             "it",
             hint="name all classes of the fleet in the plan: task.classes",
         )
-    return OwnReadings(read=read, matched=matched(read.table, schema, targets))
+    try:
+        return OwnReadings(read=read, matched=matched(read.table, schema, targets))
+    except InputsError as error:
+        if silent := [name for name in (*schema.columns, plan.data.target) if name in read.empty]:
+            error.hint = (
+                f"there is nothing in its {', '.join(silent)}: see to the sensor, or give readings "
+                f"that go back to when something was read there; else {error.hint}"
+            )
+        raise
 
 
 def examples_of(plan: Plan, own: OwnReadings) -> HomeExamples:

@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 from fedhome.cli import ages, app
 from fedhome.clients.agent.own_model import OwnModelKeeper, keep_ended
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import DataError, RunError, StateError
+from fedhome.clients.own_readings import read_own
+from fedhome.errors import DataError, InputsError, RunError, StateError
+from fedhome.plan.settings import Plan
 from helpers.client_world import fedhome, refused
 from helpers.kept_home import (
     CLASSES,
@@ -171,6 +173,9 @@ def test_a_sensor_that_has_never_said_anything_is_named_and_stood_in_for(place: 
     found = told(place)
     assert found["missing"] == ["outdoor"]
     assert any(note.startswith("nothing was read in outdoor") for note in found["notes"])
+    with pytest.raises(InputsError) as error:  # to learn from, it is not there
+        read_own(Plan.load(place.plan_path), Path(place.settings.data))
+    assert "there is nothing in its outdoor: see to the sensor" in error.value.hint
 
 
 @pytest.mark.long
