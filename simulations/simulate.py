@@ -183,9 +183,16 @@ def simulate(
         with given(objects.at_hand):
             return _run(plan, folder, on_event=on_event, resumed=False)
     except FedHomeError:
-        if not any(event.event == "fleet-ready" for event in folder.read_events()):
+        if not _has_begun(folder):
             folder.forget()  # the same command is free to run once what it says is mended
         raise
+
+
+def _has_begun(folder: RunFolder) -> bool:
+    """Return whether anything happened in a run after its homes were found."""
+    events = [event.event for event in folder.read_events()]
+    later = events[events.index("fleet-ready") + 1 :] if "fleet-ready" in events else []
+    return any(event != "note" for event in later)
 
 
 def resume(

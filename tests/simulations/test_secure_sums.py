@@ -14,7 +14,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from numpy.typing import NDArray
 
 import fedhome
-from fedhome.errors import OpeningError, PlanError
+from fedhome.errors import EngineError, OpeningError, PlanError
 from fedhome.flower.messages import array_record, with_sum_record
 from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS
@@ -347,6 +347,12 @@ def test_what_cannot_be_added_up_is_refused_before_anything_runs(tmp_path: Path)
     with pytest.raises(PlanError, match=r"4 homes are asked, .* a larger rounds\.fraction"):
         fedhome.simulate(plan, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()  # so that the mended plan can run there
+    drops = plan.change(
+        rounds={"fraction": 1.0}, model={"dropout": 0.5}, engine={"kernel": "fused"}
+    )
+    with pytest.raises(EngineError, match=r"engine\.kernel = fused does not fit"):
+        fedhome.simulate(drops, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "nor does one that its engine refuses leave a run"
     with pytest.raises(PlanError, match="belongs to sums"):
         Plan.load(aggregation={"mode": "plain", "bits": 9})
 
