@@ -134,6 +134,10 @@ class Result:
         return summary(self.homes)
 
 
+_AHEAD_OF_ROUNDS = {"note", "weights-counted"}
+"""Events after ``fleet-ready`` that come before anything of a round."""
+
+
 def simulate(
     plan: Plan | Path | str | None = None,
     *,
@@ -189,10 +193,10 @@ def simulate(
 
 
 def _has_begun(folder: RunFolder) -> bool:
-    """Return whether anything happened in a run after its homes were found."""
+    """Return whether a run has come to anything that is worth going on with, or looking into."""
     events = [event.event for event in folder.read_events()]
     later = events[events.index("fleet-ready") + 1 :] if "fleet-ready" in events else []
-    return any(event != "note" for event in later)
+    return any(event not in _AHEAD_OF_ROUNDS for event in later)
 
 
 def resume(
