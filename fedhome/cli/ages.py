@@ -22,8 +22,27 @@ def ago(then: float, now_s: float) -> str:
         then: The moment, Unix time in s.
         now_s: The present, likewise; of a moment after it, no time has passed.
     """
-    seconds = max(0.0, now_s - then)
+    return f"{_length(max(0.0, now_s - then))} ago"
+
+
+def of_reading(then: float, now_s: float) -> str:
+    """Return how old a reading is; of one that is yet to come, by how much, and what to check.
+
+    >>> of_reading(1000.0, 1600.0), of_reading(1030.0, 1000.0)
+    ('10 minutes ago', '0 s ago')
+
+    Args:
+        then: The reading's time, Unix time in s.
+        now_s: The present, likewise; within a minute, two clocks may differ.
+    """
+    if then - now_s <= _MINUTE_S:
+        return ago(then, now_s)
+    ahead = _length(then - now_s)
+    return f"{ahead} ahead of this device's clock: check that, and the readings' time zone"
+
+
+def _length(seconds: float) -> str:
     for size, name in ((_DAY_S, "days"), (_HOUR_S, "hours"), (_MINUTE_S, "minutes")):
         if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name} ago"
-    return f"{seconds:.0f} s ago"
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds:.0f} s"

@@ -244,7 +244,7 @@ def _head(found: HomeInspected) -> Table:
     if found.begin is not None and found.end is not None:
         first, last = (_local(moment, found.zone) for moment in (found.begin, found.end))
         table.add_row("from, to", escape(f"{first} to {last} {found.zone}"))
-        table.add_row("newest", ages.ago(found.end, ages.now()))
+        table.add_row("newest", ages.of_reading(found.end, ages.now()))
         table.add_row("step", length(found.step_s))
         table.add_row("gaps", _gaps(found))
     for one in found.excluded:

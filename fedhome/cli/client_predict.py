@@ -286,7 +286,7 @@ def why_not_its_model(model: PersonalModel) -> str:
 def add_origin(table: Table, found: HomePrediction) -> None:
     """Add rows that say how old the newest reading is, and where the model comes from."""
     if found.newest is not None:
-        age = ages.ago(found.newest, found.now)
+        age = ages.of_reading(found.newest, found.now)
         table.add_row("newest reading", f"{when(found.newest)}, {age}")
     table.add_row("model", escape(origin(found.model)))
 

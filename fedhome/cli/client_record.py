@@ -10,6 +10,7 @@ import sys
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,12 +19,13 @@ from rich.markup import escape
 
 from fedhome.cli import ages
 from fedhome.counted import counted
-from fedhome.errors import RunError
+from fedhome.errors import RunError, SourceError
 
 if TYPE_CHECKING:
-    from fedhome.clients.recorded.recording import Filling, Recorded
+    from fedhome.clients.recorded.recording import Filling, Recorded, Recorder
 
 _MOST_SHOWN = 20  # refused lines of one file, on a terminal
+_BY_LINES = frozenset({".csv", ".tsv", ".txt"})  # files that a pipe can bring, too
 _NUMBER = re.compile(r"\d[\d,]*")
 
 
@@ -118,6 +120,8 @@ def record(
             most_s=within_s,
             stop=stop,
         )
+        if not told.came:
+            told.waiting("nothing came by standard input, and nothing was recorded")
     elif source is not None and follow:
         from fedhome.clients.recorded.followed_files import FollowedFiles  # noqa: PLC0415
 
@@ -133,11 +137,26 @@ def record(
             followed.look()
             stop.wait(within_s)
     elif source is not None:
-        told.done(source, recorder.file(Path(source)))
+        told.done(source, _recorded(recorder, Path(source), home=folder))
     elif begun is None:
         told.nothing()
     if told.refused:
         raise typer.Exit(1)
+
+
+def _recorded(recorder: Recorder, path: Path, *, home: Path) -> Recorded:
+    """Record a file; where it is refused whole, say how its other lines are recorded."""
+    try:
+        return recorder.file(path)
+    except SourceError as error:
+        if path.suffix.lower() not in _BY_LINES or not path.is_file():
+            raise
+        by_lines = f"`fedhome client record {quote(str(home))} - < {quote(str(path))}`"
+        raise SourceError(
+            error.message,
+            hint=f"{error.hint}; nothing of the file is recorded now: {by_lines} records the lines "
+            "that can be, and names the others",
+        ) from None
 
 
 def _stopping() -> threading.Event:
@@ -158,12 +177,13 @@ class _Told:
     Attributes:
         refused: Lines that were not recorded, so far.
         several: Whether what comes is of several files, which are named then.
+        came: Whether anything has come so far.
     """
 
     def __init__(self, home: str, *, as_json: bool) -> None:
         self._home, self._as_json = home, as_json
         self._out, self._notes = Console(soft_wrap=True), set[str]()
-        self.refused, self.several = 0, False
+        self.refused, self.several, self.came = 0, False, False
 
     def begun(self, filling: Filling) -> None:
         """Say what the store began with."""
@@ -183,7 +203,7 @@ class _Told:
 
     def done(self, source: str, done: Recorded, lines: int | None = None) -> None:
         """Say what became of readings: they are on the disk."""
-        self.refused += len(done.refused)
+        self.refused, self.came = self.refused + len(done.refused), True
         done = replace(done, notes=self._untold(done.notes))
         if self._as_json:
             from fedhome.cli.json_readings import rows_recorded  # noqa: PLC0415

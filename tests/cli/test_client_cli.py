@@ -166,6 +166,14 @@ def test_an_age_is_told_in_the_largest_unit_of_which_there_are_two(
     assert ages.ago(NOW - seconds, NOW) == words
 
 
+def test_a_reading_that_is_yet_to_come_is_never_told_as_new() -> None:
+    assert ages.of_reading(NOW - 120, NOW) == "2 minutes ago"
+    assert ages.of_reading(NOW + 60, NOW) == "0 s ago"  # two clocks may differ
+    told = "ahead of this device's clock: check that, and the readings' time zone"
+    assert ages.of_reading(NOW + 61, NOW) == f"61 s {told}"
+    assert ages.of_reading(NOW + 7200, NOW) == f"2 hours {told}"
+
+
 @pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,45 @@ def test_lines_that_are_not_recorded_are_named_and_the_status_says_so() -> None:
     assert (found["known"], [one["line"] for one in found["refused"]]) == (1, [2])
 
 
+@pytest.mark.long
+def test_a_file_that_is_refused_whole_names_the_way_to_record_its_other_lines(
+    place: HomeFolder,
+) -> None:
+    said("record", HOME)
+    Path("my meter.csv").write_text(f"{MORE}garbage\n")
+    error = refused(fedhome("record", HOME, "my meter.csv"), SourceError, "row 3 has 1 cells")
+    assert "nothing of the file is recorded now" in error.hint
+    command = f"fedhome client record {HOME} - < 'my meter.csv'"
+    assert f"`{command}`" in error.hint
+    assert seen(place)["end"] == LAST
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split(" <", maxsplit=1)[0].split()],
+        input=Path("my meter.csv").read_text(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "2 new\nline 4 was not recorded" in done.stdout
+    Path("table.parquet").write_text("none")
+    error = refused(fedhome("record", HOME, "table.parquet"), SourceError, "table.parquet")
+    assert "nothing of the file" not in error.hint  # no pipe could bring it
+
+
+@pytest.mark.long
+def test_a_pipe_by_which_nothing_comes_is_told(place: HomeFolder) -> None:
+    said("record", place.path)
+    done = subprocess.run(
+        [sys.executable, "-m", "fedhome", "client", "record", HOME, "-", "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == ""
+    assert done.stderr == "nothing came by standard input, and nothing was recorded\n"
+
+
 def test_how_a_source_is_read_can_be_said_once(place: HomeFolder) -> None:
     Path("portal.csv").write_text("time;Last\n2023-11-29 01:00;1,500\n")
     sets = ("decimal=,", 'rename={"Last"="load"}', "time_zone=Europe/Vienna")
@@ -103,7 +142,9 @@ def test_readings_are_kept_as_long_as_the_settings_say(place: HomeFolder) -> Non
     assert found["begin"] == 1_700_956_800  # 2023-11-26 00:00 UTC
 
 
-def test_inspect_tells_what_would_be_used_and_what_is_missing(place: HomeFolder) -> None:
+def test_inspect_tells_what_would_be_used_and_what_is_missing(
+    place: HomeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = seen(place)
     assert (found["store"], found["where"], found["files"]) == (False, place.settings.data, 0)
     said("record", HOME, "more.csv")
@@ -115,6 +156,8 @@ def test_inspect_tells_what_would_be_used_and_what_is_missing(place: HomeFolder)
     shown = said("inspect", HOME)
     assert "10 minutes ago" in shown
     assert "examples to learn from" in shown
+    monkeypatch.setattr(ages, "now", lambda: LAST - 600.0)
+    assert "2 hours ahead of this device's clock: check that, and" in said("inspect", HOME)
     Path("sparse.csv").write_text("time,load\n2023-12-03T00:00Z,1\n")
     said("record", HOME, "sparse.csv")
     shown = said("inspect", HOME)
