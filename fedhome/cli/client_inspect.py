@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from fedhome.clients.recorded.reading_store import ReadingStore
 
 _NARROW = 72  # columns of a terminal below which a table is too wide
+_INTERRUPTED = (
+    "interrupted: what was said above holds, and predictions follow; the home's own model may be the "
+    "one from before, and the next run learns by what counts"
+)
 _Home = Annotated[
     Path, typer.Argument(help="The home's folder.", metavar="DIR", show_default="here")
 ]
@@ -137,7 +141,11 @@ def exclude(
 
         say(told)
         say("predictions follow at once; the home's own model is fitted anew ...")
-        say(fit_anew(HomeFolder(folder), lambda line: say(line) if line else None))
+        try:
+            say(fit_anew(HomeFolder(folder), lambda line: say(line) if line else None))
+        except KeyboardInterrupt:
+            say(_INTERRUPTED)
+            raise
     if as_json:
         print_json(periods)
         return

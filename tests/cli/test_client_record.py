@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedhome.cli import ages
+from fedhome.clients import fitted_anew
 from fedhome.clients.agent.own_model import OwnModelKeeper, keep_ended
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import DataError, RunError, SourceError, StateError
@@ -163,6 +164,23 @@ def test_inspect_tells_what_would_be_used_and_what_is_missing(
     shown = said("inspect", HOME)
     assert "1: 4.0 d from 2023-11-29 01:00" in shown
     assert "99.7%" in shown
+
+
+def test_an_exclude_that_is_interrupted_says_what_holds(
+    place: HomeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    said("record", HOME)
+    monkeypatch.setattr(fitted_anew, "fit_anew", interrupted)
+    period = ("--from", "2023-11-20", "--to", "2023-11-21")
+    done = fedhome("exclude", HOME, *period)
+    assert done.exit_code != 0
+    assert "interrupted: what was said above holds" in done.output
+    monkeypatch.undo()
+    monkeypatch.chdir(place.path.parent)
+    assert said("exclude", HOME, "--list").startswith("1: 2023-11-20 00:00")
 
 
 def test_inspect_says_why_nothing_would_be_used(place: HomeFolder) -> None:
