@@ -19,13 +19,15 @@ from fedhome.data.read_report import length
 from fedhome.errors import RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fedhome.clients.recorded.inspection import ColumnShown, HomeInspected, PeriodLeftOut
     from fedhome.clients.recorded.reading_store import ReadingStore
 
 _NARROW = 72  # columns of a terminal below which a table is too wide
 _INTERRUPTED = (
-    "interrupted: what was said above holds, and predictions follow; the home's own model may be the "
-    "one from before, and the next run learns by what counts"
+    "interrupted: what was said above holds, and predictions follow; the home's own model may be "
+    "the one from before, and the next run learns by what counts"
 )
 _Home = Annotated[
     Path, typer.Argument(help="The home's folder.", metavar="DIR", show_default="here")
@@ -131,21 +133,13 @@ def exclude(
 
     periods = [PeriodLeftOut.of(one) for one in store.excluded]
     if told:
-        from fedhome.clients.fitted_anew import fit_anew  # noqa: PLC0415
-        from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
-
         aside = Console(stderr=True, soft_wrap=True) if as_json else console
 
         def say(line: str) -> None:
             aside.print(escape(line), highlight=False)
 
         say(told)
-        say("predictions follow at once; the home's own model is fitted anew ...")
-        try:
-            say(fit_anew(HomeFolder(folder), lambda line: say(line) if line else None))
-        except KeyboardInterrupt:
-            say(_INTERRUPTED)
-            raise
+        _fit_anew(folder, say)
     if as_json:
         print_json(periods)
         return
@@ -154,6 +148,19 @@ def exclude(
             console.print(escape(_period(one, store.facts.zone)), highlight=False)
         if not periods:
             console.print("no period is left out")
+
+
+def _fit_anew(folder: Path, say: Callable[[str], None]) -> None:
+    """Fit the home's own model to what counts now, and say what came of it."""
+    from fedhome.clients.fitted_anew import fit_anew  # noqa: PLC0415
+    from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
+
+    say("predictions follow at once; the home's own model is fitted anew ...")
+    try:
+        say(fit_anew(HomeFolder(folder), lambda line: say(line) if line else None))
+    except KeyboardInterrupt:
+        say(_INTERRUPTED)
+        raise
 
 
 def _excluded(store: ReadingStore, begin: str, end: str, columns: tuple[str, ...], why: str) -> str:
