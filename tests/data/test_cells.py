@@ -381,7 +381,7 @@ def test_values_a_thousand_times_beyond_the_rest_are_told_and_kept() -> None:
     cells[41] = "70000"
     column = read(cells)
     assert column.values[41] == 70_000
-    assert any("1 value more" in note and "home.csv, row 42" in note for note in column.notes)
+    assert any("1 value lies more" in note and "home.csv, row 42" in note for note in column.notes)
     cells[41] = "700"
     assert read(cells).notes == ()
     assert read(["0"] * 200 + ["5000"]).notes == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -181,6 +182,12 @@ def test_a_model_of_another_shape_is_no_beginning(plan: Plan, first: Run, tmp_pa
     with pytest.raises(RunError, match="another shape") as refused:
         fedhome.simulate(larger, out=tmp_path / "second", start=first.result.folder.path)
     assert "same inputs" in refused.value.hint
+    assert not (tmp_path / "second").exists()
+    without = tmp_path / "without"
+    shutil.copytree(first.result.folder.path, without)
+    (without / "model.safetensors").unlink()
     with pytest.raises(RunError, match=r"model\.safetensors is missing"):
+        fedhome.simulate(plan, out=tmp_path / "third", start=without)
+    with pytest.raises(RunError, match="holds no run"):
         fedhome.simulate(plan, out=tmp_path / "third", start=tmp_path / "second")
     assert not (tmp_path / "third").exists()
