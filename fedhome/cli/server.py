@@ -340,10 +340,10 @@ def _watch(console: Console, server_folder: ServerFolder, run: str, at: str) -> 
     """Print a run's progress until it has ended, and what it gave.
 
     Raises:
-        RunError: It failed, or was cancelled.
+        RunError: It failed, or was cancelled; or no round of it changed the model.
     """
     from fedhome.run.progress import ProgressLines  # noqa: PLC0415
-    from fedhome.run.summary import print_summary  # noqa: PLC0415
+    from fedhome.run.summary import check_learnt, print_summary  # noqa: PLC0415
     from fedhome.server.daemon.current_run import CANCELLED, FAILED, Runs  # noqa: PLC0415
     from fedhome.server.daemon.follow import follow  # noqa: PLC0415
 
@@ -369,7 +369,9 @@ def _watch(console: Console, server_folder: ServerFolder, run: str, at: str) -> 
             again = f"the server tries it again by itself, until `fedhome server cancel {at}`"
         hint = f"{ended.hint}; then {again}" if ended.hint else again
         raise RunError(f"{run} failed: {ended.reason}", hint=hint)
-    print_summary(console, Runs(server_folder).folder(run))
+    folder = Runs(server_folder).folder(run)
+    print_summary(console, folder)
+    check_learnt(folder)
 
 
 def _server_folder(folder: Path) -> ServerFolder:

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from fedhome.cli import app
+from fedhome.cli.server import _watch
 from fedhome.errors import DirectoryError, FedHomeError, PlanError, RunError, StateError, WireError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.claims import Claim
@@ -29,6 +31,7 @@ from fedhome.flower.node_key import NodeKey
 from fedhome.ops.local_answer import LocalAnswer
 from fedhome.plan.settings import Plan
 from fedhome.run import events
+from fedhome.run import summary as run_summary
 from fedhome.run.events import EventLog
 from fedhome.server.daemon import deploy
 from fedhome.server.daemon.current_run import (
@@ -412,6 +415,26 @@ def test_following_a_run_that_another_one_followed(place: ServerFolder, plan: Pl
 
     assert follow(place, "first", show, seen.append).state == CANCELLED
     assert seen == ["run-started"]
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_run_that_changed_no_model_is_no_success(
+    changed: bool, place: ServerFolder, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = Runs(place)
+    runs.begin(plan, "first")
+    with EventLog(runs.folder("first").events_path) as log:
+        if not changed:
+            log.append("round-unused", round=1, reason="the strategy gave no model")
+        losses = dict.fromkeys(("train_loss", "validation_loss", "validation_score"))
+        log.append("round-closed", round=1, homes_asked=5, homes_answered=5, **losses)
+    runs.end("first", FINISHED)
+    monkeypatch.setattr(run_summary, "print_summary", lambda *_: None)  # it has no scores
+    if changed:
+        _watch(Console(), place, "first", "hub")
+    else:
+        with pytest.raises(RunError, match=r"no round of .*first changed the model"):
+            _watch(Console(), place, "first", "hub")
 
 
 def test_a_log_is_kept_from_growing_without_end(tmp_path: Path) -> None:
