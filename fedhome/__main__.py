@@ -1,6 +1,35 @@
-"""``python -m fedhome``: the command line, where its script is not on the path."""
+"""``fedhome``, also as ``python -m fedhome``: the command line, from its first moment on.
 
-from fedhome.cli import main
+To load it takes some tenths of a second. Ctrl-C in that time ends it as it does later, by a
+sentence and status 130: what is being imported would show where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+_INTERRUPTED = 130  # as of a shell: 128 and the signal's number
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    os.write(2, b"interrupted: nothing was done\n")
+    os._exit(_INTERRUPTED)  # nothing has begun that would have to be ended
+
+
+def main() -> None:
+    """Load the command line and run it."""
+    usual = signal.getsignal(signal.SIGINT)
+    asked = usual is signal.default_int_handler  # else whoever started it wants no Ctrl-C here
+    if asked:
+        signal.signal(signal.SIGINT, _end)
+    from fedhome.cli import main as run  # noqa: PLC0415 - what takes the time
+
+    if asked:
+        signal.signal(signal.SIGINT, usual)
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -25,6 +25,18 @@ def shown(text: str) -> str:
     return "".join(ascii(one)[1:-1] if _hides(one) else one for one in text)
 
 
+def visible(text: str) -> str:
+    r"""Return a text of several lines with its other control characters written as their escapes.
+
+    >>> visible("two lines,\nand \x1b[2J")
+    'two lines,\nand \\x1b[2J'
+
+    Args:
+        text: The text; ends of lines that are usual in one, and tabs, stay.
+    """
+    return "".join(one if one in "\n\t" else shown(one) for one in text)
+
+
 def hidden_in(settings: object, where: str = "") -> Iterator[str]:
     """Yield which of some settings, or of their names, hold what a terminal would obey.
 

@@ -25,7 +25,7 @@ from fedhome.errors import LinkError, PlanError, RunError
 from fedhome.fleet.entries import fingerprint, home_keys
 from fedhome.fleet.front_requests import ENROL, ask
 from fedhome.fleet.invites import EnrolmentResponse, Invite
-from fedhome.fleet.state_file import STATE, FileStore
+from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore
 from fedhome.plan.overrides import code_at_home
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import check_tier, is_sliced
@@ -175,6 +175,7 @@ def enrol(request: JoinRequest) -> JoinResult:
         DirectoryError: ``expired``.
     """
     home_folder, invite = request.home_folder, request.invite
+    before = _there(home_folder.path)
     keys, new = home_keys(invite.home, home_folder.path)
     # From here on the keys are this fleet's, whether or not the answer comes.
     disk.put(home_folder.path / ANCHOR, f"{invite.anchor.to_text()}\n".encode())
@@ -183,9 +184,11 @@ def enrol(request: JoinRequest) -> JoinResult:
     try:
         response = ask(card.server, card.authorities, ENROL, sent)
     except LinkError as error:
-        if error.reason != "unreachable":
-            raise
-        raise LinkError(error.message, reason=error.reason, hint=_AWAY) from None
+        if error.reason == "unreachable":
+            raise LinkError(error.message, reason=error.reason, hint=_AWAY) from None
+        if new:  # nobody has these keys, and another home's invite would find them here
+            _take_back(home_folder.path, before)
+        raise
     enrolment = EnrolmentResponse.from_bytes(response)
     settings = HomeSettings(
         home=invite.home,
@@ -213,6 +216,21 @@ def enrol(request: JoinRequest) -> JoinResult:
     (request.consent or consent).keep(home_folder)
     home_folder.left = False
     return JoinResult(fingerprint=fingerprint(keys.entry()), new=new, admitted=enrolment.admitted)
+
+
+def _there(folder: Path) -> frozenset[str]:
+    """Return what a folder has of a home's beginning, and "" where there is a folder."""
+    names = {name for name in (STATE, MARK, KEY, ANCHOR) if (folder / name).exists()}
+    return frozenset(names | ({""} if folder.exists() else set()))
+
+
+def _take_back(folder: Path, before: frozenset[str]) -> None:
+    """Erase the keys that were made for an enrolment which the server refused."""
+    with disk.errors_of(folder):
+        for name in {STATE, MARK, KEY, ANCHOR} - before:
+            (folder / name).unlink(missing_ok=True)
+        if "" not in before and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _begin_store(home_folder: HomeFolder) -> None:

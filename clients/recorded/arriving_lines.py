@@ -11,7 +11,7 @@ import io
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from fedhome.clients.recorded.json_rows import Row, parsed, table_of
@@ -24,6 +24,7 @@ from fedhome.data.home_files import HomeFilesRead, read_rows
 from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.spelling import did_you_mean
 
 _CONTEXT: Final = 64
 """Lines at the beginning, and before a batch, that are read again with it."""
@@ -70,14 +71,40 @@ class Understanding:
         Raises:
             SourceError: What does not make sense in them.
         """
-        return read_rows(
+        names = raw.rows.column_names
+        read = read_rows(
             raw,
             home=self.home,
-            settings=_fitting(self.settings, raw.rows.column_names),
+            settings=_fitting(self.settings, names),
             numbers=self.numbers,
             wanted=None if strict else self.wanted,
             last_counts=True,
         )
+        absent = [name for name in self.settings.rename if name not in names]
+        told = [
+            f"no column {name!r} comes, which `rename` gives another name{meant}"
+            for name in absent
+            if (meant := did_you_mean(name, names))
+        ]
+        return self.with_near_names(replace(read, notes=(*read.notes, *told)))
+
+    def with_near_names(self, read: HomeFilesRead) -> HomeFilesRead:
+        """Return what was read, and notes of columns that are called nearly as the plan's are.
+
+        They are kept under their own names, and the plan's inputs stay without readings.
+
+        Args:
+            read: What was read.
+        """
+        came = {*read.table.columns, *read.empty}
+        lacking = self.wanted - came
+        told = [
+            f'column {name!r} is none of the plan\'s{meant} `--set \'rename={{"{name}"="NAME"}}\'` '
+            "says what the plan calls it"
+            for name in sorted(came - self.wanted)
+            if (meant := did_you_mean(name, sorted(lacking)))
+        ]
+        return replace(read, notes=(*read.notes, *told))
 
 
 @dataclass(frozen=True, kw_only=True)

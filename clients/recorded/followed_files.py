@@ -67,7 +67,12 @@ class FollowedFiles:
             SourceError: The file or folder is not there.
             StateError: The store cannot be used.
         """
-        for path in self._files():
+        try:
+            files = self._files()
+        except OSError as error:
+            self._tell_once(self._path, f"{error.strerror}; it is looked at again")
+            return
+        for path in files:
             try:
                 if path.name.lower().endswith(_TEXT):
                     self._read_on(path)

@@ -170,7 +170,7 @@ class Recorder:
         read = read_home(
             path, home=how.home, settings=how.settings, numbers=how.numbers, wanted=how.wanted
         )
-        return self._kept(read, str(path))
+        return self._kept(how.with_near_names(read), str(path))
 
     def rows(self, rows: object) -> Recorded:
         """Record rows that are in memory.

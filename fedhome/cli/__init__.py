@@ -12,10 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 import fedhome
+from fedhome.cli.console import Console
 from fedhome.cli.group import Group
 from fedhome.errors import FedHomeError
 
@@ -119,4 +119,5 @@ def main() -> None:
             console.print(f"[bold]hint:[/]  {escape(error.hint)}", highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:
+        console.print("interrupted", highlight=False)
         sys.exit(130)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,9 +17,11 @@ from fedhome.cli.client_join import join
 from fedhome.cli.client_ledger import JsonOption, print_ledger, read_state
 from fedhome.cli.client_record import record
 from fedhome.cli.client_words import rows_of
+from fedhome.cli.console import Console
 from fedhome.cli.group import Group
 from fedhome.cli.json_fleets import ConsentShown
 from fedhome.cli.json_out import JsonFlag, print_json
+from fedhome.cli.narrow import fitting
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.counted import counted
 from fedhome.errors import FedHomeError, StateError
@@ -110,8 +111,9 @@ def consent(folder: _Home = Path(), *, as_json: JsonFlag = False) -> None:
         )
         print_json(told)
         return
-    typer.echo(agreed.text)
-    _say(Console(), f"agreed to on {when(agreed.time)}, with fedhome {agreed.release}")
+    console = Console()
+    typer.echo(fitting(console, agreed.text))
+    _say(console, f"agreed to on {when(agreed.time)}, with fedhome {agreed.release}")
 
 
 @app.command()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import ages
+from fedhome.cli.console import Console
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.counted import counted
 from fedhome.data.read_report import length

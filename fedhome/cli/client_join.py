@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from fedhome.cli.console import Console
+from fedhome.cli.narrow import fitting
 from fedhome.wire.moments import when
 
 
@@ -89,7 +90,7 @@ def join(  # noqa: PLR0917 - typer gives them by name
         _say(console, f"note: {note}")
     console.print()
     if request.consent is None:
-        typer.echo(request.text)
+        typer.echo(fitting(console, request.text))
         if not yes and not typer.confirm(f"Take part as {opened_invite.home}?"):
             _say(console, "declined: nothing was written, and nothing was sent")
             raise typer.Exit(1)

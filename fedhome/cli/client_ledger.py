@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.cli.console import Console
 from fedhome.secagg.ledger import LedgerEntry
 from fedhome.secagg.state import HomeState
 

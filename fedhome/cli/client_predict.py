@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import ages
+from fedhome.cli.console import Console
 from fedhome.counted import counted
 from fedhome.errors import DataError
 from fedhome.plan.time_steps import ahead_of

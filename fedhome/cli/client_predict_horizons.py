@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from fedhome.cli.client_predict import (
     print_notes,
     why_not_its_model,
 )
+from fedhome.cli.console import Console
 from fedhome.plan.time_steps import ahead_of
 
 _DIGITS = 4

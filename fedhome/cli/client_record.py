@@ -14,10 +14,10 @@ from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from fedhome.cli import ages
+from fedhome.cli.console import Console
 from fedhome.counted import counted
 from fedhome.errors import RunError, SourceError
 

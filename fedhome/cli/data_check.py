@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from fedhome.cli import completion
+from fedhome.cli.console import Console
 from fedhome.cli.data_words import print_homes, say
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.scenarios import folders_of, named_table
@@ -108,9 +109,14 @@ def convert(
     read = read_folder(source, resolved.data)
     console = Console()
     with disk.errors_of(out):
-        out.mkdir(parents=True, exist_ok=False)
-        for home in read.homes:
-            write_home(home, out / f"{home.home}.parquet")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Aside first: a folder with some of the homes would pass for all of them.
+        with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as aside:
+            new = Path(aside) / "new"
+            new.mkdir()
+            for home in read.homes:
+                write_home(home, new / f"{home.home}.parquet")
+            new.replace(out)
     print_homes(console, read)
     say(console, f"\n{counted(len(read.homes), 'home')} in {out}: use it as data.source")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from fedhome.cli.console import Console
 from fedhome.cli.data_check import PlanOption, Sets, table_of
 from fedhome.cli.data_words import say
 from fedhome.data.table import HomeTable

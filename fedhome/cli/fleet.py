@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from fedhome.cli import fleet_admit, fleet_invites, fleet_keys
+from fedhome.cli.console import Console
 from fedhome.cli.fleet_words import (
     Folder,
     PassphraseFile,

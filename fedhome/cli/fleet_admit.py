@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, TypedDict
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from fedhome.cli.console import Console
 from fedhome.cli.fleet_words import (
     CardFile,
     Folder,

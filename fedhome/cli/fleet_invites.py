@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from fedhome.cli.console import Console
 from fedhome.cli.fleet_words import CardFile, Folder, needed_card, plan_of, say
 from fedhome.data.inputs import HOW_NAMED, NOT_NAMED
 from fedhome.errors import PlanError, StateError

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from fedhome.cli.console import Console
 from fedhome.cli.fleet_admit import send_last
 from fedhome.cli.fleet_words import (
     CardFile,

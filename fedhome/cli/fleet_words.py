@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.cli.console import Console
 from fedhome.cli.scenarios import named_plan
 from fedhome.errors import StateError
 from fedhome.fleet.cards import Card

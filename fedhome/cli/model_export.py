@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from fedhome.cli.console import Console
 from fedhome.cli.model_for_devices import OwnExport, write_own
 from fedhome.cli.opened_registry import (
     USUAL,

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from fedhome.cli.console import Console
 from fedhome.errors import RunError
 from fedhome.registry.run_origin import release_of_run
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.cli.console import Console
 from fedhome.cli.json_models import SliceEntry
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.opened_registry import (

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from fedhome.cli.console import Console
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_tiers import TierChoice, TierEntry
 from fedhome.errors import FedHomeError, PlanError, RunError

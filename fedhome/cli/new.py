@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 
+from fedhome.cli.console import Console
 from fedhome.errors import RunError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel, TypeAdapter
-from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
 from fedhome.cli import completion
+from fedhome.cli.console import Console
 from fedhome.cli.group import Group
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_plans import DerivedEntry, NumbersTable, PlanExplained, SettingEntry

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from fedhome.cli.console import Console
 from fedhome.run.folder import RunFolder
 
 

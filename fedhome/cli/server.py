@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import completion
+from fedhome.cli.console import Console
 from fedhome.cli.group import Group
 from fedhome.cli.server_schedule import schedule
 from fedhome.cli.server_state import status
+from fedhome.cli.server_words import tell_taken
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import PlanError, RunError
 from fedhome.ops.service import LIMITS, Limits, write_service
@@ -124,6 +125,7 @@ def start(folder: _Folder = Path()) -> None:
     Whatever ends it, started again it goes on: a run from its last checkpoint.
     """
     server_folder = _server_folder(folder)
+    tell_taken(server_folder)
     # In place of this process: what the command line loaded would stay in memory for months.
     command = [
         sys.executable,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from fedhome.cli import completion
+from fedhome.cli.console import Console
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.errors import PlanError
 

@@ -1,16 +1,22 @@
-"""What ``fedhome server status`` says, as rows of a table."""
+"""What ``fedhome server status`` says, as rows of a table; and what ``start`` says first."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+import typer
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.cli.console import Console
 from fedhome.counted import counted
+from fedhome.errors import StateError
+from fedhome.ops.listening import FREE_S, why_taken
+from fedhome.store import disk
 
 if TYPE_CHECKING:
+    from fedhome.server.daemon.server_folder import ServerFolder
     from fedhome.server.daemon.server_status import RefusingHome, RunStatus, ServerStatus
 
 _NAMED = 12  # homes that are named
@@ -126,3 +132,19 @@ def _run_rows(run: RunStatus) -> list[tuple[str, str]]:
 def _few(homes: list[str]) -> str:
     shown = ", ".join(map(escape, homes[:_NAMED]))
     return shown if len(homes) <= _NAMED else f"{shown} and {len(homes) - _NAMED} more"
+
+
+def tell_taken(server_folder: ServerFolder) -> None:
+    """Say at once that the server's address is taken, before anything slow; the server waits."""
+    settings = server_folder.settings
+    why = why_taken(settings.host, settings.port)
+    if not why:
+        return
+    try:
+        os.close(disk.lock(server_folder.path))
+    except StateError:
+        return  # by this server itself, most likely: it says so
+    typer.echo(
+        f"the server cannot listen at {settings.host}:{settings.port} yet: {why}; it waits up to "
+        f"{FREE_S:.0f} s for that to be free"
+    )

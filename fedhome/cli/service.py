@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Protocol
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from fedhome.cli.console import Console
 from fedhome.ops.service import Kind
 
 KindOption = Annotated[Kind, typer.Option("--kind", help="What is to run it.")]

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from fedhome.cli import completion
+from fedhome.cli.console import Console
 from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.errors import PlanError
 from fedhome.learning.plan_check import check_plan

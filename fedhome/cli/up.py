@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from fedhome.cli import completion
+from fedhome.cli.console import Console
 from fedhome.cli.simulate import resolve
 from fedhome.ops.processes import end_on_sigterm
 from fedhome.run.progress import OnEvent, progress_on

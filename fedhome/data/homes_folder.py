@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.files.data_files import LAYOUT_HINT, Raw, is_data_file, read_files, stem
+from fedhome.data.files.data_files import (
+    LAYOUT_HINT,
+    Raw,
+    folder_errors,
+    is_data_file,
+    read_files,
+    stem,
+)
 from fedhome.data.home_files import HomeFilesRead, read_home, read_rows
 from fedhome.data.homes_settings import HOMES_FILE, read_homes_settings
 from fedhome.data.homes_side_by_side import noticed
@@ -137,7 +144,9 @@ def _sources(
     Raises:
         SourceError: There is no home.
     """
-    if not folder.exists():
+    with folder_errors(folder):
+        there = folder.exists()
+    if not there:
         raise SourceError(f"{folder} is not a folder: it does not exist", hint=LAYOUT_HINT)
     if not folder.is_dir() and not is_data_file(folder):
         raise SourceError(f"{folder} is no folder, and no file of readings", hint=LAYOUT_HINT)
@@ -218,13 +227,14 @@ def hint_for_all(excluded: Sequence[Exclusion], otherwise: str) -> str:
 
 def _entries(folder: Path) -> tuple[list[Path], list[str]]:
     paths, others = [], []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name == HOMES_FILE:
-            continue
-        if path.is_dir() or is_data_file(path):
-            paths.append(path)
-        else:
-            others.append(path.name)
+    with folder_errors(folder):
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") or path.name == HOMES_FILE:
+                continue
+            if path.is_dir() or is_data_file(path):
+                paths.append(path)
+            else:
+                others.append(path.name)
     return paths, [f"not CSV or Parquet, left out: {', '.join(others)}"] if others else []
 
 

@@ -34,11 +34,13 @@ def read_homes_settings(
     Raises:
         SourceError: It is not TOML, or names an unknown home or setting, or a wrong value.
     """
-    if not path.exists():
-        return {}
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
         raise SourceError(f"{path} is not TOML", hint=_HINT) from None
     return {home: _of_home(path, home, table, homes, settings) for home, table in tables.items()}
 

@@ -173,9 +173,11 @@ def lock(folder: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            holder = _holder(descriptor)
             os.close(descriptor)
+            who = f"process {holder} (`ps -p {holder}` shows it)" if holder else "another process"
             raise StateError(
-                f"{folder} is in use by another process",
+                f"{folder} is in use by {who}",
                 reason="in-use",
                 hint="one process at a time may use it; end the other one first",
             ) from None
@@ -183,6 +185,22 @@ def lock(folder: Path) -> int:
             os.close(descriptor)
             raise
     return descriptor
+
+
+_LOCKS = Path("/proc/locks")  # of Linux: 1: FLOCK ADVISORY WRITE PROCESS DEVICE:INODE 0 EOF
+
+
+def _holder(descriptor: int) -> int:
+    """Return the process that holds a folder's lock; 0 where the system does not tell it."""
+    with suppress(OSError, ValueError):
+        inode = str(os.fstat(descriptor).st_ino)
+        for line in _LOCKS.read_text(encoding="ascii").splitlines():
+            match line.split():
+                case [_, "FLOCK", _, "WRITE", process, place, *_] if (
+                    place.rpartition(":")[2] == inode and int(process) > 0
+                ):
+                    return int(process)
+    return 0
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from fedhome.counted import counted
 from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.fleet.owner_folder import DIRECTORY, server_keys
 from fedhome.ops import tls
+from fedhome.ops.listening import FREE_S, why_taken
 from fedhome.ops.processes import Processes, end_on_sigterm
 from fedhome.server.daemon.applications import FOLDER
 from fedhome.server.daemon.cached_file import file_state
@@ -44,7 +44,7 @@ from fedhome.server.daemon.timetable import Timetable
 from fedhome.store import disk
 
 _RUN = "run"
-_READY_S, _FREE_S = 120.0, 15.0
+_READY_S = 120.0
 _LOCK_S, _PAUSE_S = 1.0, 0.05
 _ALL_HOMES_S = 90.0  # agents that could not connect for long try again once in a minute
 _END_S = 8.0
@@ -85,11 +85,11 @@ class Daemon:
         """
         lock = _lock(self._server_folder)
         try:
+            settings = self._server_folder.settings
+            _wait_for_port(settings.host, settings.port)
             server_keys(self._server_folder.fleet)
             tls.mend(self._server_folder.tls)
             self._tend_certificate()
-            settings = self._server_folder.settings
-            _wait_for_port(settings.host, settings.port)
             with self._processes:
                 self._start()
                 self._processes.until(self._look, what="the server ended")
@@ -305,20 +305,13 @@ def _lock(server_folder: ServerFolder) -> int:
 
 def _wait_for_port(host: str, port: int) -> None:
     """Wait until nobody listens at an address; what a killed server left there ends at once."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    end = time.monotonic() + _FREE_S
-    while True:
-        try:
-            with socket.socket(family) as trial:
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                trial.bind((host, port))
-                return
-        except OSError as error:
-            if time.monotonic() > end:
-                raise RunError(
-                    f"the server cannot listen at {host}:{port}: {error.strerror}",
-                    hint="another program may listen there: end it, or change server.toml",
-                ) from None
+    end = time.monotonic() + FREE_S
+    while why := why_taken(host, port):
+        if time.monotonic() > end:
+            raise RunError(
+                f"the server cannot listen at {host}:{port}: {why}",
+                hint="another program may listen there: end it, or change server.toml",
+            )
         time.sleep(_PAUSE_S)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from fedhome.cli.data_words import print_homes
 from fedhome.data.home_files import read_home
 from fedhome.data.homes_folder import read_folder
+from fedhome.data.table import HomeTable
 from helpers.command import Said, fedhome
 
 HOURS = [f"2024-01-{1 + hour // 24:02d} {hour % 24:02d}:00" for hour in range(72)]
@@ -192,3 +194,23 @@ def test_what_to_do_about_an_irregular_clock_reaches_the_one_who_simulates(tmp_p
     assert said.returncode == 1
     assert "keep no regular clock" in said.stderr
     assert "data.step=" in said.stderr
+
+
+def test_a_conversion_that_fails_leaves_nothing_that_passes_for_all_homes(
+    homes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = list[str]()
+
+    def write_home(table: HomeTable, path: Path) -> None:
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(table.home)
+        path.write_bytes(b"a home")
+
+    monkeypatch.setattr("fedhome.data.files.home_parquet.write_home", write_home)
+    before = sorted(homes.parent.iterdir())
+    said = fedhome("data", "convert", "homes", "out", folder=homes.parent)
+    assert (said.returncode, len(written)) == (1, 1)
+    assert "out: No space left on device" in said.stderr
+    assert "make room, then try again" in said.stderr
+    assert sorted(homes.parent.iterdir()) == before

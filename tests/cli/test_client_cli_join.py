@@ -199,6 +199,12 @@ def test_what_the_server_refuses_is_told(world: World) -> None:
     error = refused(join(invite, "--home", "other"), LinkError, "used by another device")
     assert error.hint
     refused(fedhome("start", "other"), RunError, "join")
+    # No keys stay behind that no fleet knows; what was in the folder before does.
+    assert not (world.device / "other").exists()
+    (world.device / "other").mkdir()
+    (world.device / "other" / "notes.txt").write_text("mine")
+    refused(join(invite, "--home", "other"), LinkError, "used by another device")
+    assert [path.name for path in (world.device / "other").iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.long

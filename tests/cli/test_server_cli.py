@@ -468,13 +468,34 @@ def test_a_second_daemon_is_refused(place: ServerFolder) -> None:
 
 
 def test_a_port_that_is_taken_is_told(place: ServerFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedhome.server.daemon.supervisor._FREE_S", 0.0)
+    monkeypatch.setattr("fedhome.server.daemon.supervisor.FREE_S", 0.0)
     with socket.socket() as taken:
         taken.bind((place.settings.host, place.settings.port))
         taken.listen()
         with pytest.raises(RunError, match=str(place.settings.port)):
             Daemon(place, print).serve()
     assert not is_running(place)
+
+
+def test_a_port_that_is_taken_is_told_before_anything_slow(
+    place: ServerFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server waits for it, and said nothing for all that time."""
+    begun = list[list[str]]()
+    monkeypatch.setattr("fedhome.cli.server.os.execv", lambda _, command: begun.append(command))
+    address = f"{place.settings.host}:{place.settings.port}"
+    with socket.socket() as taken:
+        taken.bind((place.settings.host, place.settings.port))
+        taken.listen()
+        told = CliRunner().invoke(app, ["server", "start", str(place.path)]).output
+        assert f"cannot listen at {address} yet: Address already in use; it waits up to 15" in told
+        lock = disk.lock(place.path)  # a server runs there: it is this one's own
+        try:
+            assert CliRunner().invoke(app, ["server", "start", str(place.path)]).output == ""
+        finally:
+            os.close(lock)
+    assert CliRunner().invoke(app, ["server", "start", str(place.path)]).output == ""
+    assert len(begun) == 3
 
 
 def test_why_a_run_failed_is_in_its_log(place: ServerFolder, plan: Plan) -> None:

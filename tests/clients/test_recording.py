@@ -389,3 +389,59 @@ def test_a_folder_gets_files_of_any_kind(recorder: Recorder, tmp_path: Path) -> 
     followed.look()
     assert said[3:] == [("d.parquet", 1)]
     assert len(faults) == 1
+
+
+NEAR = "column 'outdor' is none of the plan's: did you mean 'outdoor'?"
+
+
+def test_a_column_that_is_called_nearly_as_an_input_is_told(
+    place: HomeFolder, recorder: Recorder, tmp_path: Path
+) -> None:
+    """It was kept under its own name, and the input went without readings for ever."""
+    hours = [(f"2023-11-29T0{hour}:00Z", hour, 5) for hour in range(3)]
+    text = "\n".join(["time,load,outdor", *(f"{t},{a},{b}" for t, a, b in hours), ""])
+    _, (done,) = streamed(recorder, text)
+    assert [note for note in done.notes if "outdor" in note and note.startswith(NEAR)]
+    lines = [json.dumps({"time": t, "load": a, "outdor": b}) for t, a, b in hours]
+    assert any(n.startswith(NEAR) for n in streamed(recorder, "\n".join([*lines, ""]))[1][0].notes)
+    (tmp_path / "more.csv").write_text(text)
+    for rows in (tmp_path / "more.csv", {"time": [hours[0][0]], "load": [1], "outdor": [2]}):
+        assert any(note.startswith(NEAR) for note in fedhome.record(place.path, rows).notes)
+    # Nothing is asked of what is like no input, nor where the input came too.
+    other = {"time": [hours[0][0]], "load": [1], "outdor": [2], "outdoor": [2], "humidity": [3]}
+    assert not any("none of the plan's" in n for n in fedhome.record(place.path, other).notes)
+
+
+def test_a_new_name_for_a_column_that_never_comes_is_told(place: HomeFolder) -> None:
+    how = {"rename": {"Verbrauh": "load"}}
+    misspelt = Recorder(place, reading=how, clock=lambda: LAST + 60.0)
+    misspelt.begin(filled=False)
+    _, (done,) = streamed(misspelt, "time,Verbrauch\n2023-11-29T03:00Z,1\n2023-11-29T04:00Z,2\n")
+    told = (
+        "no column 'Verbrauh' comes, which `rename` gives another name: did you mean 'Verbrauch'?"
+    )
+    assert told in done.notes
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told_once_and_followed(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, faults, shut = tmp_path / "exports", list[str](), [True]
+    folder.mkdir()
+    look_into = Path.iterdir
+
+    def iterdir(path: Path) -> Any:
+        if path == folder and shut[0]:
+            raise PermissionError(13, "Permission denied")
+        return look_into(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    done = list[Recorded]()
+    followed = FollowedFiles(folder, recorder, lambda *told: done.append(told[2]), faults.append)
+    followed.look()
+    followed.look()
+    assert faults == [f"{folder}: Permission denied; it is looked at again"]
+    shut[0] = False
+    (folder / "a.csv").write_text("time,load\n2023-11-29T03:00Z,1\n2023-11-29T04:00Z,2\n")
+    followed.look()
+    assert [one.new for one in done] == [2]

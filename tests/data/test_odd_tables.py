@@ -199,3 +199,45 @@ def test_the_number_of_rows_that_pandas_adds_is_no_reading(tmp_path: Path) -> No
 def test_a_time_that_pandas_left_without_a_name_is_the_time(tmp_path: Path) -> None:
     home = read(table(tmp_path, "Unnamed: 0,kwh", lambda i: f"{hour(i)},{i}"))
     assert home.table.time_s[:2].tolist() == [JANUARY, JANUARY + HOUR]
+
+
+@pytest.mark.parametrize(
+    ("year", "odd"), [(1950, True), (2000, False), (2099, False), (2390, True)]
+)
+def test_years_from_which_no_reading_comes_are_told(tmp_path: Path, year: int, odd: bool) -> None:
+    path = table(tmp_path, "time,load", lambda i: f"{year}{hour(i)[4:]},{i}")
+    read_now = read(path)
+    assert read_now.table.time_s[0] == int(datetime(year, 1, 15, tzinfo=UTC).timestamp())
+    told = [note for note in read_now.notes if "years before 2000 or from 2100 on" in note]
+    assert bool(told) is odd
+    if odd:
+        assert "48 rows were read as of years" in told[0]
+        assert f"(the first, of {year}: home.csv, row 1)" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["house_1", "house_2"], "2 columns are called as of a home each, 'house_1' to 'house_2'"),
+        (["Home 7 load", "Home 7 temp", "Home 9 load"], "2 columns are called as of a home each"),
+        (
+            [f"MT_{n:03d}" for n in range(1, 13)],
+            "12 columns are called as of a home each, 'MT_001'",
+        ),
+        ([f"{n}" for n in range(1002, 1014)], "12 columns are called as of a home each, '1002'"),
+        (["home_1_load", "home_1_temp"], ""),  # of one home
+        (["T1", "T2", "RH_1", "RH_2"], ""),  # rooms
+        ([*(f"circuit_{n}" for n in range(12)), "load"], ""),  # circuits, and what they come to
+        (["homework", "house", "household"], ""),
+    ],
+)
+def test_a_column_for_each_home_is_noticed(tmp_path: Path, names: list[str], told: str) -> None:
+    header = ",".join(["time", *names])
+    cells = ",".join("1.5" for _ in names)
+    path = table(tmp_path, header, lambda i: f"{hour(i)},{cells}")
+    notes = [note for note in read(path).notes if "of a home each" in note]
+    assert len(notes) == bool(told)
+    if told:
+        assert notes[0].startswith(told)
+        assert "pandas.melt(table, id_vars=['time'], var_name='home')" in notes[0]
+        assert 'data.home_column = "home"' in notes[0]

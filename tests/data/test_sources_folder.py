@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +170,42 @@ def test_an_archive_of_several_homes_says_to_unpack_it(tmp_path: Path) -> None:
     with pytest.raises(EmptyFleetError, match="no column tells them apart") as error:
         read_folder(tmp_path)
     assert "put them (unpacked) into the folder itself" in error.value.hint
+
+
+def shut(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """Let folders be unreadable, also for those whom the system refuses nothing."""
+    look_into = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path in folders:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return look_into(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+
+
+def test_a_folder_that_cannot_be_looked_into_costs_its_home_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csv_file(tmp_path, f"time,load\n{ROWS}", "good.csv")
+    closed, nested = tmp_path / "closed", tmp_path / "nested"
+    (nested / "inner").mkdir(parents=True)
+    closed.mkdir()
+    shut(monkeypatch, closed, nested / "inner")
+    read = read_folder(tmp_path)
+    assert [home.home for home in read.homes] == ["good"]
+    assert {item.home: item.reason for item in read.excluded} == {
+        "closed": f"{closed} cannot be looked into: Permission denied",
+        "nested": f"{nested / 'inner'} cannot be looked into: Permission denied",
+    }
+    assert all("let the user that runs this read" in item.hint for item in read.excluded)
+    shut(monkeypatch, tmp_path)
+    with pytest.raises(SourceError, match="cannot be looked into: Permission denied"):
+        read_folder(tmp_path)
+
+
+def test_settings_of_homes_that_cannot_be_read_are_not_called_wrong(tmp_path: Path) -> None:
+    csv_file(tmp_path, f"time,load\n{ROWS}", "good.csv")
+    (tmp_path / "homes.toml").mkdir()
+    with pytest.raises(SourceError, match=r"homes\.toml cannot be read: Is a directory"):
+        read_folder(tmp_path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,6 +97,23 @@ def is_data_file(path: Path) -> bool:
         return False
 
 
+@contextmanager
+def folder_errors(folder: Path) -> Iterator[None]:
+    """Turn what the system says of a folder that cannot be looked into into a `SourceError`.
+
+    Args:
+        folder: Its path, for messages.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise SourceError(
+            f"{folder} cannot be looked into: {why}",
+            hint="let the user that runs this read the folder and what is in it, or take it away",
+        ) from None
+
+
 def stem(path: Path) -> str:
     """Return a file's name without its suffix (``.csv.gz`` is one), a folder's name as it is."""
     lower = path.name.lower()
@@ -115,10 +133,11 @@ def read_files(path: Path) -> Raw:
     """
     notes: list[str] = []
     if path.is_dir():
-        paths = sorted(file for file in path.iterdir() if file.is_file() and is_data_file(file))
-        if not paths:
-            raise SourceError(f"{path} holds no CSV or Parquet file", hint=_what_there_is(path))
-        notes += _beside(path, paths)
+        with folder_errors(path):
+            paths = sorted(file for file in path.iterdir() if file.is_file() and is_data_file(file))
+            if not paths:
+                raise SourceError(f"{path} holds no CSV or Parquet file", hint=_what_there_is(path))
+            notes += _beside(path, paths)
     elif path.exists():
         paths = [path]
     else:
@@ -174,7 +193,9 @@ def _beside(folder: Path, read: Sequence[Path]) -> list[str]:
 def _what_there_is(folder: Path) -> str:
     """Return the hint for a folder without a data file: where some are, or what its files are."""
     for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if any(is_data_file(file) for file in inner.iterdir() if file.is_file()):
+        with folder_errors(inner):
+            there = any(is_data_file(file) for file in inner.iterdir() if file.is_file())
+        if there:
             return (
                 f"folders in a home's folder are not looked into, but {inner} holds such files: "
                 "name that folder as the source where each file of it is a home, or move the "

@@ -23,6 +23,7 @@ __all__ = ["Axis", "RowTimes", "read_axis", "read_moments", "zone_of"]
 _FAR = 100  # spans of all other rows: no reading comes from so far away
 _EARLY_S = 946_771_200  # the end of the first day of 2000: clocks that were not set yet
 _FEW_OF = 100
+_YEARS = (2000, 2100)  # from the first up to the second, homes' readings come
 
 
 def _no_rows() -> NDArray[np.int64]:
@@ -108,6 +109,7 @@ def read_axis(
     if missing := rows.num_rows - len(moments.rows):
         notes.append(f"{counted(missing, 'row')} without a time {was(missing)} left out")
     us, numbers = _set_clocks(moments.us, moments.rows, location_of, notes)
+    notes += _odd_years(us, numbers, location_of)
     kept = without_twins(rows, us, numbers, leave=names, naive=moments.naive)
     return Axis(
         time_s=kept.us // SECOND_US,
@@ -238,3 +240,21 @@ def _set_clocks(
         f"(the first: {first}), and were left out"
     )
     return us[~far], rows[~far]
+
+
+def _odd_years(
+    us: NDArray[np.int64], rows: NDArray[np.int64], location_of: LocationOf
+) -> list[str]:
+    """Return a sentence on times of years from which no home's readings come, if there are any."""
+    first, end = (int(np.datetime64(f"{year}-01-01", "us").astype(np.int64)) for year in _YEARS)
+    odd = (us < first) | (us >= end)
+    if not odd.any():
+        return []
+    at, count = int(np.argmin(rows[odd])), int(odd.sum())
+    year = np.datetime64(int(us[odd][at]), "us").astype("datetime64[Y]")
+    note = (
+        f"{counted(count, 'row')} {was(count)} read as of years before {_YEARS[0]} or from "
+        f"{_YEARS[1]} on (the first, of {year}: {location_of(int(rows[odd][at]))}): see whether "
+        "that is meant; data.time names another column of times, data.dates the order of dates"
+    )
+    return [note]

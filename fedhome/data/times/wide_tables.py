@@ -1,21 +1,31 @@
-"""Tables whose times stand side by side in the header: a column a day, an hour or a quarter."""
+"""Tables in which times, or homes, stand side by side: a column a day, an hour, or a home."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from fedhome.data.files.table_file import UNNAMED
 from fedhome.data.times.time_cells import CLOCK, DATE, MOMENT, parse
 from fedhome.errors import SourceError
 
 _FEWEST_MOMENTS = 3
 _FEWEST_CLOCKS = 12
+_FEWEST_ALIKE = 10  # columns that are called alike but for a number, and nothing beside them
+_OF_A_HOME = re.compile(
+    r"(home|house|household|apartment|flat|dwelling|residence|building|customer|client|consumer|user"
+    r"|participant|haus|haushalt|wohnung|kunde|maison|logement|foyer|casa|hogar|vivienda)"
+    r"[\s_.-]*(\d+)(?!\d)",
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(r"(\D*)(\d+)")
 
 
 def told_wide(names: Sequence[str], times: Sequence[str], *, file: str) -> tuple[str, ...]:
-    """Return a sentence about columns that are called by clock times, if there are many.
+    """Return sentences about columns that are called by clock times or by homes, if many are.
 
     Args:
         names: The columns' names.
@@ -35,6 +45,10 @@ def told_wide(names: Sequence[str], times: Sequence[str], *, file: str) -> tuple
             hint="write a row for each time, its time in a column of its own: pandas.melt does so",
         )
     clocks = [others[place] for place in np.flatnonzero(kinds == CLOCK)]
+    return (*_of_clocks(clocks), *(_of_homes(others, times) if times else ()))
+
+
+def _of_clocks(clocks: Sequence[str]) -> tuple[str, ...]:
     if len(clocks) < _FEWEST_CLOCKS:
         return ()
     called = f"{clocks[0]!r} to {clocks[-1]!r}"
@@ -42,5 +56,28 @@ def told_wide(names: Sequence[str], times: Sequence[str], *, file: str) -> tuple
         f"{len(clocks)} columns are called by clock times, {called}: each was read as a column of "
         "its own, with one reading a row; for a series in time write their readings one below the "
         "other"
+    )
+    return (note,)
+
+
+def _of_homes(names: Sequence[str], times: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence where each column is of a home, by a home's word or by number alone."""
+    names = [name for name in names if not name.startswith(UNNAMED)]
+    homes: dict[str, str] = {}  # the first column of each
+    for name in names:
+        if found := _OF_A_HOME.match(name):
+            homes.setdefault(found[0].casefold(), name)
+    called = list(homes.values())
+    if len(called) < 2:  # noqa: PLR2004 - one home's columns may be called by its number
+        numbered = [found for name in names if (found := _NUMBERED.fullmatch(name))]
+        alike = len(numbered) == len(names) and len({found[1] for found in numbered}) == 1
+        if not alike or len(names) < _FEWEST_ALIKE:
+            return ()
+        called = names
+    note = (
+        f"{len(called)} columns are called as of a home each, {called[0]!r} to {called[-1]!r}, "
+        "and were read as columns of one home; if they are several homes, write their readings one "
+        f"below the other: pandas.melt(table, id_vars={list(times)!r}, var_name='home') does so, "
+        'and data.home_column = "home" reads it'
     )
     return (note,)

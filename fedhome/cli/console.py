@@ -1,0 +1,28 @@
+"""The terminal of all commands: whatever names files, models and servers bring, it shows them.
+
+Rich writes control characters as they are, and makes pictures of words between colons.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import console
+from rich.text import Text
+
+from fedhome.printable import visible
+
+
+class Console(console.Console):
+    """Rich's console, but that text from elsewhere moves no cursor and hides nothing.
+
+    Args:
+        options: As of `rich.console.Console`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"emoji": False, **options})
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text to be printed, control characters written as their escapes."""
+        return super().render_str(visible(text), **options)

@@ -1,0 +1,27 @@
+"""Whether a process can listen at an address of this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Final
+
+FREE_S: Final = 15.0
+"""Seconds that a server waits for its address: what a killed one left there ends in that time."""
+
+
+def why_taken(host: str, port: int) -> str:
+    """Return why nothing can listen at an address now, in the system's words; empty: it can.
+
+    Args:
+        host: Address of this machine.
+        port: Its port.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host, port))
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno else str(error)
+    return ""

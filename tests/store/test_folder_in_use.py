@@ -1,0 +1,63 @@
+"""A folder that is in use: the error names the process that uses it, where the system tells."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedhome.errors import StateError
+from fedhome.store import disk
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
+
+
+def refusal(folder: Path) -> StateError:
+    with pytest.raises(StateError) as caught:
+        disk.lock(folder)
+    assert caught.value.reason == "in-use"
+    return caught.value
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux lists its locks in /proc/locks")
+def test_the_process_that_uses_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other, lock = disk.lock(tmp_path / "other"), disk.lock(tmp_path)
+    try:
+        process = os.getpid()
+        told = f"{tmp_path} is in use by process {process} (`ps -p {process}` shows it)"
+        assert refusal(tmp_path).message == told
+    finally:
+        os.close(lock)
+        os.close(other)
+    os.close(disk.lock(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "locks",
+    [
+        None,  # no such list
+        "",
+        "1: FLOCK  ADVISORY  WRITE 7 00:2a:{other} 0 EOF\n",
+        "1: POSIX  ADVISORY  WRITE 7 00:2a:{own} 0 EOF\n",
+        "1: FLOCK  ADVISORY  WRITE 0 00:2a:{own} 0 EOF\n",  # of a container that we do not see
+        "1: -> FLOCK  ADVISORY  WRITE 7 00:2a:{own} 0 EOF\n",  # it waits, as we do
+        "not such a list\n",
+    ],
+)
+def test_where_the_system_does_not_tell_it_is_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: str | None
+) -> None:
+    folder, told = tmp_path / "home", tmp_path / "locks"
+    folder.mkdir()
+    own = folder.stat().st_ino
+    if locks is not None:
+        told.write_text(locks.format(own=own, other=own + 1))
+    monkeypatch.setattr(disk, "_LOCKS", told)
+    lock = disk.lock(folder)
+    try:
+        assert refusal(folder).message == f"{folder} is in use by another process"
+    finally:
+        os.close(lock)
