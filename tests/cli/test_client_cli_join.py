@@ -388,7 +388,9 @@ def test_an_invite_writes_nothing_over_what_people_read(
     error = refused(join(invite, answer="n\n"), PlanError, "data.target is 'load")
     assert "\x1b" not in error.message
     monkeypatch.setattr("fedhome.clients.membership.join.hidden_in", lambda _: ())
-    assert _CLEARED in join(invite, answer="n\n").output, "the control: as it was"
+    told = join(invite, answer="n\n").output
+    assert "\nnothing leaves this device" in told, "the control: a line of the invite's own"
+    assert "\x1b" not in told, "which a terminal would obey"
 
 
 @pytest.mark.parametrize(
