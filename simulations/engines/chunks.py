@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,7 @@ class Chunk:
         *,
         take: Callable[[Tensor], NDArray[Any]] | None = None,
     ) -> None:
-        self.homes, self.losses = homes, losses
+        self.homes, self._losses = homes, losses
         self._take = take
         self.there = params if isinstance(params, Tensor) else None
         self._here = None if isinstance(params, Tensor) else params
@@ -41,3 +42,88 @@ class Chunk:
             assert self._take is not None
             self._here = self._take(self.there)
         return self._here
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """Training losses of the last pass."""
+        return self._losses
+
+    def summed(self, shares: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the sum of the parameters here, each home's times its share, float32 ``[size]``.
+
+        Args:
+            shares: ``[homes]``.
+        """
+        total: NDArray[np.float32] = shares @ self.params
+        return total
+
+
+class LateChunk(Chunk):
+    """Some homes that train when somebody asks: where a sum will do, none is ever held alone.
+
+    Args:
+        homes: Their positions in the cohort, int64 ``[homes]``.
+        train: Trains them, and returns parameters ``[homes, size]`` and losses.
+        train_sum: Trains them and adds up, given shares ``[homes]``: a sum ``[size]`` and losses.
+    """
+
+    def __init__(
+        self,
+        homes: NDArray[np.int64],
+        train: Callable[[], tuple[NDArray[np.float32], NDArray[np.float64]]],
+        train_sum: Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float64]]],
+    ) -> None:
+        super().__init__(homes, np.empty((0, 0), np.float32), np.empty(0))
+        self._train, self._train_sum = train, train_sum
+        self._here: NDArray[np.float32] | None = None
+        self._trained = False
+
+    @property
+    def params(self) -> NDArray[np.float32]:
+        """The parameters; homes train when they are first asked for."""
+        if self._here is None:
+            self._here, self._losses = self._train()
+            self._trained = True
+        return self._here
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """Training losses of the last pass."""
+        if not self._trained:
+            assert self.params is not None
+        return self._losses
+
+    def summed(self, shares: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Train, and return the sum; float32 throughout, in the homes' order."""
+        if self._here is not None:
+            return super().summed(shares)
+        total, self._losses = self._train_sum(shares)
+        self._trained = True
+        return total
+
+
+def begun(
+    start: NDArray[np.float32],
+    some: NDArray[np.int64],
+    own: threading.local,
+    *,
+    size: int,
+    into: NDArray[np.float32] | None,
+) -> NDArray[np.float32]:
+    """Return what some homes begin with, float32 ``[homes, size]``, where they are to train.
+
+    Args:
+        start: It, ``[size]`` for all or ``[homes of the cohort, size]``.
+        some: The homes' positions in the cohort.
+        own: A thread's own memory, used again: new one is slower to write to.
+        size: Most homes of a chunk.
+        into: Where homes that stand side by side train, ``[homes of the cohort, size]``.
+    """
+    if into is not None and np.all(np.diff(some) == 1):
+        params = into[some[0] : some[-1] + 1]
+    else:
+        if not hasattr(own, "room"):
+            own.room = np.empty((size, start.shape[-1]), np.float32)
+        params = own.room[: len(some)]
+    params[:] = start if start.ndim == 1 else start[some]
+    return params

@@ -19,11 +19,11 @@ from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
 from fedhome.simulations.engines.onchip import OnChipKernel
 from fedhome.simulations.engines.stacked_homes import StackedHomes
-from fedhome.simulations.engines.torch_kernels import EagerKernel, Kernel
+from fedhome.simulations.engines.torch_kernels import EagerKernel, Kernel, SummingKernel
 from fedhome.simulations.engines.traced import CapturedKernel, TracedKernel
 
 
-class FusedKernel(Kernel):
+class FusedKernel(SummingKernel):
     """The compiled kernel of :mod:`fedhome.learning.fused`: plain MLPs, and nested slices of one.
 
     Args:
@@ -74,13 +74,32 @@ class FusedKernel(Kernel):
                 "the compiled kernel pulls towards where training began, and nowhere else",
                 hint='set engine.kernel = "auto"',
             )
-        order = _in_one_row(rows)
         return self._mlp.train(
             params,
             fleet.x,
             fleet.y,
-            order,
+            _in_one_row(rows),
             rows.counts,
+            batch_size=self._train.batch_size,
+            epochs=len(rows.orders),
+            learning_rate=self._train.learning_rate,
+        )
+
+    def train_sum(
+        self,
+        start: NDArray[np.float32],
+        shares: NDArray[np.float32],
+        fleet: StackedHomes,
+        rows: Rows,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Train home after home, and add each to a sum while it is in the cache."""
+        return self._mlp.train_sum(
+            start,
+            fleet.x,
+            fleet.y,
+            _in_one_row(rows),
+            rows.counts,
+            shares=shares,
             batch_size=self._train.batch_size,
             epochs=len(rows.orders),
             learning_rate=self._train.learning_rate,

@@ -191,8 +191,7 @@ class Shard(Homes):
     def _mean(self, share: NDArray[np.float32], chunk: Chunk) -> NDArray[np.float32]:
         """Return the weighted sum of a chunk's parameters, from where they lie."""
         if chunk.there is None:
-            mean: NDArray[np.float32] = share @ chunk.params
-            return mean
+            return chunk.summed(share)
         placement = self._cohort.placement
         return placement.take(placement.put(share) @ chunk.there)
 

@@ -80,6 +80,30 @@ class Kernel(ABC):
         """
 
 
+class SummingKernel(Kernel):
+    """A kernel that can add up what homes learn while it trains them."""
+
+    @abstractmethod
+    def train_sum(
+        self,
+        start: NDArray[np.float32],
+        shares: NDArray[np.float32],
+        fleet: StackedHomes,
+        rows: Rows,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Train homes that all begin with ``start``.
+
+        Args:
+            start: Parameters float32 ``[size]``.
+            shares: What each home's result is multiplied with, float32 ``[homes]``.
+            fleet: All examples.
+            rows: Which rows, in which order.
+
+        Returns:
+            The sum float32 ``[size]``, and the mean losses of the last pass, float64 ``[homes]``.
+        """
+
+
 def chunk_homes(size: int) -> int:
     """Return how many homes' stacked parameters of ``size`` numbers suit the cache."""
     return int(np.clip(_CACHE_BYTES // (4 * size), 10, 50))

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -29,11 +30,11 @@ from fedhome.learning.personalise.home_end import MOST_KEPT
 from fedhome.learning.slice_places import SlicePlaces
 from fedhome.learning.tasks import Segments
 from fedhome.simulations.engines.batches import Rows
-from fedhome.simulations.engines.chunks import Chunk
+from fedhome.simulations.engines.chunks import Chunk, LateChunk, begun
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
 from fedhome.simulations.engines.stacked_homes import Spans, StackedHomes
 from fedhome.simulations.engines.stacked_predictions import predict_padded
-from fedhome.simulations.engines.torch_kernels import DeviceKernel, Kernel
+from fedhome.simulations.engines.torch_kernels import DeviceKernel, Kernel, SummingKernel
 
 _Result = TypeVar("_Result")
 _DRAWN_CHUNKS, _SHARES = 8, 4  # of an order of batches that is drawn at once; of a core's work
@@ -228,19 +229,22 @@ class VectorCohort(Cohort):
                 yield from self._workers.map(work_there, range(len(chunks)))
             return
 
-        own = threading.local()  # memory that each thread uses again: new one is slower to write to
+        own = threading.local()
+
+        def trained(
+            some: NDArray[np.int64], rows: Rows
+        ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+            params = begun(start, some, own, size=size, into=into)
+            return params, kernel.train(params, self.fleet, rows, towards=anchor_of(some))
+
+        alike = into is None and towards is None and start.ndim == 1
+        summing = kernel if alike else None
 
         def work(some: NDArray[np.int64], rows: Rows) -> _Result:
-            if into is not None and np.all(np.diff(some) == 1):
-                params = into[some[0] : some[-1] + 1]
-                params[:] = start if start.ndim == 1 else start[some]
-            else:
-                if not hasattr(own, "room"):
-                    own.room = np.empty((size, start.shape[-1]), np.float32)
-                params = own.room[: len(some)]
-                params[:] = start if start.ndim == 1 else start[some]
-            losses = kernel.train(params, self.fleet, rows, towards=anchor_of(some))
-            return then(Chunk(some, params, losses))
+            if not isinstance(summing, SummingKernel):
+                return then(Chunk(some, *trained(some, rows)))
+            train_sum = partial(summing.train_sum, start, fleet=self.fleet, rows=rows)
+            return then(LateChunk(some, partial(trained, some, rows), train_sum))
 
         def work_all(several: list[NDArray[np.int64]]) -> list[_Result]:
             rows = rows_of(np.concatenate(several))

@@ -17,9 +17,9 @@ from torch import nn
 
 from fedhome.errors import EngineError
 from fedhome.learning.fused import FusedMLP
+from fedhome.learning.fused.client_work import shares_of
 from fedhome.learning.fused.compiler import native
 from fedhome.learning.fused.emit import Tile
-from fedhome.learning.fused.fused_mlp import _shares
 from fedhome.learning.fused.memory_map import ProgramShape
 from fedhome.learning.fused.rule import Rule
 from helpers.examples import share_of
@@ -47,6 +47,9 @@ DEPTHS = [
     (1, 1, 1, 1, 1),
     (5, 2),
     (20, 40, 40, 40, 12),
+    (131, 20, 3),  # so many inputs that the first layer's weights stay as PyTorch stores them
+    (140, 18, 9, 1),
+    (33, 7, 1),
 ]
 
 
@@ -199,7 +202,7 @@ def test_the_register_blocks_of_other_processors_give_the_same(tile: Tile, loss:
     params, losses = fleet.start.copy(), np.zeros(1)
     workspace = np.zeros(code.workspace, np.float32)
     arrays = (params, fleet.x, fleet.y, fleet.orders[0], fleet.counts, losses, workspace)
-    code.call(*(array.ctypes.data for array in arrays), 1, 13, 1, 0.01)
+    code.call(*(array.ctypes.data for array in arrays), None, None, 1, 13, 1, 0.01)
     expected, expected_losses = fleet.reference(batch_size=13, learning_rate=0.01, **rule)
     np.testing.assert_allclose(params, expected, rtol=1e-5, atol=2e-6)
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
@@ -292,6 +295,57 @@ def test_memory_around_the_parameters_is_left_alone() -> None:
     assert (whole[1] != fleet.start[1]).any()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("sizes", "loss"),
+    [
+        ((10, 33, 18, 1), "mse"),
+        ((4, 2), "huber"),
+        ((130, 9, 1), "bce"),
+        ((3, 20, 4), "cross-entropy"),
+    ],
+)
+def test_a_sum_over_clients_is_that_of_what_each_ends_with(
+    sizes: tuple[int, ...], loss: str
+) -> None:
+    fleet = Fleet(sizes, loss, [20, 0, 7, 33], epochs=2)
+    fleet.start[:] = fleet.start[0]
+    rule: dict[str, Any] = {"optimiser": "adam", "proximal_mu": 0.1}
+    each, losses = fleet.fused(batch_size=16, learning_rate=0.02, **rule)
+    shares = np.array([0.4, 0.2, 0.1, 0.3], np.float32)
+    start = fleet.start[0].copy()
+    told: dict[str, Any] = {"batch_size": 16, "epochs": 2, "learning_rate": 0.02}
+    model = FusedMLP(sizes, loss=loss, **rule)  # type: ignore[arg-type]
+    rows = (fleet.x, fleet.y, np.concatenate(fleet.orders), fleet.counts)
+    total, summed_losses = model.train_sum(start, *rows, shares=shares, **told)
+    expected = shares.astype(np.float64) @ each.astype(np.float64)
+    np.testing.assert_allclose(total, expected, rtol=1e-6, atol=1e-7)
+    assert summed_losses.tobytes() == losses.tobytes()
+    assert start.tobytes() == fleet.start[0].tobytes()
+    assert np.abs(total - start).max() > 1e-4
+    again, _ = model.train_sum(start, *rows, shares=shares, **told)
+    assert again.tobytes() == total.tobytes()
+
+
+def test_a_sum_by_hand_and_shares_that_do_not_fit() -> None:
+    # Two clients begin with weight 2 and bias 1; the first, with 3 -> 5, has an error of 2, so its
+    # gradients are 12 and 4; the second has no rows. Shares of a quarter and a half.
+    model = FusedMLP((1, 1), loss="mse", optimiser="sgd")
+    x, y = np.array([[3.0]], np.float32), np.array([[5.0]], np.float32)
+    start, shares = np.array([2.0, 1.0], np.float32), np.array([0.25, 0.5], np.float32)
+    rows = (x, y, np.array([0]), np.array([1, 0]))
+    told: dict[str, Any] = {"batch_size": 1, "epochs": 1, "learning_rate": 0.125}
+    total, losses = model.train_sum(start, *rows, shares=shares, **told)
+    assert total.tolist() == [0.25 * 0.5 + 0.5 * 2.0, 0.25 * 0.5 + 0.5 * 1.0]
+    assert losses.tolist() == [4.0, 0.0]
+    wrong: Any
+    for wrong in (shares[:1], shares.astype(np.float64), np.repeat(shares, 2)[::2]):
+        with pytest.raises(EngineError, match="shares is"):
+            model.train_sum(start, *rows, shares=wrong, **told)
+    with pytest.raises(EngineError, match=r"params is float32 \[1, 1\], not float32 \[1, 2\]"):
+        model.train_sum(start[:1], *rows, shares=shares, **told)
+
+
 def test_clients_without_rows() -> None:
     fleet = Fleet((3, 9, 2), "mse", [0, 0], epochs=2)
     params, losses = fleet.fused(batch_size=4, learning_rate=0.05, optimiser="adam")
@@ -382,7 +436,7 @@ def test_without_llvmlite_only_the_use_fails(monkeypatch: pytest.MonkeyPatch) ->
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 30))
 def test_shares_cover_every_client_once(counts: list[int], threads: int) -> None:
-    shares = _shares(np.concatenate(([0], np.cumsum(counts))), threads)
+    shares = shares_of(np.concatenate(([0], np.cumsum(counts))), threads)
     clients = [client for share in shares for client in range(share.start, share.stop)]
     assert clients == list(range(len(counts)))
     assert len(shares) <= threads

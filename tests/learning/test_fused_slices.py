@@ -147,7 +147,7 @@ def test_the_register_blocks_of_other_processors_give_the_same(tile: Tile) -> No
     order, counts = np.concatenate(orders), np.array([COUNTS[0]])
     workspace = np.zeros(code.workspace, np.float32)
     arrays = (params, data.x, data.y, order, counts, losses, workspace)
-    code.call(*(array.ctypes.data for array in arrays), 1, 7, EPOCHS, 0.05)
+    code.call(*(array.ctypes.data for array in arrays), None, None, 1, 7, EPOCHS, 0.05)
     expected, mean = _by_torch(learning, data, orders)
     np.testing.assert_allclose(params[0], expected, **ROUNDING)
     np.testing.assert_allclose(losses, [mean], rtol=1e-4)

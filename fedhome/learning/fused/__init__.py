@@ -13,11 +13,13 @@ What makes it fast:
   all of its epochs, and copied back; the next client uses the same workspace.
 - **Products keep a block of results in registers** (``gemm``): six rows by two vectors with AVX2,
   each step along the depth feeding twelve independent multiply-adds.
-- **No weight is ever rearranged.** A batch's rows lie side by side in a vector, so the forward
+- **No weight is rearranged in a step.** A batch's rows lie side by side in a vector, so the forward
   pass and the gradient of the inputs read the weights as PyTorch stores them. Only activations
-  are transposed, for the weights' gradient (``layers``).
+  are transposed, for the weights' gradient (``linear_layer``), and the first layer, whose weights
+  lie the other way round, does without (``first_layer``).
+- **A mean is added up in the cache**, where all clients begin alike and nobody asks for one.
 - **Gradients are not stored.** A finished block of gradients still lies in registers when the
-  optimiser uses it (``optimisers``). Only clipping, which needs the norm of all of them, has to
+  optimiser uses it (``optimiser_code``). Only clipping, which needs the norm of all of them, has to
   wait.
 - **Slices of a network share its parameters** (``nesting``). Each of several networks that lie
   within each other goes there and back by itself, with the strides of the whole, and adds its
@@ -30,9 +32,10 @@ float32, which depends on the order of a sum. The same call on the same machine 
 bytes, however many threads share the clients.
 
 Modules, in the order in which they build on each other: ``emit`` (words of LLVM), ``gemm``,
-``elementary`` (exp and log), ``linear_layer``, ``loss_code``, ``optimiser_code``, ``nesting``
-(which networks), ``memory_map``, ``batch`` (a step), ``native_program`` (a client's whole
-training), ``compiler`` (``apart`` in another process), ``fused_mlp`` (the public class).
+``elementary`` (exp and log), ``linear_layer``, ``first_layer``, ``loss_code``,
+``optimiser_code``, ``nesting`` (which networks), ``memory_map``, ``batch`` (a step),
+``native_program`` (a client's whole training), ``compiler`` (``apart`` in another process),
+``client_work`` (arguments), ``fused_mlp`` (the public class).
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fedhome.learning.fused import linear_layer, loss_code
+from fedhome.learning.fused import first_layer, linear_layer, loss_code
 from fedhome.learning.fused.emit import F32, I64, POINTER, VOID, Emitter, Index, Value
+from fedhome.learning.fused.first_layer import FirstLayer
 from fedhome.learning.fused.linear_layer import Linear
 from fedhome.learning.fused.memory_map import MemoryMap, NetworkPlaces, ProgramShape
 from fedhome.learning.fused.optimiser_code import FINISH, OptimiserStep
@@ -80,6 +81,21 @@ class BatchProgram:
             total = self.e.builder.fadd(total, loss)
         return total
 
+    def turn(self, own: Value, first: FirstLayer, *, inwards: bool) -> None:
+        """Bring a client's first layer from PyTorch's layout into this one, or back.
+
+        Args:
+            own: Address of the client's parameters.
+            first: The layer.
+            inwards: Whether they come, or go back.
+        """
+        self._call(
+            "turn_in" if inwards else "turn_out",
+            first_layer.TURNED,
+            lambda f: first_layer.write_turned(f, first, inwards=inwards),
+            [own, self.address(first.weight)],
+        )
+
     def _network(
         self, network: NetworkPlaces, rows: Value, vectors: Value, found: set[int]
     ) -> Value:
@@ -116,6 +132,9 @@ class BatchProgram:
         return self.e.builder.call(function, operands)
 
     def _forward(self, network: NetworkPlaces, i: int, vectors: Value) -> None:
+        if i == 0 and network.first is not None:
+            self._first_forward(network, network.first, vectors)
+            return
         linear, hidden = network.linears[i], i + 1 < len(network.linears)
         outputs = self.address(network.activations[i + 1])
         self._call(
@@ -130,7 +149,7 @@ class BatchProgram:
                 vectors,
             ],
         )
-        if hidden:
+        if hidden and not _is_single(network, i + 1):
             tile = self.e.tile
             width = tile.padded(linear.outputs)
             self._transpose(
@@ -140,6 +159,22 @@ class BatchProgram:
                 (vectors, width // tile.lanes),
             )
 
+    def _first_forward(self, network: NetworkPlaces, first: FirstLayer, vectors: Value) -> None:
+        tile, capacity = self.e.tile, self.plan.capacity
+        rows, width = self.address(network.transposed[1]), tile.padded(first.outputs)
+        self._call(
+            f"forward_first_{first.outputs}",
+            first_layer.FIRST_FORWARD,
+            lambda f: first_layer.write_first_forward(f, first, capacity),
+            [self.address(first.weight), self.address(self.layout.x), rows, vectors],
+        )
+        self._transpose(
+            rows,
+            self.address(network.activations[1]),
+            (capacity * tile.panel, width * tile.panel),
+            (width // tile.lanes, vectors),
+        )
+
     def _backward(
         self, network: NetworkPlaces, i: int, rows: Value, vectors: Value, *, adds: bool
     ) -> None:
@@ -147,9 +182,37 @@ class BatchProgram:
         weight, bias = self.address(linear.weight), self.address(linear.bias)
         gradient = self.address(network.activations[i + 1])
         numbers = self.address(self.layout.numbers)
-        way = "_adds" if adds else ""
+        capacity, way = self.plan.capacity, "_adds" if adds else ""
+        if i == 0 and network.first is not None:
+            first = network.first
+            self._call(
+                f"weight_first_{first.outputs}{way}",
+                [*first_layer.FIRST_GRADIENT, POINTER],
+                lambda f: first_layer.write_first_gradient(
+                    f, first, capacity, self.step.sink(f, adds=adds)
+                ),
+                [weight, gradient, self.address(self.layout.x), rows, numbers],
+            )
+            return
+        if _is_single(network, i):
+            self._call(
+                f"single_{_shape(linear)}{way}",
+                [*linear_layer.SINGLE_BACKWARD, POINTER],
+                lambda f: linear_layer.write_single_backward(
+                    f, linear, self.step.sink(f, adds=adds)
+                ),
+                [weight, gradient, self.address(network.activations[i]), vectors, numbers],
+            )
         # The layer's input gradient comes first: it needs the weights from before the step.
-        if i > 0:
+        elif i == 1 and network.first is not None:
+            inputs = self.address(network.transposed[1])
+            self._call(
+                f"backward_rows_{_shape(linear)}",
+                first_layer.ROWS_BACKWARD,
+                lambda f: first_layer.write_rows_backward(f, linear, capacity),
+                [weight, gradient, inputs, self.address(network.activations[1]), vectors],
+            )
+        elif i > 0:
             self._call(
                 f"backward_{_shape(linear)}",
                 linear_layer.BACKWARD,
@@ -162,7 +225,8 @@ class BatchProgram:
             lambda f: linear_layer.write_bias_gradient(f, linear, self.step.sink(f, adds=adds)),
             [bias, gradient, vectors, numbers],
         )
-        capacity = self.plan.capacity
+        if _is_single(network, i):
+            return
         self._call(
             f"weight_{_shape(linear)}{way}",
             [*linear_layer.WEIGHT_GRADIENT, POINTER],
@@ -182,6 +246,14 @@ class BatchProgram:
     def _gather(self, order: Value, rows: Value, vectors: Value) -> None:
         """Bring a batch's rows of x into both layouts, with zeros up to a whole vector."""
         e, tile, capacity = self.e, self.e.tile, self.plan.capacity
+        if (first := self.layout.first) is not None:
+            self._call(
+                "gather",
+                first_layer.GATHER_ROWS,
+                lambda f: first_layer.write_gather(f, first),
+                [self.x, self.address(self.layout.x), order, rows, vectors],
+            )
+            return
         width = self.plan.sizes[0]
         target = self.address(self.layout.transposed_x)
         padded = tile.padded(width)
@@ -196,7 +268,7 @@ class BatchProgram:
         def one(row: Index, _: list[Value]) -> list[Value]:
             source = e.at(self.x, e.times(e.load(order, row, I64), width))
             for piece, start, floats in pieces(row):
-                copy(e, e.at(source, start), piece, floats)
+                copy(e, e.at(source, start), piece, floats, pads=True)
             return []
 
         def clear(past: Index, _: list[Value]) -> list[Value]:
@@ -215,13 +287,26 @@ class BatchProgram:
         )
 
 
+def _is_single(network: NetworkPlaces, i: int) -> bool:
+    """Say whether a layer has one output and hands its gradient on to inputs laid out as it is."""
+    return network.linears[i].outputs == 1 and i > (0 if network.first is None else 1)
+
+
 def _shape(linear: Linear) -> str:
     """Return what tells functions of layers apart."""
     return f"{linear.inputs}_{linear.outputs}_{linear.stride}"
 
 
-def copy(e: Emitter, source: Value, target: Value, floats: int) -> None:
-    """Copy a known number of floats without touching what follows them."""
+def copy(e: Emitter, source: Value, target: Value, floats: int, *, pads: bool = False) -> None:
+    """Copy a known number of floats without touching what follows them.
+
+    Args:
+        e: Where the code goes.
+        source: Where they are.
+        target: Where they go.
+        floats: How many.
+        pads: Whether zeros fill the last vector of the target.
+    """
     lanes = e.tile.lanes
     whole = floats // lanes * lanes
 
@@ -234,5 +319,10 @@ def copy(e: Emitter, source: Value, target: Value, floats: int) -> None:
             vector(i, [])
     else:
         e.loop(whole, vector, step=lanes)
-    for i in range(whole, floats):
-        e.store(e.load(source, i), target, i)
+    if not (rest := floats - whole):
+        return
+    last = e.load_first(e.at(source, whole), rest, e.number(0.0))
+    if pads:
+        e.store_vector(last, target, whole)
+    else:
+        e.store_first(last, e.at(target, whole), rest)

@@ -150,11 +150,44 @@ class Emitter:
         """Write one register's worth of floats to anywhere."""
         self.builder.store(value, self.at(pointer, offset), align=4)
 
+    def load_first(self, pointer: Value, floats: int, rest: Value) -> Value:
+        """A vector's first floats from anywhere, and those of another one behind them.
+
+        No float behind them is read: they may be the last of an array.
+        """
+        vector, lanes = rest, self.tile.lanes
+        for start, width in _powers(floats):
+            kind = ir.VectorType(F32, width) if width > 1 else F32
+            part = self.builder.load(self.at(pointer, start), typ=kind, align=4)
+            if width == 1:
+                vector = self.builder.insert_element(vector, part, ir.Constant(I32, start))
+                continue
+            wide = self.shuffle(part, part, [lane % width for lane in range(lanes)])
+            picked = [
+                lanes + lane - start if 0 <= lane - start < width else lane for lane in range(lanes)
+            ]
+            vector = self.shuffle(vector, wide, picked)
+        return vector
+
+    def store_first(self, vector: Value, pointer: Value, floats: int) -> None:
+        """Write a vector's first floats to anywhere, and nothing behind them."""
+        for start, width in _powers(floats):
+            part = (
+                self.builder.extract_element(vector, ir.Constant(I32, start))
+                if width == 1
+                else self.shuffle(vector, vector, range(start, start + width))
+            )
+            self.builder.store(part, self.at(pointer, start), align=4)
+
     # Arithmetic
 
     def number(self, value: float) -> Value:
         """A vector that holds ``value`` in every lane."""
-        return ir.Constant(self.vector, [ir.Constant(F32, value)] * self.tile.lanes)
+        return self.numbers([value] * self.tile.lanes)
+
+    def numbers(self, values: Sequence[float]) -> Value:
+        """A vector that holds these, one a lane."""
+        return ir.Constant(self.vector, [ir.Constant(F32, value) for value in values])
 
     def iota(self) -> Value:
         """The i32 vector 0, 1, 2, ..."""
@@ -266,3 +299,13 @@ class Emitter:
         """Write code that runs only where ``condition`` holds."""
         with self.builder.if_then(condition):
             yield
+
+
+def _powers(floats: int) -> list[tuple[int, int]]:
+    """Cut so many floats into runs of falling powers of two: where each begins, and its length."""
+    found, start = [], 0
+    while start < floats:
+        width = 1 << ((floats - start).bit_length() - 1)
+        found.append((start, width))
+        start += width
+    return found

@@ -6,13 +6,13 @@ import importlib.util
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from fedhome.errors import EngineError
 from fedhome.learning.fused.apart import CompileRequest, compiled_apart
+from fedhome.learning.fused.client_work import ClientWork, order_faults, shares_of
 from fedhome.learning.fused.linked import can_link
 from fedhome.learning.fused.nesting import Nesting
 from fedhome.learning.fused.rule import LABELLED, LossName, OptimiserName, Rule
@@ -211,10 +211,103 @@ class FusedMLP:
             EngineError: An argument has another shape, type or range than expected (all faults
                 at once), or this system forbids new machine code.
         """
-        faults = self._faults(params, x, y, batch_size=batch_size, epochs=epochs, threads=threads)
-        faults += _order_faults(order, counts, rows=len(x), epochs=epochs)
+        work = ClientWork(x, y, order, counts, batch_size, epochs, learning_rate)
+        faults = [] if threads >= 1 else [f"threads is {threads}, not at least 1"]
         if len(params) != len(counts):
             faults.append(f"params has {len(params)} clients, counts has {len(counts)}")
+        if not params.flags.writeable:
+            faults.append("params is read-only")
+        work, losses = self._checked(work, params, faults), np.zeros(len(counts), np.float64)
+        if not work.counts.any():
+            return losses
+        native, begin = self._native(work.rows), work.begin
+        shares = shares_of(begin, threads) if threads > 1 else [slice(0, len(counts))]
+
+        def run(some: slice) -> None:
+            self._call(native, work.of(some, begin), params[some], losses[some])
+
+        if len(shares) == 1:
+            run(shares[0])
+        else:
+            with ThreadPoolExecutor(len(shares)) as pool:
+                list(pool.map(run, shares))
+        return losses
+
+    def train_sum(
+        self,
+        start: NDArray[np.float32],
+        x: NDArray[np.float32],
+        y: NDArray[Any],
+        order: NDArray[np.integer[Any]],
+        counts: NDArray[np.integer[Any]],
+        *,
+        shares: NDArray[np.float32],
+        batch_size: int,
+        epochs: int,
+        learning_rate: float,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Train every client from one start, and add up what they end with.
+
+        No client's result is ever in memory but the one at work: a sum costs far less than to
+        write them all and read them again.
+
+        Args:
+            start: float32 [parameters], C-contiguous: every client's start, laid out as a row of
+                ``params`` of :meth:`train`.
+            x: As of :meth:`train`, and so are the others.
+            y: Targets.
+            order: Row numbers.
+            counts: Rows of an epoch.
+            shares: float32 [clients], C-contiguous: what each client's result is multiplied with.
+            batch_size: Rows of a batch.
+            epochs: Passes over a client's rows.
+            learning_rate: Step size.
+
+        Returns:
+            float32 [parameters], the sum in the clients' order, each product fused with its
+            addition; and float64 [clients], the losses of :meth:`train`.
+
+        Raises:
+            EngineError: As of :meth:`train`.
+        """
+        work, faults = ClientWork(x, y, order, counts, batch_size, epochs, learning_rate), []
+        if shares.dtype != np.float32 or shares.shape != counts.shape:
+            faults.append(
+                f"shares is {shares.dtype} {list(shares.shape)}, not float32, one a count"
+            )
+        elif not shares.flags.c_contiguous:
+            faults.append("shares is not C-contiguous")
+        work, losses = self._checked(work, start[None], faults), np.zeros(len(counts), np.float64)
+        total = np.empty(self.parameters, np.float32)
+        self._call(self._native(work.rows), work, start, losses, shares, total)
+        return total, losses
+
+    def _call(
+        self,
+        native: Native,
+        work: ClientWork,
+        params: NDArray[np.float32],
+        losses: NDArray[np.float64],
+        *sums: NDArray[np.float32],
+    ) -> None:
+        # Zeroed: the code relies on zeros between a width and the next whole vector.
+        raw = np.zeros(native.workspace * 4 + _LINE_BYTES, np.uint8)
+        arrays = (params, work.x, work.y, work.order, work.counts, losses)
+        native.call(
+            *(array.ctypes.data for array in arrays),
+            raw.ctypes.data + -raw.ctypes.data % _LINE_BYTES,
+            *((array.ctypes.data for array in sums) if sums else (None, None)),
+            len(work.counts),
+            work.batch_size,
+            work.epochs,
+            work.learning_rate,
+        )
+
+    def _checked(self, work: ClientWork, params: NDArray[Any], more: list[str]) -> ClientWork:
+        """Return what is to be done as the code takes it, refused where it would leave memory."""
+        y, order, epochs = work.y, work.order, work.epochs
+        faults = self._faults(params, work.x, y, batch_size=work.batch_size, epochs=epochs)
+        faults += [*order_faults(order, work.counts, rows=len(work.x), epochs=epochs), *more]
         if LABELLED[self.loss] and not faults and order.size:
             used = y[order]  # not all of y: it may hold the rows of very many clients
             if used.min() < 0 or used.max() >= self.sizes[-1]:
@@ -225,34 +318,10 @@ class FusedMLP:
                 f"The fused engine cannot use its arguments:{lines}",
                 hint="The docstring of FusedMLP.train gives each one's shape and type.",
             )
-        order = np.ascontiguousarray(order, dtype=np.int64)
-        counts = np.ascontiguousarray(counts, dtype=np.int64)
-        losses = np.zeros(len(counts), np.float64)
-        if not counts.any():
-            return losses
-        native = self._native(min(batch_size, int(counts.max())))
-        first_row = np.concatenate(([0], np.cumsum(counts))) * epochs
-
-        def run(clients: slice) -> None:
-            # Zeroed: the code relies on zeros between a width and the next whole vector.
-            raw = np.zeros(native.workspace * 4 + _LINE_BYTES, np.uint8)
-            arrays = (params[clients], x, y, order[first_row[clients.start] :], counts[clients])
-            native.call(
-                *(array.ctypes.data for array in (*arrays, losses[clients])),
-                raw.ctypes.data + -raw.ctypes.data % _LINE_BYTES,
-                clients.stop - clients.start,
-                batch_size,
-                epochs,
-                learning_rate,
-            )
-
-        shares = _shares(first_row, threads)
-        if len(shares) == 1:
-            run(shares[0])
-        else:
-            with ThreadPoolExecutor(len(shares)) as pool:
-                list(pool.map(run, shares))
-        return losses
+        return work._replace(
+            order=np.ascontiguousarray(order, dtype=np.int64),
+            counts=np.ascontiguousarray(work.counts, dtype=np.int64),
+        )
 
     def _native(self, rows: int) -> Native:
         if self.apart and can_link():
@@ -301,41 +370,5 @@ class FusedMLP:
             for name, array, _, _ in expected
             if not array.flags.c_contiguous
         ]
-        if not params.flags.writeable:
-            faults.append("params is read-only")
         faults += [f"{name} is {n}, not at least 1" for name, n in counted.items() if n < 1]
         return faults
-
-
-def _order_faults(
-    order: NDArray[Any], counts: NDArray[Any], *, rows: int, epochs: int
-) -> list[str]:
-    """What would make the native code look for rows where there are none."""
-    faults = [
-        f"{name} is {array.dtype} {list(array.shape)}, not a row of integers"
-        for name, array in (("order", order), ("counts", counts))
-        if array.dtype.kind not in "iu" or array.ndim != 1
-    ]
-    if faults:
-        return faults
-    if counts.size and (counts.min() < 0 or counts.max() > order.size):
-        faults.append("counts has numbers below 0 or above the length of order")
-    elif order.size != int(counts.sum()) * epochs:
-        faults.append(f"order has {order.size} row numbers, not epochs * the sum of counts")
-    if order.size and not _within(order, rows):
-        faults.append(f"order names rows outside 0 to {rows - 1}")
-    return faults
-
-
-def _within(order: NDArray[Any], rows: int) -> bool:
-    """Say whether all row numbers are from 0 to ``rows - 1``."""
-    if order.dtype == np.int64:  # read as unsigned, one below 0 is above all others
-        return bool(order.view(np.uint64).max() < rows)
-    return bool(order.min() >= 0 and order.max() < rows)
-
-
-def _shares(first_row: NDArray[np.int64], threads: int) -> list[slice]:
-    """Cut the clients into neighbouring shares of about equally many rows."""
-    goals = np.linspace(0, first_row[-1], threads + 1)[1:-1]
-    bounds = [0, *(int(i) for i in np.searchsorted(first_row, goals)), len(first_row) - 1]
-    return [slice(start, stop) for start, stop in pairwise(bounds) if start < stop]

@@ -3,8 +3,8 @@
 A product ``C[M, N] = A[M, K] · B[K, N]`` is cut into blocks of a few rows by one panel.
 While a block is worked on, its sums stay in registers; each step along K loads one short row
 of B and multiplies it with one number from each row of A. A may lie in memory in any way
-(its distances along rows and along K are free), so a transposed A costs nothing; B lies in
-panels, so that its next row always directly follows.
+(its distances along rows and along K are free), so a transposed A costs nothing. B lies in
+panels, so that its next row directly follows, or row by row as a whole matrix does.
 """
 
 from __future__ import annotations
@@ -24,6 +24,14 @@ class Left:
 
     base: Value
     row: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Right:
+    """The operand B: the first element of its panel, and the distance, in floats, to a next row."""
+
+    base: Value
     depth: int
 
 
@@ -88,15 +96,32 @@ def each_panel(e: Emitter, vectors: Index, body: Callable[[Index, int], None]) -
             body(whole, narrow)
 
 
+def each_batch_block(e: Emitter, vectors: Index, body: Callable[[Index, int], None]) -> None:
+    """Write a loop over blocks of a batch's rows, of which there are whole vectors.
+
+    Args:
+        e: Where the code goes.
+        vectors: Vectors of rows.
+        body: Gets a block's first row and its height, which divides a vector.
+    """
+    height = min(1 << (e.tile.rows.bit_length() - 1), e.tile.lanes)
+
+    def one(first: Index, _: list[Value]) -> list[Value]:
+        body(first, height)
+        return []
+
+    e.loop(e.times(vectors, e.tile.lanes), one, step=height)
+
+
 def steps(
-    e: Emitter, a: Left, b: Value, sums: list[Value], *, block: Block, count: int
+    e: Emitter, a: Left, b: Right, sums: list[Value], *, block: Block, count: int
 ) -> list[Value]:
     """Write ``count`` steps along K; several sets of sums take turns where there are any."""
     sums = list(sums)
     sets = len(sums) // block.registers
     for k in range(count):
         columns = [
-            e.load_vector(b, k * e.tile.panel + j * e.tile.lanes) for j in range(block.vectors)
+            e.load_vector(b.base, k * b.depth + j * e.tile.lanes) for j in range(block.vectors)
         ]
         index = k % sets * block.registers
         for row in range(block.rows):
@@ -108,14 +133,14 @@ def steps(
 
 
 def product(
-    e: Emitter, a: Left, b: Value, start: list[Value], *, block: Block, depth: int
+    e: Emitter, a: Left, b: Right, start: list[Value], *, block: Block, depth: int
 ) -> list[Value]:
     """The sums of one block for a depth that is known while the code is written.
 
     Args:
         e: Where the code goes.
         a: Left operand from the block's first row on.
-        b: Panel of the right operand.
+        b: Right operand.
         start: What the sums begin with, row by row.
         block: Size of the block.
         depth: The product's K.
@@ -130,12 +155,13 @@ def product(
 
     def some(_: Index, carried: list[Value]) -> list[Value]:
         *sums, left, right = carried
-        here = Left(left, a.row, a.depth)
-        sums = steps(e, here, right, sums, block=block, count=unroll)
-        return [*sums, e.at(left, unroll * a.depth), e.at(right, unroll * e.tile.panel)]
+        here, beside = Left(left, a.row, a.depth), Right(right, b.depth)
+        sums = steps(e, here, beside, sums, block=block, count=unroll)
+        return [*sums, e.at(left, unroll * a.depth), e.at(right, unroll * b.depth)]
 
-    *sums, left, right = e.loop(whole, some, [*sums, a.base, b])
-    sums = steps(e, Left(left, a.row, a.depth), right, sums, block=block, count=rest)
+    *sums, left, right = e.loop(whole, some, [*sums, a.base, b.base])
+    here, beside = Left(left, a.row, a.depth), Right(right, b.depth)
+    sums = steps(e, here, beside, sums, block=block, count=rest)
     return fold(e, sums, block)
 
 

@@ -15,6 +15,7 @@ from fedhome.learning.fused.gemm import (
     UNROLL,
     Block,
     Left,
+    Right,
     each_panel,
     each_row_block,
     fold,
@@ -65,7 +66,8 @@ def write_forward(e: Emitter, layer: Linear, *, relu: bool) -> None:
             start = [value for r in range(height) for value in [e.splat(e.load(here, r))] * width]
             a = Left(e.at(weights, e.times(first, layer.stride)), layer.stride, 1)
             block = Block(height, width)
-            sums = product(e, a, x, start, block=block, depth=layer.inputs)
+            b = Right(x, panel_width)
+            sums = product(e, a, b, start, block=block, depth=layer.inputs)
             out = e.at(y, e.times(first, panel_width))
             for index, value in enumerate(sums):
                 r, j = divmod(index, width)
@@ -101,7 +103,8 @@ def write_backward(e: Emitter, layer: Linear) -> None:
             a = Left(e.at(weights, first), 1, layer.stride)
             block = Block(height, width)
             start = [zero] * block.registers
-            sums = product(e, a, dz, start, block=block, depth=layer.outputs)
+            b = Right(dz, panel_width)
+            sums = product(e, a, b, start, block=block, depth=layer.outputs)
             out = e.at(x, e.times(first, panel_width))
             for index, value in enumerate(sums):
                 r, j = divmod(index, width)
@@ -144,7 +147,7 @@ def write_weight_gradient(e: Emitter, layer: Linear, capacity: int, sink: Sink) 
                     e.times(inside, UNROLL),
                 )
                 left = Left(e.at(dz, offset), panel_width, 1)
-                sums = steps(e, left, right, sums, block=block, count=UNROLL)
+                sums = steps(e, left, Right(right, panel_width), sums, block=block, count=UNROLL)
                 return [*sums, e.at(right, UNROLL * panel_width)]
 
             *sums, _ = e.loop(groups, some, [*zeros, b])
@@ -156,6 +159,40 @@ def write_weight_gradient(e: Emitter, layer: Linear, capacity: int, sink: Sink) 
         each_row_block(e, layer.outputs, rows)
 
     each_panel(e, e.tile.padded(layer.inputs) // e.tile.lanes, panel)
+    e.builder.ret_void()
+
+
+def write_single_backward(e: Emitter, layer: Linear, sink: Sink) -> None:
+    """Both gradients of a layer with one output in one pass, for which X need not be transposed.
+
+    ``dW = dZ · Xᵀ`` goes to ``sink``; ``dX = Wᵀ · dZ`` where X was positive, else 0, over X. The
+    function's arguments: weights, dZ, X, vectors in the batch, and whatever ``sink`` uses.
+    """
+    weights, gradient, inputs, vectors = e.arguments[:4]
+    panel_width, lanes, zero = e.tile.panel, e.tile.lanes, e.number(0.0)
+    beside, across = e.tile.padded(1) * panel_width, e.tile.padded(layer.inputs) * panel_width
+
+    def some(first: Index, _: list[Value]) -> list[Value]:
+        rows, own = e.at(inputs, e.times(first, panel_width)), e.at(weights, first)
+
+        def one(vector: Index, sums: list[Value]) -> list[Value]:
+            part, inside = e.over(vector, e.tile.vectors)
+            within = e.times(inside, lanes)
+            dz = e.load_vector(gradient, e.add(e.times(part, beside), within))
+            here, totals = e.at(rows, e.add(e.times(part, across), within)), []
+            for r, total in enumerate(sums):
+                was = e.load_vector(here, r * panel_width)
+                totals.append(e.fma(dz, was, total))
+                value = e.builder.fmul(dz, e.splat(e.load(own, r)))
+                kept = e.builder.fcmp_unordered(">", was, zero)
+                e.store_vector(e.builder.select(kept, value, zero), here, r * panel_width)
+            return totals
+
+        sums = e.loop(vectors, one, [zero] * lanes)
+        sink(own, 0, [[summed_lanes(e, sums)]])
+        return []
+
+    e.loop(e.tile.padded(layer.inputs), some, step=lanes)
     e.builder.ret_void()
 
 
@@ -179,11 +216,8 @@ def write_bias_gradient(e: Emitter, layer: Linear, sink: Sink) -> None:
                 for r, total in enumerate(sums)
             ]
 
-        columns = transposed(e, e.loop(vectors, one, [e.number(0.0)] * lanes))
-        while len(columns) > 1:
-            pairs = zip(columns[::2], columns[1::2], strict=True)
-            columns = [e.builder.fadd(left, right) for left, right in pairs]
-        sink(e.at(bias, first), 0, [columns])
+        sums = e.loop(vectors, one, [e.number(0.0)] * lanes)
+        sink(e.at(bias, first), 0, [[summed_lanes(e, sums)]])
         return []
 
     e.loop(e.tile.padded(layer.outputs), eight, step=lanes)
@@ -243,6 +277,22 @@ def transposed(e: Emitter, square: list[Value]) -> list[Value]:
     return result
 
 
+def summed_lanes(e: Emitter, vectors: list[Value]) -> Value:
+    """Sums over the lanes of as many vectors as each has lanes, one sum a lane."""
+    lanes, sums, distance = e.tile.lanes, vectors, 1
+    while distance < lanes:
+        # Lane l of what comes holds a part of the sum of the vector whose number ends as l does.
+        keep = [lane if not lane & distance else lanes + lane - distance for lane in range(lanes)]
+        rest = [lane + distance if not lane & distance else lanes + lane for lane in range(lanes)]
+        pairs = zip(sums[::2], sums[1::2], strict=True)
+        sums = [
+            e.builder.fadd(e.shuffle(left, right, keep), e.shuffle(left, right, rest))
+            for left, right in pairs
+        ]
+        distance *= 2
+    return sums[0]
+
+
 def _across(lanes: int, pick: Callable[[int], list[int]]) -> list[int]:
     return [lane for quad in range(0, lanes, _QUAD) for lane in pick(quad)]
 
@@ -264,6 +314,7 @@ def _swapped(e: Emitter, rows: list[Value], distance: int) -> list[Value]:
 # Argument types of the functions above, in their order.
 FORWARD = [POINTER, POINTER, POINTER, POINTER, I64]
 BACKWARD = [POINTER, POINTER, POINTER, I64]
+SINGLE_BACKWARD = [POINTER, POINTER, POINTER, I64]
 WEIGHT_GRADIENT = [POINTER, POINTER, POINTER, I64]
 BIAS_GRADIENT = [POINTER, POINTER, I64]
 TRANSPOSE = [POINTER, POINTER, I64, I64, I64, I64]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-_ADDRESSES = 7
+_ADDRESSES = 9
 _COUNTS = 3
 _SIGNATURE = ctypes.CFUNCTYPE(
     None, *[ctypes.c_void_p] * _ADDRESSES, *[ctypes.c_int64] * _COUNTS, ctypes.c_float

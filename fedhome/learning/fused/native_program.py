@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -14,8 +15,9 @@ from fedhome.learning.fused.rule import LABELLED
 
 ENTRY = "train"
 
-# params, x, y, order, counts, losses, workspace, clients, batch size, epochs, learning rate
-_ARGUMENTS = [*[POINTER] * 7, I64, I64, I64, F32]
+# params, x, y, order, counts, losses, workspace, shares, total,
+# clients, batch size, epochs, learning rate
+_ARGUMENTS = [*[POINTER] * 9, I64, I64, I64, F32]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class NativeProgram:
 
 def write_program(plan: ProgramShape) -> NativeProgram:
     """Write the native function that trains a run of clients.
+
+    With shares all clients begin with the one row of params, and what they learn goes to ``total``
+    alone, each times its share; where shares is null each client has a row of its own.
 
     Args:
         plan: What to write it for.
@@ -54,31 +59,60 @@ class _Training:
         self.layout = layout
         self.e = e
         self.params, x, y, self.order, self.counts, self.losses, workspace = e.arguments[:7]
-        self.clients, self.batch_size, self.epochs, self.rate = e.arguments[7:]
+        self.shares, self.sum = e.arguments[7:9]
+        self.clients, self.batch_size, self.epochs, self.rate = e.arguments[9:]
         self.batch = BatchProgram(plan, layout, e, workspace=workspace, x=x, y=y)
         self.parameters = plan.nesting.parameters
 
     def write(self) -> None:
-        e = self.e
+        e, sums = self.e, self.batch.address(self.layout.sums)
         e.store(self.rate, self.batch.address(self.layout.numbers), RATE)
-        e.loop(self.clients, self._client, [self.order])
+        added = e.builder.icmp_unsigned("!=", self.shares, ir.Constant(POINTER, None))
+        distance = e.builder.select(added, e.index(0), e.index(self.parameters))
+        with e.when(added):
+            self._each_vector(lambda i: e.store_vector(e.number(0.0), sums, i))
+        e.loop(
+            self.clients,
+            lambda client, carried: self._client(client, carried, added, distance),
+            [self.order],
+        )
+        with e.when(added):
+            here = self.batch.address(0)
+            self._each_vector(lambda i: e.store_vector(e.load_vector(sums, i), here, i))
+            self._copy(self.sum, inwards=False)
         e.builder.ret_void()
 
-    def _client(self, client: Index, carried: list[Value]) -> list[Value]:
+    def _client(
+        self, client: Index, carried: list[Value], added: Value, distance: Value
+    ) -> list[Value]:
         e = self.e
         (order,) = carried
         count = e.load(self.counts, client, I64)
-        own = e.at(self.params, e.times(client, self.parameters))
+        own = e.at(self.params, e.times(client, distance))
         e.store(ir.Constant(F64, 0.0), self.losses, client, F64)
+        # Between the widths too: one whose gradients were not finite may have left NaN there.
+        self._copy(own, inwards=True)
         with e.when(e.builder.icmp_signed(">", count, e.index(0))):
-            # A client whose gradients were not finite may have left NaN between the widths.
-            self._fill(("parameters", *self.plan.rule.moments), e.number(0.0))
-            self._copy(own, inwards=True)
+            self._fill(self.plan.rule.moments, e.number(0.0))
             if self.plan.rule.proximal_mu:
                 self._fill(("start",), None)
             e.store(self._epochs(count, order), self.losses, client, F64)
-            self._copy(own, inwards=False)
+        with e.builder.if_else(added) as (then, otherwise):
+            with then:
+                self._add(e.splat(e.load(self.shares, client)))
+            with otherwise:
+                self._copy(own, inwards=False)
         return [e.at(order, e.times(count, self.epochs), I64)]
+
+    def _add(self, share: Value) -> None:
+        """Add a client's parameters, times its share, to the sums."""
+        e, here, sums = self.e, self.batch.address(0), self.batch.address(self.layout.sums)
+
+        def add(i: Index) -> None:
+            added = e.fma(share, e.load_vector(here, i), e.load_vector(sums, i))
+            e.store_vector(added, sums, i)
+
+        self._each_vector(add)
 
     def _epochs(self, count: Value, order: Value) -> Value:
         """Write a client's epochs; the result is the last one's mean loss."""
@@ -120,14 +154,18 @@ class _Training:
         return first, second
 
     def _copy(self, own: Value, *, inwards: bool) -> None:
-        """Bring a client's parameters into the padded layout, or back."""
-        for linear in self.layout.linears:
+        """Bring a client's parameters into the padded layout, with zeros in between, or back."""
+        linears, first = self.layout.linears, self.layout.first
+        if first is not None:
+            self.batch.turn(own, first, inwards=inwards)
+            own = self.e.at(own, (first.inputs + 1) * first.whole)
+            linears = linears[1:]
+        for linear in linears:
             weight, bias = self.batch.address(linear.weight), self.batch.address(linear.bias)
-            self._copy_rows(
-                (own, weight), (linear.inputs, linear.stride), linear.outputs, inwards=inwards
-            )
+            strides = (linear.inputs, linear.stride)
+            self._copy_rows((own, weight), strides, linear.outputs, inwards=inwards)
             own = self.e.at(own, linear.inputs * linear.outputs)
-            copy(self.e, *((own, bias) if inwards else (bias, own)), linear.outputs)
+            self._copy_rows((own, bias), (linear.outputs, 0), 1, inwards=inwards)
             own = self.e.at(own, linear.outputs)
 
     def _copy_rows(
@@ -140,7 +178,7 @@ class _Training:
                 e.at(base, e.times(row, stride))
                 for base, stride in zip(bases, strides, strict=True)
             )
-            copy(e, *((packed, padded) if inwards else (padded, packed)), strides[0])
+            copy(e, *((packed, padded) if inwards else (padded, packed)), strides[0], pads=inwards)
             return []
 
         e.loop(rows, one)
@@ -149,11 +187,20 @@ class _Training:
         """Fill copies of the parameters with a value, or with the parameters where it is None."""
         e, parameters = self.e, self.batch.address(0)
 
-        def one(i: Index, _: list[Value]) -> list[Value]:
+        def one(i: Index) -> None:
             here = e.at(parameters, i)
             vector = e.load_vector(here) if value is None else value
             for name in copies:
                 e.store_vector(vector, here, self.batch.step.away(name))
+
+        if copies:
+            self._each_vector(one)
+
+    def _each_vector(self, body: Callable[[Index], None]) -> None:
+        """Write a loop over the vectors of a copy of the parameters."""
+
+        def one(i: Index, _: list[Value]) -> list[Value]:
+            body(i)
             return []
 
-        e.loop(self.layout.size, one, step=e.tile.lanes)
+        self.e.loop(self.layout.size, one, step=self.e.tile.lanes)
