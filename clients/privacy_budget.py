@@ -37,6 +37,11 @@ class HomeBudget:
         self.ledger = ledger
         self._ceiling, self._delta = ceiling, delta
 
+    @property
+    def spent(self) -> int:
+        """What all sums have cost so far, in units of the ledger's."""
+        return self.ledger.units
+
     @classmethod
     def of(cls, home_folder: HomeFolder, plan: Plan) -> HomeBudget | None:
         """Return the budget of the home in a folder; None where its plan has no noise.

@@ -10,7 +10,7 @@ from flwr.app import Message, RecordDict
 
 from fedhome import secagg
 from fedhome.clients.agent.known_head import HeadKeeper
-from fedhome.clients.agent.known_model import KnownModel, learnt
+from fedhome.clients.agent.known_model import learnt, remember_model, remembered_model
 from fedhome.clients.agent.unable import unable
 from fedhome.clients.agent.work import Work, WorkerProcess
 from fedhome.clients.failure_reason import REFUSALS, reason_of
@@ -50,9 +50,9 @@ class MessageDispatch:
         self._last: tuple[tuple[str, str], RecordDict] | None = None
         self._troubles: dict[bool, SecAggError] = {}
         self._kept_too_long = False
-        self._known: KnownModel | None = None
         self._heads = HeadKeeper(home_folder)
         self.plan = plan = Plan.load(home_folder.plan_path)
+        self._known = remembered_model(home_folder, plan)
         self._machine = secagg.HomeParty(
             store.keys,
             home_folder.anchor.authority,
@@ -109,7 +109,10 @@ class MessageDispatch:
         if answer.has_error():
             answer = unable(message, self._machine, self.plan, self._known) or answer
         else:
-            self._known = learnt(message, self.plan, self._known)
+            known = learnt(message, self.plan, self._known)
+            if known is not None and known != self._known:
+                remember_model(self._home_folder, self.plan, known)
+            self._known = known
         if answer.has_content() and message.metadata.message_type != BUNDLE:
             self._last = (question, answer.content)  # each request for keys gets new ones
         return answer

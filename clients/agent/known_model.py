@@ -1,25 +1,36 @@
 """What an agent knows of the model that its worker learns with; it builds none itself.
 
 A home that cannot begin has to refuse a question about another model in the word that any home
-would. What its worker has accepted once, it needs no worker to tell from something else.
+would. What its worker has accepted once, it needs no worker to tell from something else: also after
+the agent was started anew, so it lies in ``known.fh`` of the home's folder.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import logging
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
 from flwr.app import Message
 
 from fedhome.clients.asked_question import manifest_of
-from fedhome.errors import FedHomeError, LayoutError
+from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.errors import FedHomeError, LayoutError, StateError
 from fedhome.flower.messages import content_of, sum_record, values_of
 from fedhome.learning.tasks import task_of
+from fedhome.plan.protocol import terms_hash
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_declared, is_sliced
 from fedhome.questions.question_table import SUMMED
 from fedhome.secagg.directory import Signed
 from fedhome.secagg.manifest import Manifest
+from fedhome.store import checksummed
+from fedhome.wire.codec import Digest, Id, number, octets
+from fedhome.wire.codec import Message as Stored
 from fedhome.wire.layout import Layout
+
+KNOWN = "known.fh"
+_log = logging.getLogger("fedhome.agent")
 
 
 class KnownModel(NamedTuple):
@@ -47,6 +58,55 @@ class KnownModel(NamedTuple):
                 "expected",
                 hint="the home and the server must build the model from the same plan",
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StoredModel(Stored, label="known-model", most=1024):
+    plan: Digest  # of what binds the home: another plan's model is another one
+    key: Id
+    size: Annotated[int, number(least=1)]
+    hash: Annotated[bytes, octets(most=32)]
+
+
+def remembered_model(home_folder: HomeFolder, plan: Plan) -> KnownModel | None:
+    """Return what was known of the model before the agent was started; None: nothing.
+
+    Args:
+        home_folder: The home's folder.
+        plan: The home's plan.
+    """
+    path = home_folder.path / KNOWN
+    if not path.exists():
+        return None
+    try:
+        stored = checksummed.read(path, _StoredModel)
+    except StateError as error:
+        _log.warning(
+            "%s: until this home has learnt again, a server can find out whether it is able to: "
+            "nothing is to be done",
+            error.message,
+        )
+        return None
+    if stored.plan != terms_hash(plan):
+        return None
+    return KnownModel(stored.key, stored.size, stored.hash.hex())
+
+
+def remember_model(home_folder: HomeFolder, plan: Plan, known: KnownModel) -> None:
+    """Keep what is known of the model for the agent that is started next.
+
+    Args:
+        home_folder: The home's folder.
+        plan: The home's plan.
+        known: What is known.
+    """
+    stored = _StoredModel(
+        plan=terms_hash(plan), key=known.key, size=known.size, hash=bytes.fromhex(known.hash)
+    )
+    try:
+        checksummed.put(home_folder.path / KNOWN, stored)
+    except StateError as error:
+        _log.warning("what the home's model is was not kept: %s", error)
 
 
 def manifest_in(message: Message) -> Manifest:

@@ -8,6 +8,7 @@
     ca.pem          the authority of the server's certificate
     directory.fh    the fleet's directory, as it last came and held
     move.fh         where the owner says that the server moves (:mod:`.server_addresses`)
+    known.fh        what its model is (:mod:`fedhome.clients.agent.known_model`)
     head.fh         what the server has said to be newest (:mod:`fedhome.clients.agent.known_head`)
     node.key        by which Flower knows its node; made anew in a copy, and after a reboot
     at-hand         the message that is being answered, without its content

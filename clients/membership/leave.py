@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fedhome.clients.agent.kept_releases import RELEASE_FILE
 from fedhome.clients.agent.known_head import HEAD, known_head, newest_root
+from fedhome.clients.agent.known_model import KNOWN
 from fedhome.clients.agent.release_memory import SEEN
 from fedhome.clients.membership.consent import CONSENT
 from fedhome.clients.membership.home_folder import (
@@ -47,7 +48,8 @@ _PATIENCE_S = 30.0  # for the message that an agent is answering
 OURS = (
     # In this order: without its key, the state says nothing to whoever finds it on the medium.
     *(KEY, STATE, MARK, NODE),
-    *(AT_HAND, DIRECTORY, HEAD, MOVE, STATUS, PAUSED, LEFT, CONSENT, CA, PLAN, ANCHOR, SETTINGS),
+    *(AT_HAND, DIRECTORY, HEAD, KNOWN, MOVE, STATUS, PAUSED, LEFT),
+    *(CONSENT, CA, PLAN, ANCHOR, SETTINGS),
 )
 """Every file that fedhome makes in a home's folder; and the models, in a folder of their own.
 

@@ -6,7 +6,8 @@
 
 Costs are whole numbers of 2^-40, rounded up, so that they add up the same in any order. What is
 written holds no secret, and has a hash against a damaged disk. A ledger that is brought back from a
-backup forgets what was spent since: so it stays with its folder.
+backup forgets what was spent since. The home's state knows how much that was, and the home refuses
+(:class:`fedhome.secagg.HomeParty`), unless both are brought back together.
 """
 
 from __future__ import annotations
@@ -76,9 +77,14 @@ class PrivacyLedger:
         self.runs = self._read()
 
     @property
+    def units(self) -> int:
+        """Cost of all sums so far, in units of 2^-40."""
+        return sum(entry.units for entry in self.runs)
+
+    @property
     def rho(self) -> float:
         """Cost of all sums so far."""
-        return sum(entry.units for entry in self.runs) / _UNIT
+        return self.units / _UNIT
 
     def spend(self, run: bytes, cost: float, *, ceiling: float, delta: float) -> None:
         """Write down a sum that the home is about to take part in; then it may.
@@ -98,7 +104,7 @@ class PrivacyLedger:
                 "a sum was asked for whose cost in privacy has no bound", reason="noise"
             )
         units = math.ceil(cost * _UNIT)
-        total = sum(entry.units for entry in self.runs) + units
+        total = self.units + units
         epsilon = epsilon_of(total / _UNIT, delta)
         if not epsilon <= ceiling * _ROUNDING:  # also where the ceiling is no number
             raise PrivacyBudgetError(

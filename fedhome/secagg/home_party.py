@@ -43,6 +43,10 @@ class Budget(Protocol):
     def spend(self, manifest: Manifest, honest: int) -> None:
         """Count a sum durably before the home takes part, or raise; ``honest`` homes add noise."""
 
+    @property
+    def spent(self) -> int:
+        """What all sums have cost so far, in units of the budget's own."""
+
 
 class HomeParty(SealingParty):
     """One home: takes part in sums, and serves on the committee if the epoch chose it.
@@ -163,12 +167,26 @@ class HomeParty(SealingParty):
         index, secrets = self._own_bundle(manifest)
         seeds = self._seeds(manifest, directory, index, secrets)
         joined = JoinedSum(manifest, self._keys, *seeds, stream=self._workings.stream)
-        if self._budget is not None:
-            self._budget.spend(manifest, self.policy.least_honest(manifest, directory))
+        spent = self._spend(manifest, directory)
         # Before anything leaves: a home that crashes from here on can only be absent.
         entry = _entry(manifest, day)
-        self._commit(self.state.with_sum(manifest.turn, manifest.serials[index], entry))
+        serial = manifest.serials[index]
+        self._commit(self.state.with_sum(manifest.turn, serial, entry, spent=spent))
         return joined
+
+    def _spend(self, manifest: Manifest, directory: Directory) -> int:
+        """Let a sum cost its privacy, and return what all have cost; 0 where none costs any."""
+        if self._budget is None:
+            return 0
+        if self._budget.spent < self.state.spent:
+            raise ManifestError(
+                "what this home knows of the privacy that it has spent is less than it was",
+                reason="budget",
+                hint="its `privacy.fh` is lost or of an earlier day: bring the newest one back, or "
+                "enrol the home anew, and count what was spent as lost",
+            )
+        self._budget.spend(manifest, self.policy.least_honest(manifest, directory))
+        return self._budget.spent
 
     def _check_ledger(self, manifest: Manifest, day: int) -> None:
         """Refuse what was asked too often: about one model, or on one day."""

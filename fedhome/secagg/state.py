@@ -82,8 +82,15 @@ class _StoredThird(_StoredSecond, label="state/3", most=1 << 25):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stored(_StoredThird, label="state/4", most=1 << 25):
+class _StoredFourth(_StoredThird, label="state/4", most=1 << 25):
+    """A state from before a home remembered here what sums have cost it."""
+
     sets: Annotated[tuple[OpenedSet, ...], several(OpenedSet.kind(), most=MOST_SETS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored(_StoredFourth, label="state/5", most=1 << 25):
+    spent: Annotated[int, number()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +114,8 @@ class HomeState:
         ring: The ring of members' keys that the home seals for; empty before the first.
         sets: As a member: who was in sums of this epoch that it helped to open, of questions
             whose numbers are nearly another's.
+        spent: What all sums have cost it in privacy, as its budget counts it: a budget that says
+            less was set back.
     """
 
     version: int = 0
@@ -123,6 +132,7 @@ class HomeState:
     periods: Mapping[int, bytes] = field(default_factory=dict, repr=False)
     ring: bytes = field(default=b"", repr=False)
     sets: tuple[OpenedSet, ...] = field(default=(), repr=False)
+    spent: int = 0
 
     @property
     def last(self) -> tuple[int, bytes] | None:
@@ -156,7 +166,9 @@ class HomeState:
         newest = dict(sorted(live.items())[-MOST_LIVE:])
         return self._next(serial=self.serial + 1, live=newest)
 
-    def with_sum(self, sum_number: int, serial: int, entry: LedgerEntry) -> HomeState:
+    def with_sum(
+        self, sum_number: int, serial: int, entry: LedgerEntry, *, spent: int = 0
+    ) -> HomeState:
         """Return the state after a sum was joined: that bundle, and all older ones, are gone."""
         live = {number: secrets for number, secrets in self.live.items() if number > serial}
         counted = self._next(
@@ -164,7 +176,8 @@ class HomeState:
             today=self.joined_on(entry.day) + 1,
             answered=self.answered.with_entry(entry),
         )
-        return replace(counted, sum_number=sum_number, live=live)
+        spent = max(self.spent, spent)
+        return replace(counted, sum_number=sum_number, live=live, spent=spent)
 
     def joined_on(self, day: int) -> int:
         """Return in how many sums the home took part on a day; a clock set back counts on."""
@@ -214,6 +227,7 @@ class HomeState:
             ),
             ring=self.ring,
             sets=self.sets,
+            spent=self.spent,
         ).to_bytes()
 
     @classmethod
@@ -248,6 +262,7 @@ class HomeState:
             periods={one.period: one.secret for one in stored.periods},
             ring=stored.ring,
             sets=stored.sets,
+            spent=stored.spent,
         )
         if state.to_bytes() != stored.to_bytes():  # unsorted, or an entry twice
             raise StateError(
@@ -265,12 +280,14 @@ def _stored(data: bytes) -> _Stored:
     except WireError:
         pass
     values: dict[str, Any] = {"day": 0, "today": 0, "answered": b"", "opened": b"", "sets": ()}
+    values["spent"] = 0
     before: _StoredFirst
-    try:
-        before = _StoredThird.from_bytes(data)
-        return _Stored(**values | _fields_of(before))
-    except WireError:
-        pass
+    for kind in (_StoredFourth, _StoredThird):
+        try:
+            before = kind.from_bytes(data)
+            return _Stored(**values | _fields_of(before))
+        except WireError:
+            pass
     try:
         before = _StoredSecond.from_bytes(data)
     except WireError:

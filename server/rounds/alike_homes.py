@@ -3,11 +3,17 @@
 Members open no such sum that tells few homes apart from the others (:mod:`fedhome.secagg.alike`).
 So where a home went away or came between two such questions, some more are left out of the second:
 then what the sums differ by are as many homes as a sum takes at least.
+
+A model that differs from another one in last digits is the same here: what is asked about it is
+held against what was asked about that. Members cannot tell; an honest server can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fedhome.counted import counted
 from fedhome.errors import OpeningError
@@ -16,6 +22,7 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg.alike import fitting
 from fedhome.secagg.manifest import alike_to
 from fedhome.server.rounds.sum_journal import SumJournal, name_of
+from fedhome.wire.layout import model_hash as hash_of
 
 _HINT = "it is asked for again: then the same homes may be there"
 
@@ -27,11 +34,30 @@ class AlikeHomes:
         plan: The plan.
         journal: Remembers who was in sums.
         fleet: Homes in the fleet.
+        asked: Returns the names of homes that may be asked: for others no run waits; None: all.
     """
 
-    def __init__(self, plan: Plan, journal: SumJournal, *, fleet: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        journal: SumJournal,
+        *,
+        fleet: int,
+        asked: Callable[[], Collection[str]] | None = None,
+    ) -> None:
         self._journal, self._fleet, self._groups = journal, fleet, plan.aggregation.groups
-        self._policy = policy_of(plan)
+        self._policy, self._asked = policy_of(plan), asked
+        self._nearly: dict[bytes, tuple[bytes, ...]] = {}
+
+    def next_to(self, model: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a model that differs from one in last digits, ``[size]``.
+
+        From now on sums about it are held against those about that one.
+        """
+        other = np.nextafter(model, np.float32(np.inf))
+        before = hash_of(model)
+        self._nearly[hash_of(other)] = (*self._nearly.get(before, ()), before)
+        return other
 
     def fitting(
         self,
@@ -58,8 +84,8 @@ class AlikeHomes:
         if not before:
             return there
         least = self._policy.least_sum(self._fleet, roster=len(there), groups=self._groups)
-        kept = fitting(list(before.values()), there, least=least, salt=model_hash)
-        others = ", ".join(map(repr, before))
+        kept = fitting([homes for _, homes in before], there, least=least, salt=model_hash)
+        others = ", ".join(dict.fromkeys(told for told, _ in before))
         about = (
             f"a sum of {purpose!r} would tell fewer than {least} homes apart from that of {others}"
         )
@@ -74,7 +100,9 @@ class AlikeHomes:
             notes.append(f"{about}: {counted(left, 'home')} left out of it")
         return kept
 
-    def before(self, purpose: str, model_hash: bytes, group: int) -> dict[str, frozenset[str]]:
+    def before(
+        self, purpose: str, model_hash: bytes, group: int
+    ) -> list[tuple[str, frozenset[str]]]:
         """Return who is in sums of nearly the same numbers that members were asked to open.
 
         Args:
@@ -83,10 +111,37 @@ class AlikeHomes:
             group: Number of the group.
 
         Returns:
-            The homes' names, by what was summed.
+            Of each what was summed, in words, and the homes' names: of sums about another model
+            those alone that may be asked again.
         """
-        known = {
-            other: self._journal.homes_in(name_of(other, model_hash, group))
+        same = [
+            (repr(other), self._journal.homes_in(name_of(other, model_hash, group)))
             for other in alike_to(purpose)
-        }
-        return {other: homes for other, homes in known.items() if homes is not None}
+        ]
+        models = self._nearly.get(model_hash, ())
+        may = None if self._asked is None or not models else frozenset(self._asked())
+        nearly = [
+            (f"{other!r} about a model that hardly differs", homes if may is None else homes & may)
+            for model in models
+            for other in (purpose, *alike_to(purpose))
+            if (homes := self._journal.homes_in(name_of(other, model, group))) is not None
+        ]
+        return [(told, homes) for told, homes in (*same, *nearly) if homes]
+
+    def check_share(self, asked: int, *, members: int) -> None:
+        """Refuse a sum over less of its group than homes take part in.
+
+        Args:
+            asked: Homes that a sum may be over.
+            members: Homes in the group.
+
+        Raises:
+            OpeningError: ``alike``.
+        """
+        if asked < self._policy.least_share * members:
+            raise OpeningError(
+                f"of {members} homes {asked} may be in a sum that tells few apart from others: "
+                "homes take part in none over so little of their group",
+                reason="alike",
+                hint=_HINT,
+            )

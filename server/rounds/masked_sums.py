@@ -26,7 +26,6 @@ from fedhome.secagg import (
     ServerKeys,
     Verify,
 )
-from fedhome.secagg.manifest import alike_to
 from fedhome.secagg.shell_roster import tier_numbers
 from fedhome.server.rounds.bundle_stock import WRONG_SHARES, BundleStock, no_help
 from fedhome.server.rounds.counters import Serials
@@ -111,6 +110,11 @@ class ProtocolChannel(Channel):
     def fleet(self) -> int:
         """Homes in the directory, also those that are not there."""
         return len(self.directory.names)
+
+    @property
+    def homes(self) -> tuple[str, ...]:
+        """Names of the homes in the directory."""
+        return self.directory.names
 
     def tiers(self) -> Mapping[str, int]:
         """Return the number of each home's tier as the directory says it, and so all homes."""
@@ -218,12 +222,9 @@ class ProtocolChannel(Channel):
         bundles = self.stock.take(messages)
         if self._serials is not None:
             self._serials.keep(bundles)
+        after = bool(self.alike.before(request.purpose, request.model_hash, group.number))
         manifest = self._manifest_of(
-            bundles,
-            request,
-            pool=len(group.members),
-            group=group.number,
-            after=bool(self.alike.before(request.purpose, request.model_hash, group.number)),
+            bundles, request, pool=len(group.members), group=group.number, after=after
         ).sign(self.keys)
         summed = Aggregator(manifest, self.directory, bundles, verify=self._verify)
         content = with_sum_record(next(iter(messages.values())).content, {"manifest": manifest})
@@ -241,7 +242,7 @@ class ProtocolChannel(Channel):
             except FedHomeError as error:
                 group.failed.append((messages[name], error.message))
                 continue
-            if alike_to(request.purpose):
+            if after:  # some may have to be left out
                 uploads[name] = upload
             self._keep_next(name, blobs, group.notes)
         failed = {self._name(message) for message, _ in group.failed}
@@ -296,8 +297,7 @@ class ProtocolChannel(Channel):
             )
         requests = {one: {"request": data} for one, data in summed.requests().items()}
         # From the first share on, members help to open this sum and no other about this model.
-        if alike_to(summed.manifest.purpose):
-            self.journal.keep_homes(name, summed.arrived)
+        self.journal.keep_homes(name, summed.arrived)
         self.journal.keep_closed(name, summed.snapshot())
         self._ask_members(
             requests, summed.receive_opening, timeout_s, notes, until=lambda: summed.enough

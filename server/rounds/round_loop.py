@@ -279,11 +279,11 @@ class RoundLoop:
     def _leave_spent_model(self, number: int) -> None:
         """Go on from a model that differs in last digits, where homes answer no more about it.
 
-        Of what they answered nothing was opened, or nothing that is of use: no sum about the one
-        model can be held against one about the other.
+        Of what they answered nothing was opened, or nothing that is of use. What comes of the one
+        model is held against what came of the other (:mod:`.alike_homes`).
         """
-        if isinstance(self.grid, SecureGrid) and self.grid.spent(self.state.flat):
-            self.state.flat = np.nextafter(self.state.flat, np.float32(np.inf))
+        while isinstance(self.grid, SecureGrid) and self.grid.spent(self.state.flat):
+            self.state.flat = self.grid.channel.alike.next_to(self.state.flat)
             self.log.append(
                 "note",
                 text=f"round {number}: homes answer no more about this model, of which no sum was "

@@ -7,7 +7,7 @@ in a simulation, without cryptography; what comes out is the same, bit for bit.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -27,7 +27,6 @@ from fedhome.questions.contributions import form_bytes
 from fedhome.questions.question_table import TRAIN
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.graph import groups
-from fedhome.secagg.manifest import alike_to
 from fedhome.secagg.shell_roster import purpose_of
 from fedhome.server.rounds.alike_homes import AlikeHomes
 from fedhome.server.rounds.left_out import LeftOut
@@ -173,7 +172,16 @@ class Channel(ABC):
     @cached_property
     def alike(self) -> AlikeHomes:
         """Chooses over which homes a sum may be after another one about the same model."""
-        return AlikeHomes(self.plan, self.journal, fleet=self.fleet)
+        return AlikeHomes(self.plan, self.journal, fleet=self.fleet, asked=self._may_be_asked)
+
+    def _may_be_asked(self) -> set[str]:
+        """Return the names of the fleet's homes that are not left out, there or not."""
+        return {*self.homes}.difference(self.left_out.reasons)
+
+    @property
+    def homes(self) -> Collection[str]:
+        """Names of the fleet's homes."""
+        return self.names.values()
 
     @property
     def fleet(self) -> int:
@@ -235,6 +243,8 @@ class Channel(ABC):
         try:
             homes = self.fitting([self._name(one) for one in group.messages], group, request)
             group.messages = [one for one in group.messages if self._name(one) in homes]
+            if group.unlike and not request.shell:
+                self.alike.check_share(len(homes), members=len(group.members))
             self.journal.tried(name)
             return self.collect(group, request)
         except SecAggError as error:
@@ -364,9 +374,8 @@ class _IdealSum:
     def open(self, group: GroupSum) -> None:
         """Give it to the group."""
         group.words, group.form = self.total, self.request.form
-        if alike_to(self.request.purpose):
-            name = name_of(self.request.purpose, self.request.model_hash, group.number)
-            self.channel.journal.keep_homes(name, group.arrived)
+        name = name_of(self.request.purpose, self.request.model_hash, group.number)
+        self.channel.journal.keep_homes(name, group.arrived)
         self.channel.keep(group, self.request)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,42 @@ def test_at_the_ceiling_the_home_refuses_and_keeps_its_bundle(tmp_path: Path) ->
     assert isinstance(refused.value, ManifestError)
     assert world.homes["h00"].state == before
     assert PrivacyLedger(tmp_path).runs[0].sums == 2
+
+
+@pytest.mark.parametrize("lost", ["gone", "of an earlier day"])
+def test_a_ledger_that_is_set_back_is_noticed(lost: str, tmp_path: Path) -> None:
+    """Also by an agent that was started anew: the home's state knows how much was spent."""
+    world, path = _world(tmp_path, ceiling=99.0), tmp_path / FILE
+    world.draw_up(form=FORM, a_min=8).join("h00")
+    earlier = path.read_bytes()
+    world.draw_up(form=FORM, a_min=8).join("h00")
+    newest = path.read_bytes()
+    path.unlink()
+    if lost != "gone":
+        path.write_bytes(earlier)
+    world.restart("h00")
+    home = world.homes["h00"]
+    assert home.state.spent == 2 * math.ceil(cost_of(FORM, "train", 7) * 2**40)
+    home._budget = HomeBudget(PrivacyLedger(tmp_path), ceiling=lambda: 99.0, delta=1e-5)
+    with pytest.raises(ManifestError, match="less than it was") as refused:
+        world.draw_up(form=FORM, a_min=8).join("h00")
+    assert refused.value.reason == "budget"
+
+    path.write_bytes(newest)  # what is brought back is taken
+    home._budget = HomeBudget(PrivacyLedger(tmp_path), ceiling=lambda: 99.0, delta=1e-5)
+    world.draw_up(form=FORM, a_min=8).join("h00")
+    assert PrivacyLedger(tmp_path).runs[0].sums == 3
+
+
+def test_control_a_home_that_remembers_nothing_starts_to_count_anew(tmp_path: Path) -> None:
+    world = _world(tmp_path, ceiling=99.0)
+    world.draw_up(form=FORM, a_min=8).join("h00")
+    (tmp_path / FILE).unlink()
+    home = world.homes["h00"]
+    home.state = replace(home.state, spent=0)
+    home._budget = HomeBudget(PrivacyLedger(tmp_path), ceiling=lambda: 99.0, delta=1e-5)
+    world.draw_up(form=FORM, a_min=8).join("h00")
+    assert PrivacyLedger(tmp_path).runs[0].sums == 1
 
 
 def test_control_without_a_budget_a_home_takes_part_for_ever(tmp_path: Path) -> None:

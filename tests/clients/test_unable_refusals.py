@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 
-from fedhome.clients.agent.known_model import KnownModel, learnt
+from fedhome.clients.agent.known_model import KNOWN, KnownModel, learnt, remember_model
 from fedhome.clients.asked_question import AskedQuestion, scalars_of
 from fedhome.errors import PluginError
 from fedhome.flower.messages import blobs_of, failure, take_identity, with_sum_record
@@ -80,6 +80,52 @@ def test_of_another_model_than_a_home_has_learnt_nobody_hears_more(
     answer = home.train(**said)
     assert answer.has_error()
     assert answer.error.reason == "layout"
+
+
+@pytest.mark.parametrize("plan", [PLAN, SLICED], ids=["a whole model", "slices"])
+def test_an_agent_that_was_started_anew_knows_what_it_had_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: Plan
+) -> None:
+    home = Home(tmp_path, plan=plan)
+    assert set(blobs_of(home.train())) == {"upload", "bundle"}
+    kept = (home.folder.path / KNOWN).read_bytes()
+    for moved in (0.01, 0.02):
+        home.restart()
+        home.refill()
+        home.moved = moved
+        monkeypatch.setattr(home.agent._work, "answer", _cannot_begin)
+        answer = home.train(layout=_moved_on(home.layout, 1))
+        assert answer.has_error()
+        assert answer.error.reason == "layout"
+        home.refill()
+        assert set(blobs_of(home.train())) == {"upload", "bundle"}, "of its own model it adds zeros"
+        home.folder.path.joinpath(KNOWN).write_bytes(kept)
+
+
+@pytest.mark.parametrize("lost", ["gone", "damaged", "of another plan"])
+def test_control_one_that_does_not_know_it_answers_what_others_refuse(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    lost: str,
+) -> None:
+    home = Home(tmp_path)
+    home.train()
+    path = home.folder.path / KNOWN
+    if lost == "gone":
+        path.unlink()
+    elif lost == "damaged":
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    else:
+        remember_model(home.folder, PLAN.change(seed=4), KnownModel("flat-other", 3))
+    home.restart()
+    home.refill()
+    monkeypatch.setattr(home.agent._work, "answer", _cannot_begin)
+    home.moved = 0.01
+    answer = home.train(layout=_moved_on(home.layout, 1))
+    assert set(blobs_of(answer)) == {"upload", "bundle"}
+    told = [one for one in caplog.messages if "until this home has learnt again" in one]
+    assert len(told) == (lost == "damaged")
 
 
 def _cannot_begin(message: Message) -> Message:

@@ -108,9 +108,8 @@ class Home:
             anchor=Anchor(fleet=self.world.directory.fleet, authority=self.world.authority.public),
             authorities=b"",
         )
-        self.store = FullDisk()
-        lasting: Any = SimpleNamespace(keys=keys, state=HomeState(), save=self.store.save)
-        self.agent = MessageDispatch(self.folder, lasting, work)
+        self.store, self._keys, self._work = FullDisk(), keys, work
+        self.agent = self._agent(HomeState())
         corrupt = corrupt_among(6, plan.aggregation.corrupt)
         entries = (*self.world.directory.homes, keys.entry(tier=tier))
         issued = self.world.next_epoch(
@@ -121,13 +120,28 @@ class Home:
         )
         for home in self.world.homes.values():
             home.renew(issued)
-        said = Freshness.of(self.world.directory, now=time.time())
-        self.agent.renew(issued, said.sign(self.world.server))
+        self._issued = issued
+        self._hear()
         self.refill()
         device = real_home(plan, str(self.readings), name=HOME, tier=tier).device
         self.layout = device.fleets_layout
         draw = np.random.default_rng(0)
         self.initial = draw.normal(0, 0.1, self.layout.size).astype(np.float32)
+
+    def _agent(self, state: HomeState) -> MessageDispatch:
+        lasting: Any = SimpleNamespace(keys=self._keys, state=state, save=self.store.save)
+        return MessageDispatch(self.folder, lasting, self._work)
+
+    def _hear(self) -> None:
+        """Let the agent hear that its directory is the newest."""
+        said = Freshness.of(self.world.directory, now=time.time())
+        self.agent.renew(self._issued, said.sign(self.world.server))
+
+    def restart(self) -> None:
+        """End the agent and start another one in the same folder, which connects."""
+        self.agent.close()
+        self.agent = self._agent(self.store.load())
+        self._hear()
 
     def refill(self) -> None:
         """Bring keys for the next sum."""

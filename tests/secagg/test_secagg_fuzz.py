@@ -60,6 +60,7 @@ from fedhome.secagg.state import (
     _Period,
     _Stored,
     _StoredFirst,
+    _StoredFourth,
     _StoredSecond,
     _StoredThird,
 )
@@ -155,7 +156,7 @@ def _states(state: HomeState) -> list[tuple[type[Message], list[bytes]]]:
     now = _Stored.from_bytes(state.to_bytes())
     live = (_Live(serial=3, key=b"k" * 32, blind=b"b" * 32),)
     found: list[tuple[type[Message], list[bytes]]] = []
-    for version in (_Stored, _StoredThird, _StoredSecond, _StoredFirst):
+    for version in (_Stored, _StoredFourth, _StoredThird, _StoredSecond, _StoredFirst):
         values = {one.name: getattr(now, one.name) for one in fields(version)}
         found.append((version, [version(**values | {"live": live}).to_bytes()]))
     return found
