@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from fedhome.clients.changes import WatchedPaths
 from fedhome.ops.processes import Child, on_stop
-from fedhome.printable import shown
+from fedhome.printable import visible
 
 POLL_S: Final = 0.5
 """So often is looked for changes, and for a signal, whose handler ends no wait."""
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str]) -> int:
         by_process(command, running),
         every_s=float(every_s),
         say=lambda line: print(line, flush=True),  # noqa: T201 - what was asked for
-        complain=lambda line: print(shown(line), file=sys.stderr, flush=True),  # noqa: T201 - the same
+        complain=lambda line: print(visible(line), file=sys.stderr, flush=True),  # noqa: T201 - the same
     )
     try:
         while not stop.is_set():

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from fedhome.errors import FedHomeError, RunError
-from fedhome.printable import shown
+from fedhome.printable import visible
 from fedhome.reasons import PEOPLES, REFUSED
 
 if sys.platform != "win32":
@@ -258,7 +258,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return int(import_module(module).main(rest) or 0)
     except FedHomeError as error:
-        print(f"error: {shown(str(error))}", file=sys.stderr, flush=True)  # noqa: T201 - a process's own log
+        print(f"error: {visible(str(error))}", file=sys.stderr, flush=True)  # noqa: T201 - a process's own log
         # A child's statuses are its parent's to name. What people or a service manager started must
         # not be started again and again for what only people can mend.
         peoples = parent == NOBODY and getattr(error, "reason", "") in PEOPLES
