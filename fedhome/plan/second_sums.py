@@ -42,20 +42,25 @@ def second_sums_line(plan: Plan, homes: int) -> list[tuple[str, str]]:
     group, first = homes // plan.aggregation.groups, fewest_before(plan, homes)
     least = first // 2
     judged = judged_every(plan) > 0 and plan.rounds.evaluate_fraction > 0
+    all_test = plan.rounds.evaluate_fraction == 1
+    first_of_them, second_of_them = ("once adapted", "as it is")[:: 1 if all_test else -1]
+    mixtures = "in the sum of experts' errors alone, and not in that of their mixtures"
     away = (
-        "a home may be in the test of a model as it is, and away when it is tested once adapted, "
-        "minutes later; or in the sum of experts' errors alone, and not in that of their mixtures"
+        f"a home may be in the test of a model {first_of_them}, and away when it is tested "
+        f"{second_of_them}, minutes later; or {mixtures}"
         if judged
-        else "a home may be in the sum of experts' errors alone, and not in that of their mixtures"
+        else f"a home may be {mixtures}"
     )
-    lost = ("the round is not judged, or " if judged else "") + (
+    without = (
+        "the round has no loss of the model as it is" if all_test else "the round is not judged"
+    )
+    lost = (f"{without}, or " if judged else "") + (
         "homes follow the fleet's mixture as by default"
     )
     if group < first:
         text = (
-            f"{away}. Then the second is asked for again a few times, and if the home stays away, "
-            f"{lost}, and the log says so: {group} homes are too few to leave others out as well, "
-            f"which takes {first}"
+            f"{away}. If it stays away, {lost}, and the log says so: {group} homes are too few to "
+            f"leave others out as well, which takes {first}"
         )
     else:
         text = (

@@ -6,8 +6,9 @@ try those of a list: each from where the run began, for as many rounds as lie be
 judged. The rates are kept whose model is best in validation once homes have adapted it.
 
 The first round of each attempt is one and the same sum, taken as far as the attempt's rates say
-(:mod:`fedhome.server.rounds.rate_trials`). So attempts go on from models on one line. They must not
-be nearly the same: homes would be asked twice for nearly the same update.
+(:mod:`fedhome.server.rounds.rate_trials`). So where a strategy takes means, attempts go on from
+models on one line. They must not be nearly the same: homes would be asked twice for nearly the same
+update. What other strategies make of the sum is looked at as it is made.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from fedhome.plan.settings import AUTO, Plan, StrategySettings, TrainSettings
 
 _APART = 1.5
 """How many times as far the first step of one attempt is to be as that of another, at least."""
+
+_CUT_AT_HOME = ("dp-client-fixed", "dp-client-adaptive")
 
 
 class Rates(NamedTuple):
@@ -82,6 +85,12 @@ def faults_of(plan: Plan) -> Iterator[str]:
     if not searches(plan):
         return
     yield from _near_faults(plan)
+    if plan.train.rate == AUTO and plan.strategy.wrap.lower() in _CUT_AT_HOME:
+        yield (
+            f'train.rate = "auto" does not go with strategy.wrap = "{plan.strategy.wrap}": homes '
+            "cut their updates off before they are added up, so the first sum, which serves all "
+            "attempts, does not say what it would be at another rate: name train.rate"
+        )
     which = " and ".join(
         f'{section}.rate = "auto"'
         for section, settings in (("train", plan.train), ("strategy", plan.strategy))

@@ -21,7 +21,7 @@ from fedhome.flower.broadcast import Broadcast
 from fedhome.flower.grid_around import GridAround
 from fedhome.flower.messages import CONFIG, content_of, error_of
 from fedhome.plan.settings import Plan
-from fedhome.questions.settings import INPUTS, OTHER_INPUTS, RATE, WARM, inputs_hash
+from fedhome.questions.settings import INPUTS, OTHER_INPUTS, RATE, ROUND, WARM, inputs_hash
 from fedhome.reasons import word_in
 from fedhome.run.events import EventLog
 from fedhome.server.rounds.reply_stream import replies_of
@@ -156,13 +156,19 @@ def _told_in(reply: Message) -> Shape | None:
 
 
 def tell_inputs(
-    messages: Iterable[Message], plan: Plan, *, warm: bool = False, rate: float = 1.0
+    messages: Iterable[Message],
+    plan: Plan,
+    number: int,
+    *,
+    warm: bool = False,
+    rate: float = 1.0,
 ) -> None:
     """Let messages say what the inputs of the plan mean, also those of a strategy of one's own.
 
     Args:
         messages: The messages.
         plan: The plan.
+        number: The run's round. A strategy may have been told another one: homes are not.
         warm: They ask for a training of a run that began with another one's model: they say at
             which share of the learning rate, too.
         rate: They ask for a training at this multiple of the plan's learning rate.
@@ -178,6 +184,8 @@ def tell_inputs(
             continue
         told.add(id(message.content))
         settings = content_of(message)[1]
+        if ROUND in settings:
+            settings[ROUND] = number
         if lacking := more.keys() - settings.keys():
             for name in lacking:
                 settings[name] = more[name]

@@ -20,9 +20,9 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from fedhome import rng
-from fedhome.errors import FedHomeError, RoundError
+from fedhome.errors import RoundError
 from fedhome.flower.broadcast import fast_broadcasts, listed_messages
-from fedhome.flower.messages import array_record, read_flat
+from fedhome.flower.messages import array_record
 from fedhome.learning.own_state import StatesInMemory
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import quorum_of
@@ -41,9 +41,11 @@ from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.rate_trials import RateTrials
 from fedhome.server.rounds.replies import SoundReplies, counts_of, sound_replies
 from fedhome.server.rounds.round_choice import RoundChoice
+from fedhome.server.rounds.round_costs import RoundCosts
 from fedhome.server.rounds.run_memory import RunMemory
 from fedhome.server.rounds.secure_grid import SecureGrid
-from fedhome.server.rounds.strategy_answers import metrics_alone, model_and_metrics
+from fedhome.server.rounds.strategy_answers import metrics_alone
+from fedhome.server.rounds.strategy_step import StrategyStep
 from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.wire.layout import Layout
 
@@ -99,7 +101,8 @@ class RoundLoop:
         self._unfit, self._patience, self._warm = unfit, patience, warm
         self._choice = RoundChoice(plan, warm=warm)
         self._memory = RunMemory(strategy, grid, states)
-        self._rates = RateTrials(plan, self._memory, log, warm=warm)
+        self._step = StrategyStep(plan, strategy, layout, log)
+        self._rates = RateTrials(plan, self._memory, self._step, log, warm=warm)
         self.state = Checkpoint(round=0, flat=initial, best=initial)
         self._failures = 0
         self._why: Counter[str] = Counter()
@@ -129,9 +132,9 @@ class RoundLoop:
             self.log.append("note", text=NOT_JUDGED)
         self._rates.begin(state)
         while state.round < plan.rounds.count and not self._choice.stops(state):
-            state.rows.append(self._round(state.round + 1))
+            loss = self._round(state.round + 1)
             state.round += 1
-            self._after_round()
+            self._after_round(loss)
             last = state.round == plan.rounds.count or self._choice.stops(state)
             if last or state.round % plan.rounds.checkpoint_every == 0:
                 self._memory.keep(state)
@@ -164,27 +167,23 @@ class RoundLoop:
         if not state.made:
             return None
         if self._choice.picks(self.state):
-            best = next(row for row in state.rows if row["round"] == state.best_round)
-            return Candidate(
-                flat=state.best,
-                round=best["round"],
-                homes=best["homes_answered"],
-                loss=best["validation_loss"],
-            )
-        loss = state.rows[-1]["validation_loss"]
+            made = next(row for row in state.rows if row["round"] == state.best_round)
+            flat, number, loss = state.best, made["round"], made["validation_loss"]
+        else:
+            made = state.rows[state.made - 1]
+            flat, number, loss = state.flat, state.round, state.rows[-1]["validation_loss"]
         if loss is None and not is_private(self.plan):  # with noise it would be paid for twice
-            loss = self._measure(state.round)
-        homes = state.rows[state.made - 1]["homes_answered"]
-        return Candidate(flat=state.flat, round=state.made, homes=homes, loss=loss)
+            loss = self._measure(number, flat)
+        return Candidate(flat=flat, round=made["round"], homes=made["homes_answered"], loss=loss)
 
-    def _measure(self, number: int) -> float | None:
-        """Return the homes' validation loss with the last model; None where they do not give it."""
+    def _measure(self, number: int, flat: NDArray[np.float32]) -> float | None:
+        """Return the homes' validation loss with a model; None where they do not give it."""
         for _ in range(MOST_TRIES if self.plan.rounds.evaluate_fraction > 0 else 0):
             if self._patience is None:
-                return cast("float | None", self._evaluate(number)["validation_loss"])
+                return cast("float | None", self._evaluate(number, flat)["validation_loss"])
             self._patience.await_homes(number)
             self._why.clear()
-            loss: float | None = self._evaluate(number)["validation_loss"]
+            loss: float | None = self._evaluate(number, flat)["validation_loss"]
             if loss is not None:
                 self._patience.held()
                 return loss
@@ -193,17 +192,16 @@ class RoundLoop:
             self._patience.pause(number, homes=0, needed=1, reason=self._reason)
         return None
 
-    def _after_round(self) -> None:
-        state, row = self.state, self.state.rows[-1]
-        self.log.append("round-closed", **row)
-        loss = self._judged() if self._choice.judges else row["validation_loss"]
+    def _after_round(self, loss: float | None) -> None:
+        state = self.state
+        self.log.append("round-closed", **state.rows[-1])
         self._choice.learn(state, loss, vain=not self._rates.searching(state))
         self._rates.after_round(state, loss)
 
-    def _judged(self) -> float | None:
-        """Return homes' loss with the round's model once they adapt it; None: it is not judged."""
-        number = self.state.round
-        if not judges_in(self.plan, number) or not self.state.made:
+    def _judged(self, number: int, costs: RoundCosts) -> float | None:
+        """Return homes' loss with a round's model once they adapt it; None: it is not judged."""
+        judges = self._choice.judges and judges_in(self.plan, number)
+        if not judges or not self.state.made:
             return None
         questions = ModelQuestions(
             plan=self.plan,
@@ -215,44 +213,47 @@ class RoundLoop:
             nodes=self._looked_at,
             name_of=self._name_of,
         )
-        return judged_loss(questions, number)
+        with costs.aside():
+            return judged_loss(questions, number)
 
-    def _round(self, number: int) -> dict[str, Any]:
-        began_at = time.perf_counter()
-        before = self._traffic()
-        row = None
+    def _round(self, number: int) -> float | None:
+        """Do a round, and add its row; return the loss by which it is held against others.
+
+        The model is judged before it is tested as it is. Where a home goes away between the two it
+        is the second that may have to be done without (docs/security.md): not the one that counts.
+        A test of some homes is before: after it all that are in it, and enough others, judge.
+        """
+        costs, row = RoundCosts(self.grid), None
         while row is None:
-            row = self._attempt(number)
-        if before is not None and (after := self._traffic()) is not None:
-            row |= {"bytes_up": after[0] - before[0], "bytes_down": after[1] - before[1]}
-        spent = row["seconds_train"] + row["seconds_evaluate"]
-        row["seconds_other"] = max(0.0, time.perf_counter() - began_at - spent)
-        return row
-
-    def _attempt(self, number: int) -> dict[str, Any] | None:
-        """Return a round's row; None where it failed, and is to be repeated."""
-        row = self._rates.first_round(self.state) or self._trained(number)
-        if row is not None:
-            applied_at = time.perf_counter()
-            row |= self._evaluate(number)
-            row["seconds_evaluate"] = time.perf_counter() - applied_at
-        return row
+            if self._patience is not None:  # also before a test alone, where an attempt begins
+                self._patience.await_homes(number)
+            row = self._rates.first_round(self.state) or self._trained(number)
+        tested_by_all = self.plan.rounds.evaluate_fraction == 1
+        judged = self._judged(number, costs) if tested_by_all else None
+        tested_at = time.perf_counter()
+        row |= self._evaluate(number, self.state.flat)
+        row["seconds_evaluate"] = time.perf_counter() - tested_at
+        costs.put(row)
+        self.state.rows.append(row)
+        if not self._choice.judges:
+            return cast("float | None", row["validation_loss"])
+        return judged if tested_by_all else self._judged(number, costs)
 
     def _trained(self, number: int) -> dict[str, Any] | None:
         """Ask homes to train, and return the round's row so far; None where too few did."""
-        if self._patience is not None:
-            self._patience.await_homes(number)
         self._why.clear()
         self._leave_spent_model(number)
         arrays = array_record(self.layout, self.state.flat)
         # Who was drawn and does not answer is not drawn again and again.
         names = ("train", number, self._failures) if self._failures else ("train", number)
+        counted = self._rates.counted(self.state, number)
+        self._step.follow(arrays)
         with rng.pinned_globals(self.plan.seed, *names), self._fast_broadcasts():
             messages = listed_messages(
-                self.strategy.configure_train(number, arrays, ConfigRecord(), self.grid)
+                self.strategy.configure_train(counted, arrays, ConfigRecord(), self.grid)
             )
         rates = self._rates.rates(self.state)
-        tell_inputs(messages, self.plan, warm=self._warm, rate=rates.train)
+        tell_inputs(messages, self.plan, number, warm=self._warm, rate=rates.train)
         row: dict[str, Any] = {"round": number, "homes_asked": len(messages)}
         sent_at = time.perf_counter()
         replies = list(self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s))
@@ -294,23 +295,11 @@ class RoundLoop:
         whole = getattr(self.grid, "takes_broadcasts", False)
         return fast_broadcasts(self.strategy, whole=whole)
 
-    def _traffic(self) -> tuple[int, int] | None:
-        """Return bytes from and to all homes so far, where the grid counts them."""
-        if not isinstance(self.grid, SecureGrid):
-            return None
-        return self.grid.traffic.up, self.grid.traffic.down
-
     def _apply(self, number: int, sound: SoundReplies) -> float | None:
-        with rng.pinned_globals(self.plan.seed, "aggregate", number):
-            answer = self.strategy.aggregate_train(number, sound.replies)
-        summed, metrics = model_and_metrics(self.strategy, answer)
-        if summed is None:
-            self.log.append("round-unused", round=number, reason="the strategy gave no model")
-            return None
-        try:
-            after = read_flat(self.layout, summed, cast=True)
-        except FedHomeError as error:
-            self.log.append("round-unused", round=number, reason=error.message)
+        self._rates.given(self.state, sound.replies)
+        counted = self._rates.counted(self.state, number)
+        after, metrics = self._step.take(number, sound.replies, counted=counted)
+        if after is None:
             return None
         self.state.flat = self._rates.applied(self.state, after)
         self.state.made = number
@@ -356,13 +345,14 @@ class RoundLoop:
             )
         return False
 
-    def _evaluate(self, number: int) -> dict[str, Any]:
-        arrays = array_record(self.layout, self.state.flat)
+    def _evaluate(self, number: int, flat: NDArray[np.float32]) -> dict[str, Any]:
+        arrays = array_record(self.layout, flat)
+        counted = self._rates.counted(self.state, number)
         with rng.pinned_globals(self.plan.seed, "evaluate", number), self._fast_broadcasts():
             messages = listed_messages(
-                self.strategy.configure_evaluate(number, arrays, ConfigRecord(), self.grid)
+                self.strategy.configure_evaluate(counted, arrays, ConfigRecord(), self.grid)
             )
-        tell_inputs(messages, self.plan)
+        tell_inputs(messages, self.plan, number)
         metrics: Mapping[str, object] | None = None
         if messages:
             replies = list(
@@ -370,7 +360,7 @@ class RoundLoop:
             )
             sound = self._sound(number, replies, messages, stage=EVALUATE)
             if sound.replies:
-                answer = self.strategy.aggregate_evaluate(number, sound.replies)
+                answer = self.strategy.aggregate_evaluate(counted, sound.replies)
                 metrics = metrics_alone(self.strategy, answer)
         return {
             "validation_loss": _number(metrics, "loss"),

@@ -6,13 +6,20 @@ from typing import Any
 
 import numpy as np
 from flwr.serverapp import Grid
+from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
+from fedhome.errors import RunError
 from fedhome.learning.own_state import StatesInMemory
 from fedhome.server.rounds import strategy_memory
 from fedhome.server.rounds.checkpoint import Checkpoint
 from fedhome.server.rounds.secure_grid import SecureGrid
+
+_CUT_AT_HOME = (
+    flower.DifferentialPrivacyClientSideFixedClipping,
+    flower.DifferentialPrivacyClientSideAdaptiveClipping,
+)
 
 
 class RunMemory:
@@ -47,6 +54,36 @@ class RunMemory:
             self._states.recall(state.own, state.own_arrays)
         if state.scale and isinstance(self._grid, SecureGrid):
             self._grid.scale.recall(state.scale)
+
+    def check_tried(self, *, homes: bool) -> None:
+        """Refuse a strategy with which rates cannot be tried.
+
+        Args:
+            homes: Homes' rates are tried: the strategy is given the first sum as of others.
+
+        Raises:
+            RunError: Its memory holds what is no plain data, so it could not be given back as it
+                was; or homes cut off what they send it.
+        """
+        inner: object = self._strategy
+        while homes and inner is not None:
+            if isinstance(inner, _CUT_AT_HOME):
+                raise RunError(
+                    f'train.rate = "auto" does not go with {type(inner).__name__}: homes cut their '
+                    "updates off before they are added up, so the first sum does not say what it "
+                    "would be at another rate",
+                    hint="name train.rate; the server's can be chosen",
+                )
+            inner = vars(inner).get("strategy")
+        memory, _ = strategy_memory.remember(self._strategy)
+        kept = list(strategy_memory.unknown_in(memory, type(self._strategy).__name__))
+        if kept:
+            raise RunError(
+                "rates cannot be tried with a strategy whose memory cannot be copied, for each "
+                f"attempt begins with the first one's: {'; '.join(kept)}",
+                hint="keep numbers, arrays, lists and dictionaries in the strategy's attributes; "
+                "or name train.rate and strategy.rate",
+            )
 
     def of_strategy(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]], float | None]:
         """Return what an attempt goes on from: the strategy's memory, its arrays, sums' clip."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from fedhome.errors import PlanError
-from fedhome.flower.messages import sums_suffice
 from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.slice_costs import cost_of
@@ -14,6 +13,7 @@ from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.run.events import EventLog
+from fedhome.server.rounds.first_sum import means_suffice
 from fedhome.server.strategies import strategy_of
 
 
@@ -48,8 +48,7 @@ def works_on_sums(plan: Plan, homes: int) -> bool:
     Raises:
         PlanError: The strategy refuses its arguments.
     """
-    works_on = plan.strategy.works_on
-    return works_on == "sums" or (works_on == "auto" and sums_suffice(strategy_of(plan, homes)))
+    return means_suffice(plan.strategy, strategy_of(plan, homes))
 
 
 def check_slices(plan: Plan, *, sums: bool) -> None:

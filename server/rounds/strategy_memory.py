@@ -6,6 +6,7 @@ a checkpoint is data and never runs code.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,31 @@ def recall(strategy: Strategy, memory: dict[str, Any], arrays: Arrays) -> None:
             recall(own, encoded["strategy"], arrays)
         elif "code" not in encoded:
             setattr(strategy, name, _decode(encoded, arrays, f"{type(strategy).__name__}.{name}"))
+
+
+def unknown_in(memory: dict[str, Any], where: str) -> Iterator[str]:
+    """Yield what a memory could not take as plain data, each with where it is.
+
+    Args:
+        memory: What :func:`remember` returned.
+        where: Whose memory it is.
+    """
+    for name, encoded in memory.items():
+        yield from _unknown(encoded, f"{where}.{name}")
+
+
+def _unknown(encoded: dict[str, Any], where: str) -> Iterator[str]:
+    (kind, value), *_ = encoded.items()
+    if kind == "?":
+        yield f"{where} is a {value}"
+    elif kind == "strategy":
+        yield from unknown_in(value, where)
+    elif kind == "pairs":
+        for key, item in value:
+            yield from _unknown(item, f"{where}[{key!r}]")
+    elif kind in {"list", "tuple"}:
+        for place, item in enumerate(value):
+            yield from _unknown(item, f"{where}[{place}]")
 
 
 def _encode(value: object, arrays: Arrays) -> dict[str, Any]:  # noqa: PLR0911 - one for each kind

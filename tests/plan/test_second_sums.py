@@ -38,8 +38,16 @@ def test_a_home_may_go_away_between_two_sums_from_as_many_homes_on_as_the_plan_s
 @pytest.mark.parametrize(
     ("homes", "first", "said"),
     [
-        (8, 10, "the round is not judged, or homes follow the fleet's mixture as by default"),
-        (10, 10, "Where fewer than 10 homes are in the first, the round is not judged"),
+        (
+            8,
+            10,
+            "the round has no loss of the model as it is, or homes follow",
+        ),
+        (
+            10,
+            10,
+            "Where fewer than 10 homes are in the first, the round has no loss of",
+        ),
         (100, 24, "others are left out of the second as well, 11 at most"),
     ],
 )
@@ -57,7 +65,14 @@ def test_it_is_said_in_words(homes: int, first: int, said: str) -> None:
     ],
 )
 def test_rounds_that_nobody_judges_are_not_spoken_of(changes: dict[str, Any], judged: bool) -> None:
-    assert ("judged" in _said(8, SECURE.change(**changes))) == judged
+    assert ("once adapted" in _said(8, SECURE.change(**changes))) == judged
+
+
+def test_a_test_of_some_homes_comes_before_rounds_are_judged() -> None:
+    some = SECURE.change(rounds={"evaluate_fraction": 0.75})
+    assert "a model as it is, and away when it is tested once adapted" in _said(8, some)
+    assert "the round is not judged" in _said(8, some)
+    assert "a model once adapted, and away when it is tested as it is" in _said(8)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from fedhome.clients.membership.consent import Invitation, consent_text
 from fedhome.learning.at_home import device_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.tried_rates import server_rates, train_rates
+from fedhome.server.rounds.rate_trials import are_near
 from helpers import tiny
 
 AWAY = 5
@@ -116,6 +117,26 @@ def test_attempts_at_homes_rates_may_pass_by_nearly_one_model_as_the_docs_say(
     slow = min(train_rates(_AUTO))
     (second,) = _seconds(fleet, [(slow, slow)])
     assert _shown(fleet.updates(fleet.first, 1, 1.0), second, 1.0, slow) < 0.5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("floor", "eta", "shows"), [(1e-6, 0.1, True), (1e-3, 0.1, False)])
+def test_adam_may_not_go_equally_far_in_attempts_at_homes_rates(
+    fleet: _Fleet, floor: float, eta: float, shows: bool
+) -> None:
+    """With hardly any floor it does, so such attempts would show a home: they are not made."""
+    step = fleet.updates(fleet.first, 1, _SLOWLY).mean(axis=0)
+    rates, models, sums = train_rates(_AUTO), [], []
+    for number, rate in enumerate(rates):
+        moved = eta * rate * step / (np.abs(rate * step) + 10 * floor)  # Adam's first, but for eta
+        models.append((fleet.first + moved).astype(np.float32))
+        sums.append((fleet.updates(models[-1], 2 + 5 * number, rate * _SLOWLY), rate))
+    near = [are_near(fleet.first, *pair) for pair in combinations(models, 2)]
+    assert near == [shows] * 3
+    found = [
+        _shown(one, other, its, others) for (one, its), (other, others) in permutations(sums, 2)
+    ]
+    assert max(found) < 0.5 if shows else min(found) > 0.6, found
 
 
 @pytest.mark.long

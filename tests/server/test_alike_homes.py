@@ -12,7 +12,7 @@ from flwr.app import Message
 from fedhome.errors import OpeningError, StateError
 from fedhome.flower.messages import content_of
 from fedhome.learning.mixture import FIRST_STRENGTH
-from fedhome.questions.question_table import ADAPTED, OUTCOME, SHRINK
+from fedhome.questions.question_table import ADAPTED, EVALUATE, OUTCOME, SHRINK
 from fedhome.run.events import read_events
 from fedhome.secagg.alike import smallest_lot
 from fedhome.server.rounds.alike_homes import AlikeHomes
@@ -46,24 +46,24 @@ def _told(fleet: WiredFleet, event: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.long
-def test_a_home_that_goes_away_before_a_round_is_judged_takes_four_with_it(tmp_path: Path) -> None:
+def test_a_home_that_goes_away_after_a_round_is_judged_takes_four_with_it(tmp_path: Path) -> None:
     fleet = _fleet(tmp_path, 12)
-    _silent(fleet, "h03", ADAPTED)
+    _silent(fleet, "h03", EVALUATE)
     with fleet.run() as loop:
         loop.run()
         journal, model = loop.grid.channel.journal, _only_model(tmp_path)
         tested = journal.homes_in(f"evaluate-{model}-0")
         judged = journal.homes_in(f"adapted-{model}-0")
-    assert tested == set(HOMES)
-    assert judged is not None
-    assert (len(judged), "h03" in judged) == (7, False)
+    assert judged == set(HOMES)
+    assert tested is not None
+    assert (len(tested), "h03" in tested) == (7, False)
     assert smallest_lot([tested, judged]) == 5
     assert fleet.wire.refusals == [], "members open it"
     assert len(_told(fleet, "model-judged")) == 1
-    assert "tell fewer than 5 homes apart from that of 'evaluate': 4 homes left out" in fleet.events
-    row = tmp_path / "run" / "sums" / f"adapted-{model}-0.missing"
+    assert "tell fewer than 5 homes apart from that of 'adapted': 4 homes left out" in fleet.events
+    row = tmp_path / "run" / "sums" / f"evaluate-{model}-0.missing"
     why = json.loads(row.read_text())
-    assert set(why) == set(HOMES) - judged
+    assert set(why) == set(HOMES) - tested
     assert sum("would tell few homes apart" in reason for reason in why.values()) == 4
 
 
@@ -73,15 +73,38 @@ def _only_model(folder: Path) -> str:
 
 
 @pytest.mark.long
-def test_in_a_small_fleet_such_a_round_is_not_judged_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_in_a_small_fleet_a_round_is_judged_also_where_a_home_goes_away_after_it(
+    tmp_path: Path,
+) -> None:
+    """The test of the model as it is is done without; what the run ends with is tested later."""
+    fleet = _fleet(tmp_path, 7)
+    _silent(fleet, "h03", EVALUATE)
+    with fleet.run() as loop:
+        loop.run()
+        (row,) = loop.state.rows
+        assert (row["homes_answered"], row["validation_loss"]) == (7, None)
+        fleet.wire.deaf = lambda name, message: False  # noqa: ARG005 - it is back
+        candidate = loop.candidate()
+    assert len(_told(fleet, "model-judged")) == 1
+    assert "too few were in that one, or too many are missing" in fleet.events
+    assert candidate is not None
+    assert candidate.round == 1
+    assert candidate.loss is not None
+    assert fleet.wire.refusals == []
+
+
+@pytest.mark.long
+def test_in_a_small_fleet_those_that_judge_test_the_model_as_well(tmp_path: Path) -> None:
     fleet = _fleet(tmp_path, 7)
     _silent(fleet, "h03", ADAPTED)
     with fleet.run() as loop:
         loop.run()
-        assert loop.state.rows[-1]["homes_answered"] == 7
-    assert not _told(fleet, "model-judged")
-    assert "round 1 is not judged" in fleet.events
-    assert "too few were in that one, or too many are missing" in fleet.events
+        assert loop.state.rows[-1]["validation_loss"] is not None
+        journal, model = loop.grid.channel.journal, _only_model(tmp_path)
+        tested = journal.homes_in(f"evaluate-{model}-0")
+        judged = journal.homes_in(f"adapted-{model}-0")
+    assert tested == judged == set(names_of(7)) - {"h03"}
+    assert len(_told(fleet, "model-judged")) == 1
     assert fleet.wire.refusals == []
 
 

@@ -163,7 +163,7 @@ def test_a_strategy_of_ones_own_that_sends_no_settings_tells_them_too() -> None:
     plan, node = Plan(), 3
     silent = Message(RecordDict({"arrays": ArrayRecord()}), node, "train")
     own = RecordDict({"arrays": ArrayRecord(), "settings": ConfigRecord({"lr": 0.5})})
-    tell_inputs([silent, Message(own, node, "train"), Message(own, node + 1, "train")], plan)
+    tell_inputs([silent, Message(own, node, "train"), Message(own, node + 1, "train")], plan, 7)
     assert silent.content[CONFIG] == ConfigRecord({INPUTS: inputs_hash(plan)})
     assert own["settings"] == ConfigRecord({"lr": 0.5, INPUTS: inputs_hash(plan)})
     assert CONFIG not in own

@@ -1,0 +1,71 @@
+"""What a strategy makes of replies, and what it is told before: the same in rounds and attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from flwr.app import ArrayRecord, Message
+from flwr.serverapp.strategy import FedAvgM, Strategy
+from numpy.typing import NDArray
+
+from fedhome import rng
+from fedhome.errors import FedHomeError
+from fedhome.flower.messages import read_flat
+from fedhome.plan.settings import Plan
+from fedhome.run.events import EventLog
+from fedhome.server.rounds.strategy_answers import model_and_metrics
+from fedhome.wire.layout import Layout
+
+
+class StrategyStep:
+    """A strategy's step.
+
+    Args:
+        plan: The plan.
+        strategy: Its strategy.
+        layout: Layout of the parameters.
+        log: The run's log.
+    """
+
+    def __init__(self, plan: Plan, strategy: Strategy, layout: Layout, log: EventLog) -> None:
+        self.strategy, self.layout = strategy, layout
+        self._plan, self._log = plan, log
+
+    def follow(self, arrays: ArrayRecord) -> None:
+        """Let a strategy that reckons from a model of its own reckon from the one that homes get.
+
+        Flower's ``FedAvgM`` takes the first model that it sees, and its own ones from then on; the
+        run's are others where the server goes farther or less far than it says.
+
+        Args:
+            arrays: The model that homes are about to be sent.
+        """
+        inner: object = self.strategy
+        while inner is not None:
+            if isinstance(inner, FedAvgM) and inner.current_arrays is not None:
+                inner.current_arrays = arrays
+            inner = vars(inner).get("strategy")
+
+    def take(
+        self, number: int, replies: Sequence[Message], *, counted: int
+    ) -> tuple[NDArray[np.float32] | None, Mapping[str, object] | None]:
+        """Return the model that a strategy makes of replies ``[size]``, or None, and its metrics.
+
+        Args:
+            number: The run's round.
+            replies: What it is given.
+            counted: The round that the strategy is told.
+        """
+        with rng.pinned_globals(self._plan.seed, "aggregate", number):
+            answer = self.strategy.aggregate_train(counted, replies)
+        summed, metrics = model_and_metrics(self.strategy, answer)
+        if summed is None:
+            why = "the strategy gave no model"
+        else:
+            try:
+                return read_flat(self.layout, summed, cast=True), metrics
+            except FedHomeError as error:
+                why = error.message
+        self._log.append("round-unused", round=number, reason=why)
+        return None, None
