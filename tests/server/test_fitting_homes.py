@@ -181,8 +181,7 @@ class Forgetful(FedAvg):
 
 
 def weights(fleet: WiredFleet) -> np.ndarray[Any, Any]:
-    with fleet.run() as rounds:
-        rounds.strategy = Forgetful(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
+    with fleet.run(strategy={"name": f"{__file__}:Forgetful"}) as rounds:
         return rounds.run()
 
 

@@ -224,9 +224,8 @@ class _Silent(flower.FedAvg):
 
 def test_a_strategy_that_gives_no_model_keeps_the_one_before(tmp_path: Path) -> None:
     grid = tiny.FakeGrid(3, _home)
-    plan = tiny.plan(rounds={"count": 3})
+    plan = tiny.plan(rounds={"count": 3}, strategy={"name": f"{__file__}:_Silent"})
     with tiny.rounds_on(grid, plan, _LAYOUT, tmp_path, _INITIAL) as rounds:
-        rounds.strategy = _Silent(min_available_nodes=1)
         assert rounds.run().tolist() == [1.0, 7.0]
     unused = _events(tmp_path, "round-unused")
     assert [event["round"] for event in unused] == [1, 2]
