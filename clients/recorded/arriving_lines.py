@@ -19,6 +19,7 @@ from fedhome.clients.recorded.table_rows import joined
 from fedhome.data.files.csv_files import read_text
 from fedhome.data.files.data_files import Raw
 from fedhome.data.files.dialects import find_dialect
+from fedhome.data.files.file_kinds import HEAD_BYTES, refuse_other_kinds
 from fedhome.data.files.packed_files import Source
 from fedhome.data.home_files import HomeFilesRead, read_rows
 from fedhome.data.table import HomeTable
@@ -191,7 +192,9 @@ class ArrivingLines:
         """Keep the lines down to the header, and return those below."""
         if not numbered:
             return []
-        text = b"".join(line for _, line in numbered).decode("utf-8", "replace")
+        content = b"".join(line for _, line in numbered)
+        refuse_other_kinds(self._name, content[:HEAD_BYTES], None)
+        text = content.decode("utf-8", "replace")
         dialect = find_dialect(text, file=self._name, whole=True)
         above = text[: dialect.body].count("\n")
         self._header = [line for _, line in numbered[:above]]

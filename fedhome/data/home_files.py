@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.columns.cells import ColumnRead, read_cells
-from fedhome.data.columns.unit_columns import mixed_units
+from fedhome.data.columns.unit_columns import are_offsets, mixed_units, told_in_turns
 from fedhome.data.files.data_files import UNNAMED, Raw, read_files, stem
 from fedhome.data.read_report import ColumnReport, HomeReport, TimeReport
 from fedhome.data.table import HomeTable
@@ -203,14 +203,21 @@ class _Columns:
                 self.notes.append(
                     f"column {source!r} gives some rows in {mixed}: no reading was converted by it"
                 )
+            if axis.naive and are_offsets(read.words):
+                self.notes.append(
+                    f"column {source!r} holds offsets or zones, and no time was read by it: write "
+                    "each behind its time, as in 2024-05-31T14:00:00+02:00, or name the home's in "
+                    "data.time_zone"
+                )
         if read.unit:
             self.units[name] = read.unit
 
     def told(self) -> list[str]:
         """Return what was noticed."""
+        told = [*self.notes, *told_in_turns(self.values, self.units)]
         if not self.empty:
-            return self.notes
-        return [*self.notes, f"left out, because nothing is in them: {', '.join(self.empty)}"]
+            return told
+        return [*told, f"left out, because nothing is in them: {', '.join(self.empty)}"]
 
 
 def _of_home(raw: Raw, column: str, home: str) -> Raw:

@@ -241,3 +241,140 @@ def test_a_column_for_each_home_is_noticed(tmp_path: Path, names: list[str], tol
         assert notes[0].startswith(told)
         assert "pandas.melt(table, id_vars=['time'], var_name='home')" in notes[0]
         assert 'data.home_column = "home"' in notes[0]
+
+
+@pytest.mark.parametrize("count", [24, 25, 48, 96])
+@pytest.mark.parametrize("called", ["H{}", "Hour {}", "Q{:02d}", "{}"])
+def test_hours_of_a_day_side_by_side_are_not_taken_for_homes(
+    tmp_path: Path, called: str, count: int
+) -> None:
+    names = [called.format(number) for number in range(1, count + 1)]
+    cells = ",".join("1.5" for _ in names)
+    path = table(tmp_path, ",".join(["date", *names]), lambda i: f"2024-01-{i + 1:02d},{cells}", 20)
+    notes = read(path).notes
+    told = f"{count} columns are called by parts of a day, {names[0]!r} to {names[-1]!r}"
+    assert [note for note in notes if note.startswith(told)]
+    assert not [note for note in notes if "of a home each" in note]
+
+
+@pytest.mark.parametrize(
+    ("week", "day"),
+    [
+        ("2024-W01", "2024-01-01"),
+        ("2024W012", "2024-01-02"),
+        ("2020-W53-7", "2021-01-03"),
+        ("2021-W01", "2021-01-04"),
+        ("2009-W01-1", "2008-12-29"),  # of ISO 8601's own examples
+        ("2009-W53-7", "2010-01-03"),
+    ],
+)
+def test_weeks_of_iso_8601_are_times(tmp_path: Path, week: str, day: str) -> None:
+    path = table(
+        tmp_path, "Woche,kWh", lambda i: (f"{week},1", "2024-W40-1,2", "2024-W41-1,3")[i], 3
+    )
+    first = int(datetime.fromisoformat(f"{day}T00:00Z").timestamp())
+    assert read(path).table.time_s[0] == first
+
+
+@pytest.mark.parametrize(
+    "week", ["2021-W53-1", "2024-W00-1", "2024-W54-1", "2024-W01-8", "2024-W01-0"]
+)
+def test_weeks_that_no_year_has_are_none(tmp_path: Path, week: str) -> None:
+    path = table(tmp_path, "time,kWh", lambda i: f"{week if i == 1 else f'2024-W1{i}-1'},{i}", 5)
+    with pytest.raises(SourceError, match=r"row 2: the cell in the time column 'time' is no time"):
+        read(path)
+
+
+@pytest.mark.parametrize("cell", ["{} DST", "{} Uhr früh", "1. Jänner 2024 {}"])
+@pytest.mark.parametrize("name", ["Start Time", "Datum", "Zeitstempel", "timestamp_utc"])
+def test_times_that_cannot_be_read_are_no_rows_without_times(
+    tmp_path: Path, name: str, cell: str
+) -> None:
+    """They were left out as words, and the series was read as rows that have no time."""
+    path = table(tmp_path, f"{name},load", lambda i: f"{cell.format(hour(i)[5:])},{i}")
+    with pytest.raises(SourceError, match=f"the cell in the time column '{name}' is no time"):
+        read(path)
+    renamed = read(path, rename={name: "label"}).table  # whoever says that it is none
+    assert renamed.timeless
+    words = table(tmp_path, f"{name},load", lambda i: f"{('early', 'late')[i % 2]},{i}")
+    assert read(words).table.timeless  # readings under a name of times
+
+
+LINES = (
+    "# DDL\n\npower,home=a,room=back\\ yard value=0.5,volt=230i 1714521600000000000\n"
+    'power,home=a,room=back\\ yard value=0.6,note="a b, c" 1714521660000000000\n'
+)
+
+
+@pytest.mark.parametrize("text", [LINES, LINES.partition("\n\n")[2], "cpu value=1 1714521600\n"])
+def test_a_line_protocol_is_named_and_not_read_as_a_table(tmp_path: Path, text: str) -> None:
+    """Its first line was taken for a header, and what stood below for words."""
+    (tmp_path / "influx.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(SourceError, match="it is InfluxDB's line protocol") as caught:
+        read(tmp_path / "influx.txt")
+    assert 'data.pivot = ["_field", "_value"]' in caught.value.hint
+
+
+def annotated(rows: int) -> str:
+    """Return a query's answer as InfluxDB writes it: two series, one below the other."""
+    head = ",result,table,_start,_stop,_time,_value,_field"
+    begin = [
+        "#group,false,false,true,true,false,false,true",
+        "#datatype,string,long,dateTime:RFC3339,dateTime:RFC3339,dateTime:RFC3339,double,string",
+        "#default,_result,,,,,,",
+        head,
+    ]
+    span = "2024-05-01T00:00:00Z,2024-05-02T00:00:00Z"
+    first, second = (
+        [f",,{n},{span},2024-05-01T00:{i:02d}:00Z,{i + 100 * n},{field}" for i in range(rows)]
+        for n, field in enumerate(("value", "volt"))
+    )
+    return "\r\n".join([*begin, *first, "", head, *second, ""])
+
+
+def test_an_answer_of_influx_is_read_by_the_setting_that_its_error_names(tmp_path: Path) -> None:
+    path = tmp_path / "influx.csv"
+    path.write_text(annotated(30), encoding="utf-8")
+    with pytest.raises(SourceError, match="the column '_field' tells rows apart") as caught:
+        read(path)
+    assert 'data.pivot = ["_field", "_value"]' in caught.value.hint
+    made = read(path, pivot=["_field", "_value"], time="_time").table
+    assert made.columns["value"].tolist() == list(range(30))
+    assert made.columns["volt"].tolist() == list(range(100, 130))
+    assert made.time_s[0] == int(datetime(2024, 5, 1, tzinfo=UTC).timestamp())
+
+
+def test_statistics_of_which_each_row_fills_some_columns_are_pivoted(tmp_path: Path) -> None:
+    begin = int(datetime(2024, 5, 1, tzinfo=UTC).timestamp())
+
+    def row(i: int) -> str:
+        start = f"{begin + i // 2 * HOUR}.0"
+        return f"sensor.grid,{start},,{100 + i}" if i % 2 else f"sensor.temp,{start},{20 + i},"
+
+    path = table(tmp_path, "statistic_id,start,mean,state", row)
+    with pytest.raises(SourceError, match="'statistic_id' tells rows apart") as caught:
+        read(path)
+    hint = 'data.pivot = ["statistic_id", "mean"] makes a column of each of its names (or \'state\''
+    assert caught.value.hint.startswith(hint)
+    made = read(path, pivot=["statistic_id", "state"]).table
+    assert made.columns["sensor.grid"].tolist() == list(range(101, 149, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("Active energy Wh", "Wh"),
+        ("Verbrauch kWh", "kWh"),
+        ("kWh", "kWh"),
+        ("Total MW", "MW"),
+        ("KW", ""),  # a week
+        ("W", ""),
+        ("Temp min", ""),
+        ("temp_min", ""),  # the least, no minutes
+        ("runtime_min", "min"),
+        ("Phase A", ""),
+    ],
+)
+def test_units_as_a_last_word(tmp_path: Path, name: str, unit: str) -> None:
+    path = table(tmp_path, f"time,{name}", lambda i: f"{hour(i)},{i}")
+    assert read(path).table.units.get(name, "") == unit

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fedhome.data.columns.units import conversion, converted, unit_named, unit_of_name
+from fedhome.data.home_files import read_home
+from fedhome.plan.reading_settings import ReadingSettings
 
 
 @pytest.mark.parametrize(
@@ -35,7 +39,7 @@ from fedhome.data.columns.units import conversion, converted, unit_named, unit_o
         ("ta_h", ""),
         ("c", ""),
         ("w", ""),
-        ("kwh", ""),
+        ("kwh", "kWh"),
         ("_w", ""),
         ("", ""),
     ],
@@ -101,3 +105,41 @@ def test_values_are_converted_to_the_last_digit() -> None:
     assert converted(np.array([68.0, 32.0]), "°F", "°C") == pytest.approx([20, 0], abs=1e-12)
     with pytest.raises(ValueError, match="no conversion"):
         converted(values, "W", "V")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [("+02:00 +01:00", True), ("CEST CET", True), ("UTC+1 UTC+2", True), ("summer winter", False)],
+)
+def test_a_column_of_offsets_is_told_where_no_time_is_read_by_it(
+    tmp_path: Path, words: str, told: bool
+) -> None:
+    first, second = words.split()
+    rows = [f"2024-05-01 {h:02d}:00,{first if h < 12 else second},{h}" for h in range(24)]
+    path = tmp_path / "home.csv"
+    path.write_text("\n".join(["time,tz,load", *rows, ""]))
+    note = "column 'tz' holds offsets or zones, and no time was read by it"
+    assert any(one.startswith(note) for one in read_home(path).notes) is told
+    in_zone = read_home(path, settings=ReadingSettings(time_zone="Europe/Oslo"))
+    assert not any(one.startswith(note) for one in in_zone.notes)
+
+
+@pytest.mark.parametrize(
+    ("names", "both", "told"),
+    [
+        (("load (kWh)", "load (Wh)"), False, True),
+        (("load_kwh", "load_wh"), False, True),
+        (("load (kWh)", "load (Wh)"), True, False),  # two columns of each row
+        (("load (kWh)", "load (kW)"), False, False),  # no scale of one another
+        (("load (kWh)", "sun (Wh)"), False, False),
+    ],
+)
+def test_one_reading_that_changes_its_unit_between_files_is_told(
+    tmp_path: Path, names: tuple[str, str], both: bool, told: bool
+) -> None:
+    for number, name in enumerate(names):
+        days = ("01", "02") if both else (f"0{number + 1}",)
+        rows = [f"2024-05-{day} {h:02d}:00,{h}" for day in days for h in range(24)]
+        (tmp_path / f"{number}.csv").write_text("\n".join([f"time,{name}", *rows, ""]))
+    note = f"columns {names[0]!r} and {names[1]!r} have one name but for the unit, and no row has"
+    assert any(one.startswith(note) for one in read_home(tmp_path).notes) is told

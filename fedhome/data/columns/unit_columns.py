@@ -1,10 +1,18 @@
-"""Columns that name the unit of each row's readings: no number is converted by them."""
+"""Columns of each row's unit or zone, by which nothing is converted; readings in two units."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fedhome.data.columns.units import conversion, unit_named
+
+_OFFSET = re.compile(r"(UTC|GMT)?[+-]\d{1,2}(:?\d\d)?|Z|UTC|GMT|[CWE]ES?T|MES?Z|BST|[ECMP][SD]T")
+_ITS_UNIT = re.compile(r"\s*[\[(][^\[\]()]*[\])]\s*$|[\s_]+[^\s_]+\s*$")
 
 
 def mixed_units(words: Sequence[str]) -> str:
@@ -25,3 +33,38 @@ def mixed_units(words: Sequence[str]) -> str:
         if any(other != unit and conversion(unit, other) for other in units)
     ]
     return " and ".join(sorted(mixed))
+
+
+def are_offsets(words: Sequence[str]) -> bool:
+    """Tell whether the words of a column are offsets from UTC, or zones' abbreviations.
+
+    >>> are_offsets(["+01:00", "+02:00"]), are_offsets(["CET", "CEST"]), are_offsets(["on", "CET"])
+    (True, True, False)
+
+    Args:
+        words: The different words of a column.
+    """
+    return bool(words) and all(_OFFSET.fullmatch(word.strip().upper()) for word in words)
+
+
+def told_in_turns(
+    columns: Mapping[str, NDArray[np.float64]], units: Mapping[str, str]
+) -> list[str]:
+    """Return sentences on columns of one name but for its unit, of which each row has one alone.
+
+    Args:
+        columns: Columns by name, ``[rows]`` each.
+        units: Their units by name.
+    """
+    stems = {name: _ITS_UNIT.sub("", name).casefold() for name in units if name in columns}
+    told = []
+    for one, other in combinations(stems, 2):
+        alike = stems[one] == stems[other] and units[one] != units[other]
+        if not alike or conversion(units[one], units[other]) is None:
+            continue
+        if not np.any(~np.isnan(columns[one]) & ~np.isnan(columns[other])):
+            told.append(
+                f"columns {one!r} and {other!r} have one name but for the unit, and no row has "
+                "both: they were read as two inputs; write them in one unit, under one name"
+            )
+    return told

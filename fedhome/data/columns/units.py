@@ -146,6 +146,11 @@ _BY_CAPITALS = {
 }
 # Single letters behind an underscore that are no name of a room, a phase or a sensor.
 _ENDINGS_OF_ONE = {"w": "W", "v": "V", "c": "°C", "f": "°F", "s": "s"}
+# Behind a blank only what is no other word: "Temp min" is in no minutes, "Phase A" in no ampere.
+_IN_A_LAST_WORD = {"power", "energy", "apparent power", "reactive power", "reactive energy"}
+_WEEK = "KW"  # alone it is a week of the year, in German, as often as kilowatts
+_LEAST, _LASTING = "min", re.compile(r"time|dauer|durat|laufzeit|dur[eé]e", re.IGNORECASE)
+_NONE = _Unit("", Fraction(1))
 _PHASES = ("A", "B", "C")  # in brackets: ampere, degrees Celsius, or the name of a phase
 _SIGNS = str.maketrans(
     {"²": "2", "³": "3", "º": "°", "˚": "°", "μ": "µ", "·": None, "^": None, " ": "_"}
@@ -195,7 +200,8 @@ def is_currency(unit: str) -> bool:
 def unit_of_name(name: str) -> str:
     """Return the unit that a column's name tells; empty if it tells none that is known.
 
-    Brackets at its end, ``in kWh``, and an ending such as ``_kwh`` or ``_w_m2`` count.
+    Brackets at its end, ``in kWh``, an ending such as ``_kwh`` or ``_w_m2``, and a last word that
+    is a unit of energy or power count.
 
     >>> unit_of_name("Verbrauch (kWh)"), unit_of_name("temp [°C]"), unit_of_name("power_w")
     ('kWh', '°C', 'W')
@@ -204,6 +210,13 @@ def unit_of_name(name: str) -> str:
         if found := pattern.search(name):
             phase = pattern is _BRACKETS and found[1] in _PHASES
             return unit_named(found[1]) if not phase else _unit_or_phase(name, found)
+    words = name.split()
+    if (
+        words
+        and name.strip() != _WEEK
+        and _UNITS.get(unit := unit_named(words[-1]), _NONE).quantity in _IN_A_LAST_WORD
+    ):
+        return unit if len(words[-1]) > 1 else ""
     parts = name.strip().split("_")
     for count in (2, 1):
         ending = "_".join(parts[-count:])
@@ -211,6 +224,8 @@ def unit_of_name(name: str) -> str:
             continue
         if len(ending) == 1:
             return _ENDINGS_OF_ONE.get(ending.lower(), "")
+        if ending.casefold() == _LEAST and not _LASTING.search(name):
+            return ""  # "temp_min" is the least of them, "runtime_min" are minutes
         if unit := unit_named(ending):
             return unit
     return ""

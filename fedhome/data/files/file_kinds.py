@@ -40,6 +40,12 @@ _NEM12 = FileKind(
     "convert it to a row a reading: the package nemreader does so",
 )
 
+_LINE_PROTOCOL = FileKind(
+    "InfluxDB's line protocol, which is no table",
+    'export it as CSV: `influx query --raw` writes one, of which data.time = "_time" and '
+    'data.pivot = ["_field", "_value"] make a row for each time',
+)
+
 _BY_BYTES: tuple[tuple[bytes, FileKind], ...] = (
     (b"\x1f\x8b", GZIP),
     (b"PK\x03\x04", ZIP),
@@ -69,6 +75,10 @@ _BY_BYTES: tuple[tuple[bytes, FileKind], ...] = (
 )
 _PICKLED = re.compile(rb"\x80[\x02-\x05](\x95|[c}\]\(X])", re.DOTALL)
 _JSON_START = re.compile(rb"\{\s*(\"|\})|\[\s*([\[{\"\d\]-]|true|false|null)")
+_WORD = rb"(?:\\.|[^\s,=\\])+"  # a blank, comma or = in it stands behind a backslash
+_FIELD = rb"%s=(?:\"(?:\\.|[^\"\\\n])*\"|[^\s,=\"]+)" % _WORD
+# A measurement, its tags, fields, and the time: power,room=kitchen value=0.4 1714521600000000000
+_LINE = re.compile(rb"%s(?:,%s=%s)* %s(?:,%s)* \d{10,19}" % (_WORD, _WORD, _WORD, _FIELD, _FIELD))
 _TAR = slice(257, 262)
 
 
@@ -96,6 +106,9 @@ def _kind_of_text(head: bytes) -> FileKind | None:
         if b"espi" in text or b"green" in text:
             return _GREEN_BUTTON
         return _PAGE if b"<html" in text or b"<table" in text else _XML
+    rows = (line for line in map(bytes.strip, text.splitlines()) if line and line[:1] != b"#")
+    if _LINE.fullmatch(next(rows, b"")):
+        return _LINE_PROTOCOL
     # "[kWh]" may be a column's name, and "[1, 2]" no row of a table.
     return _JSON if _JSON_START.match(text) else None
 

@@ -205,6 +205,8 @@ def _days(
     layout: CellLayout, digits: NDArray[np.uint8], order: Order
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     year = _number(layout, "y", digits)
+    if "w" in layout.spans:
+        return _days_of_weeks(layout, digits, year)
     if not layout.open_order:
         day = _number(layout, "d", digits)
         month = np.full(len(digits), layout.month) if layout.month else _number(layout, "m", digits)
@@ -221,6 +223,20 @@ def _days(
     begin = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
     after = (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
     return begin + day - 1, fits & (day <= after - begin)
+
+
+def _days_of_weeks(
+    layout: CellLayout, digits: NDArray[np.uint8], year: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return days of weeks as ISO 8601 counts them: a year's first one has its first Thursday."""
+    week = _number(layout, "w", digits)
+    day = _number(layout, "wd", digits) if "wd" in layout.spans else np.ones_like(week)
+    fits = (year >= 1) & (week >= 1) & (day >= 1) & (day <= 7)  # noqa: PLR2004  (days of a week)
+    begin = np.where(fits, year - 1970, 0).astype("datetime64[Y]").astype("datetime64[D]")
+    fourth = begin.astype(np.int64) + 3  # of January: it is in the first week of every year
+    monday = fourth - (fourth + 3) % 7 + 7 * (week - 1)  # 1970 began with a Thursday
+    of_year = (monday + 3).astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
+    return monday + day - 1, fits & (of_year == year)
 
 
 def _clock(

@@ -19,6 +19,7 @@ from fedhome.data.times.time_names import (
     is_exact_clock,
     is_known,
     is_plain,
+    is_sure,
     may_be_numbers,
     plain_name,
     rank,
@@ -59,7 +60,7 @@ class _Look:
     """What a sample of a column's cells shows."""
 
     name: str
-    kind: str  # "moment", "date", "clock", "steps" (numbers that are no time) or ""
+    kind: str  # "moment", "date", "clock", "steps" (numbers, no time), "unread" (as a time) or ""
     distinct: float = 0  # share of distinct cells
     cells: int = 0  # in the sample
     aware: bool = False
@@ -177,7 +178,10 @@ def _look(column: pa.ChunkedArray, name: str, settings: ReadingSettings) -> _Loo
         return _of_numbers(_sampled(column, _SAMPLE, settings), name)
     if text and _kind_of_text(cells, name, settings):
         return _of_text(_sampled(column, _SAMPLE, settings), name, settings)
-    return _Look(name=name, kind="")
+    # Words that repeat may be readings under a name of times; digits that never do are times.
+    sure = text and is_sure(name) and name not in settings.rename
+    digits = sure and _mostly(pc.match_substring_regex(cells, r"\d"))
+    return _Look(name=name, kind="unread" if digits and 2 * _distinct(cells) > 1 else "")
 
 
 def _sampled(column: pa.ChunkedArray, most: int, settings: ReadingSettings) -> pa.ChunkedArray:
@@ -337,7 +341,8 @@ def _told(best: _Look, looks: Sequence[_Look]) -> TimeColumns:
 def _none(looks: Sequence[_Look]) -> TimeColumns:
     # Under such a name text that cannot be read is a fault, which reading it will name.
     steps = [look for look in looks if is_plain(look.name) and (look.hours or look.kind == "steps")]
-    unread = next((look for look in looks if is_plain(look.name) and look not in steps), None)
+    faulty = [look for look in looks if is_plain(look.name) and look not in steps]
+    unread = next(iter(faulty or [look for look in looks if look.kind == "unread"]), None)
     if unread is not None:
         return TimeColumns(names=(unread.name,))
     notes = [

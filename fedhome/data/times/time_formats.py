@@ -31,6 +31,7 @@ _DATES = (
     rf"{_MONTH}[-/ ](?P<d>00?){_NTH},?[-/ ](?P<y>0000)",
     rf"(?P<y>0000)[-/ ]{_MONTH}[-/ ](?P<d>00?)",
     r"(?P<y>0000)(?P<m>00)(?P<d>00)",
+    r"(?P<y>0000)-?W(?P<w>00)(?:-?(?P<wd>0))?",  # a week of ISO 8601, and its day
 )
 _FINER = r"(?:[.,](?P<f>0{1,12}))?"
 _CLOCK = (
@@ -61,7 +62,17 @@ _WHOLE = (
     re.compile(rf"{_WEEKDAY}{_MONTH} +(?P<d>00?) (?P<H>00):(?P<M>00):(?P<S>00) (?P<y>0000)"),
 )
 _CLOCK_ALONE = re.compile(rf"{_CLOCK[0]}{_HALF}(?: ?(?:-|TO|BIS) ?(?:{_UNTIL}|00?))?")
-_LETTERS = {"y": "Y", "m": "M", "d": "D", "H": "h", "M": "m", "S": "s", "f": "f"}
+_LETTERS = {
+    "y": "Y",
+    "m": "M",
+    "d": "D",
+    "w": "w",
+    "wd": "d",
+    "H": "h",
+    "M": "m",
+    "S": "s",
+    "f": "f",
+}
 _ORDERED = {
     "day-first": {"a": "D", "b": "M"},
     "month-first": {"a": "M", "b": "D"},
@@ -75,9 +86,9 @@ class CellLayout:
 
     Args:
         kind: Whether there are a date and a clock time, or one of the two.
-        spans: First place and the place after the last, of each part in digits: ``y m d`` or
-            ``a b y`` (day and month in an order that the cell does not tell), ``H M S f``,
-            ``oh om`` (offset).
+        spans: First place and the place after the last, of each part in digits: ``y m d``, ``y w
+            wd`` (a week, and its day if it is named) or ``a b y`` (day and month in an order that
+            the cell does not tell), ``H M S f``, ``oh om`` (offset).
         month: Number of the month that is written as a word; 0 if it is in digits.
         half: ``"A"`` or ``"P"`` of a clock of twelve hours, or nothing.
         sign: Sign of an offset, or nothing.
@@ -121,7 +132,7 @@ def _layout(found: re.Match[str], shape: str) -> CellLayout | None:
     groups = found.groupdict()
     spans = {
         key: found.span(key)
-        for key in ("y", "m", "d", "a", "b", "H", "M", "S", "f", "oh", "om")
+        for key in ("y", "m", "d", "w", "wd", "a", "b", "H", "M", "S", "f", "oh", "om")
         if groups.get(key) is not None
     }
     kind: Kind = "clock" if "y" not in spans else "moment" if "H" in spans else "date"

@@ -78,6 +78,11 @@ def is_known(name: str) -> bool:
     )
 
 
+def is_sure(name: str) -> bool:
+    """Tell whether a column's name is one of those that times have, and nothing else has."""
+    return is_known(name) and plain_name(name) not in {*_OPEN, *_OPEN_TO_NUMBERS}
+
+
 def is_plain(name: str) -> bool:
     """Tell whether a column's name says by itself that it is the time."""
     return name.strip().casefold() in PLAIN

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from fedhome.data.files.data_files import Raw
 from fedhome.data.times.axis import Axis
+from fedhome.data.times.time_cells import MOMENT, parse
 from fedhome.data.times.time_columns import is_clock_column
 from fedhome.data.times.time_names import is_exact_clock
 from fedhome.data.times.time_reading import are_numbers, is_number_type, plain_column, to_numbers
 from fedhome.data.times.twins import column_codes
 from fedhome.data.times.zones import DAY_S
+from fedhome.data.told_once import some
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 
@@ -142,6 +144,8 @@ def _told_apart(raw: Raw, where: str, lost: str, name: str, others: Sequence[str
         return SourceError(f"{where}: several homes in one file, column {name}: {lost}", hint=split)
     if values:
         pivot = f'data.pivot = ["{name}", "{values[0]}"] makes a column of each of its names'
+        if len(values) > 1:
+            pivot += f" (or {some([repr(one) for one in values[1:]])} in the place of the values)"
         hint = f"{pivot}; {split}"
     else:
         hint = split
@@ -198,8 +202,9 @@ def _is_unread_clock(column: pa.ChunkedArray, name: str) -> bool:
     column = plain_column(column)
     if not is_exact_clock(name) or not pa.types.is_string(column.type):
         return False
-    cells = column.drop_null()
-    return bool(len(cells)) and bool(pc.all(pc.match_substring_regex(cells, r"\d")).as_py())
+    cells = pc.utf8_trim_whitespace(column.drop_null())
+    digits = bool(len(cells)) and bool(pc.all(pc.match_substring_regex(cells, r"\d")).as_py())
+    return digits and not bool(np.any(parse(cells).kinds == MOMENT))  # such as an interval's begin
 
 
 def _is_numeric(column: pa.ChunkedArray) -> bool:
@@ -209,4 +214,5 @@ def _is_numeric(column: pa.ChunkedArray) -> bool:
     if not pa.types.is_string(column.type):
         return False
     cells = pc.utf8_trim_whitespace(column.drop_null())
-    return 2 * int(pc.sum(are_numbers(cells)).as_py() or 0) > len(cells)
+    cells = cells.filter(pc.not_equal(cells, ""))  # of statistics, each row fills some columns
+    return bool(len(cells)) and 2 * int(pc.sum(are_numbers(cells)).as_py() or 0) > len(cells)

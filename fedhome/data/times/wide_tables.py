@@ -22,6 +22,11 @@ _OF_A_HOME = re.compile(
     re.IGNORECASE,
 )
 _NUMBERED = re.compile(r"(\D*)(\d+)")
+_OF_A_DAY = re.compile(
+    r"(h|hr|he|hour|hora|stunde|std|heure|ora|uur|t|q|qh|quarter|p|period|hh|slot|v|r|)[\s_.-]*",
+    re.IGNORECASE,
+)
+_PARTS = (24, 25, 48, 50, 96, 100)  # of a day, and of the day on which clocks are set back
 
 
 def told_wide(names: Sequence[str], times: Sequence[str], *, file: str) -> tuple[str, ...]:
@@ -44,20 +49,32 @@ def told_wide(names: Sequence[str], times: Sequence[str], *, file: str) -> tuple
             f"{dated[0]!r} to {dated[-1]!r}",
             hint="write a row for each time, its time in a column of its own: pandas.melt does so",
         )
+    if parts := _parts_of_a_day(others):
+        return _of_a_day(parts, "parts of a day")
     clocks = [others[place] for place in np.flatnonzero(kinds == CLOCK)]
-    return (*_of_clocks(clocks), *(_of_homes(others, times) if times else ()))
+    if len(clocks) >= _FEWEST_CLOCKS:
+        return _of_a_day(clocks, "clock times")
+    return _of_homes(others, times) if times else ()
 
 
-def _of_clocks(clocks: Sequence[str]) -> tuple[str, ...]:
-    if len(clocks) < _FEWEST_CLOCKS:
-        return ()
-    called = f"{clocks[0]!r} to {clocks[-1]!r}"
+def _of_a_day(names: Sequence[str], what: str) -> tuple[str, ...]:
     note = (
-        f"{len(clocks)} columns are called by clock times, {called}: each was read as a column of "
-        "its own, with one reading a row; for a series in time write their readings one below the "
-        "other"
+        f"{len(names)} columns are called by {what}, {names[0]!r} to {names[-1]!r}: each was read "
+        "as a column of its own, with one reading a row; for a series in time write their readings "
+        "one below the other"
     )
     return (note,)
+
+
+def _parts_of_a_day(names: Sequence[str]) -> list[str]:
+    """Return columns that are called by the hours, or other parts, of a day one after the other."""
+    found = [match for name in names if (match := _NUMBERED.fullmatch(name))]
+    found = [match for match in found if _OF_A_DAY.fullmatch(match[1])]
+    numbers = [int(match[2]) for match in found]
+    counted_up = numbers and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    if not counted_up or numbers[0] > 1 or len(numbers) not in _PARTS:
+        return []
+    return [match[0] for match in found]
 
 
 def _of_homes(names: Sequence[str], times: Sequence[str]) -> tuple[str, ...]:
