@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from fedhome.registry import ModelPayload, Release
+    from fedhome.registry.release import TierScore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +82,19 @@ class ReleaseSlice:
         tier: What these are called.
         hidden: Units of its hidden layers.
         rule: How slices lie in the model.
+        score: Mean score on the test rows of the tier's homes, with the slice as the rounds left
+            it; null where the release may not tell it: under masks nobody knows it by tier, and a
+            tier of few homes has none.
+        tuned: The same with the slice once fine-tuned at home; null where that is not known.
+        homes: How many homes said so; null where there is no score.
     """
 
     tier: str
     hidden: list[int]
     rule: str
+    score: float | None
+    tuned: float | None
+    homes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +162,10 @@ class SliceEntry:
         bytes_int8: Bytes of these in one byte each, with a scale for each parameter.
         microseconds: Time of one prediction on this machine, without torch, in µs.
         tier: The tier that trained it; null where that is not known.
+        score: Mean score on the test rows of the tier's homes, with the slice as the rounds left
+            it; null where it is not known.
+        tuned: The same with the slice once fine-tuned at home; null where that is not known.
+        homes: How many homes said so; null where there is no score.
     """
 
     hidden: list[int]
@@ -163,6 +176,9 @@ class SliceEntry:
     bytes_int8: int
     microseconds: float
     tier: str | None
+    score: float | None
+    tuned: float | None
+    homes: int | None
 
 
 def entry_of(release: Release) -> ReleaseEntry:
@@ -192,6 +208,7 @@ def release_shown(release: Release, model: ModelPayload | None) -> ReleaseShown:
         model: Its model; None where that was removed.
     """
     one = release.manifest
+    scored = {score.tier: score for said in one.scores for score in said.tiers}
     privacy = [
         ReleasePrivacy(
             mechanism=given.mechanism, noise=given.noise, epsilon=given.epsilon, delta=given.delta
@@ -210,7 +227,12 @@ def release_shown(release: Release, model: ModelPayload | None) -> ReleaseShown:
         share=one.fidelity.share,
         privacy=privacy[0] if privacy else None,
         slices=[
-            ReleaseSlice(tier=tier.name, hidden=list(tier.units), rule=said.rule)
+            ReleaseSlice(
+                tier=tier.name,
+                hidden=list(tier.units),
+                rule=said.rule,
+                **score_told(scored.get(tier.name)),
+            )
             for said in one.slices
             for tier in said.tiers
         ],
@@ -218,6 +240,26 @@ def release_shown(release: Release, model: ModelPayload | None) -> ReleaseShown:
         layout=one.layout.hex(),
         parameters=None if model is None else list(_parameters(model)),
     )
+
+
+class ScoreTold(TypedDict):
+    """What is told of a slice's score; each null where it is not known."""
+
+    score: float | None
+    tuned: float | None
+    homes: int | None
+
+
+def score_told(score: TierScore | None) -> ScoreTold:
+    """Return what is told of a slice's score.
+
+    Args:
+        score: The score; None: it is not known.
+    """
+    if score is None:
+        return ScoreTold(score=None, tuned=None, homes=None)
+    tuned = next(iter(score.tuned), None)
+    return ScoreTold(score=score.score, tuned=tuned, homes=score.homes)
 
 
 def _parameters(model: ModelPayload) -> Iterable[ParameterEntry]:

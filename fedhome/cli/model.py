@@ -16,7 +16,8 @@ from fedhome.cli.json_models import ChainShown, entry_of, release_shown
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.model_export import export_
 from fedhome.cli.model_promotion import promote
-from fedhome.cli.model_slices import slice_, slices
+from fedhome.cli.model_slice import slice_
+from fedhome.cli.model_slices import slices
 from fedhome.cli.model_tier import tier
 from fedhome.cli.opened_registry import (
     USUAL,
@@ -83,7 +84,12 @@ def publish(
     Without --server, a new registry signs with a key of its own: for trials, as no fleet's
     directory names it.
     """
-    draft = release_of_run(RunFolder.open(run), storage=storage, share=share)
+    from fedhome.server.report.tier_scores import release_scores  # noqa: PLC0415 - arrow
+
+    opened_run = RunFolder.open(run)
+    draft = release_of_run(
+        opened_run, storage=storage, share=share, scores=release_scores(opened_run)
+    )
     keys = _keys(server)
     console = Console()
     if (registry / INDEX).exists():
@@ -191,6 +197,7 @@ def show(
         "slices": manifest.slices[0].told
         if manifest.slices
         else "none: each home had all of it, or it is older",
+        "scores of slices": manifest.scores[0].told if manifest.scores else "not known",
         "storage": f"{manifest.storage}: {fidelity.size} bytes, {fidelity.whole} in float32",
         "lost in storage": f"rmse {fidelity.rmse:.3g}, at most {fidelity.max_error:.3g}",
         "share kept": f"{fidelity.share:.1%}",

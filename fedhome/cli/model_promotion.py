@@ -36,6 +36,7 @@ def promote(
     )
     from fedhome.server.daemon.publishing import promote as put_first  # noqa: PLC0415
     from fedhome.server.daemon.server_folder import ServerFolder  # noqa: PLC0415
+    from fedhome.server.report.tier_scores import release_scores  # noqa: PLC0415
 
     server_folder = ServerFolder(folder)
     keys, chosen = server_folder.keys(), Runs(server_folder).folder(run)
@@ -47,7 +48,8 @@ def promote(
             hint=f"go on with it: `fedhome server run --resume {run} --server {folder}`",
         )
     registry = registry_of(server_folder.path / MODELS, fleet=server_folder.anchor.fleet, keys=keys)
-    before, draft = registry.releases(), release_of_run(chosen, ended=False)
+    before = registry.releases()
+    draft = release_of_run(chosen, ended=False, scores=release_scores(chosen))
     losses = chosen.read_rounds().column("validation_loss").to_pylist()
     keep_loss(registry.folder, draft, losses[-1] if losses else None)
     release = put_first(registry, draft, keys)

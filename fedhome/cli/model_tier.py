@@ -13,11 +13,12 @@ from rich.markup import escape
 from fedhome.cli.console import Console
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_tiers import TierChoice, TierEntry
-from fedhome.errors import FedHomeError, PlanError, RunError
+from fedhome.cli.sliced_source import widths_of_run
+from fedhome.errors import FedHomeError, PlanError
 from fedhome.ops.device_memory import free_memory
 from fedhome.plan.device_budget import DeviceBudget, budget_of, size_told
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import is_declared, is_sliced
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import scores
 
@@ -147,36 +148,15 @@ def _of_run(path: Path) -> _Sized:
     run = RunFolder.open(path)
     plan = Plan.parse(run.read_plan(), where=str(run.plan_path))
     _check_sliced(plan, f"run {path}")
-    features, classes = _widths_of(run, plan)
+    features, classes = widths_of_run(run, plan)
     by_model = scores(run.read_homes()) if run.homes_path.exists() else {}
     scored = next((model for model in _SCORED if model in by_model), None)
     return _Sized(
         plan=plan,
         features=features,
         classes=classes,
-        scores={} if scored is None else _by_tier(run, by_model[scored]),
+        scores={} if scored is None else _by_tier(run, scored),
         scored=scored,
-    )
-
-
-def _widths_of(run: RunFolder, plan: Plan) -> tuple[int, tuple[str, ...]]:
-    """Return the width of the input of a run's model, and its classes.
-
-    Raises:
-        RunError: The model is a module of a user's own, and the run's log does not say.
-    """
-    if not is_declared(plan):
-        arrays = list(run.read_model().parameters.values())
-        features, outputs = arrays[0].shape[1], arrays[-1].shape[0]  # the last is a bias
-        return features, plan.task.classes or tuple(map(str, range(outputs)))
-    for event in run.read_events():
-        told = event.data if event.event == "fleet-ready" else {}
-        features, outputs = told.get("features"), told.get("outputs", 0)
-        if isinstance(features, int) and isinstance(outputs, int):
-            return features, plan.task.classes or tuple(map(str, range(outputs)))
-    raise RunError(
-        f"the log of {run.path} does not say how many numbers go into its model",
-        hint="name the run's plan in place of its folder",
     )
 
 
@@ -189,15 +169,12 @@ def _check_sliced(plan: Plan, where: str) -> None:
         )
 
 
-def _by_tier(run: RunFolder, by_home: Mapping[str, float]) -> dict[str, float]:
+def _by_tier(run: RunFolder, model: str) -> dict[str, float]:
     """Return the mean score of each tier's homes, by its name: of a fleet, as its owner signed."""
     from fedhome.server.report.run_results import load  # noqa: PLC0415 - arrow
-    from fedhome.server.report.tiers_table import home_tiers  # noqa: PLC0415 - the same
+    from fedhome.server.report.tier_scores import scores_by_tier  # noqa: PLC0415 - the same
 
-    found = dict[str, list[float]]()
-    for home, own in home_tiers(load([run])[0]).items():
-        if home in by_home:
-            found.setdefault(own.tier, []).append(by_home[home])
+    found = scores_by_tier(load([run])[0], model)
     return {name: sum(values) / len(values) for name, values in found.items()}
 
 

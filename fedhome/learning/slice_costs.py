@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fedhome.errors import EngineError
 from fedhome.learning.compiled_modules import compiled_of, why_torch
+from fedhome.learning.fused import FusedMLP
 from fedhome.learning.local import Batch, LocalLearning
 from fedhome.learning.slice_rules import CarriedSlice
 
@@ -55,12 +56,27 @@ def cost_of(carried: CarriedSlice, features: int) -> SliceCost:
 
 
 def memory_of(learning: LocalLearning, features: int) -> int:
-    """Return the bytes that a step of training holds at once, reckoned from the shapes.
+    """Return the bytes that a step of training holds at once, by what trains it here.
 
     Parameters, their gradient, what the optimiser and the method remember of them, a batch's rows,
-    and what torch keeps of it for the way back. The compiled kernel fills all of that up to whole
-    vectors of the processor, which takes more, of a small slice some three times as much. Python,
-    torch itself and the home's own readings come on top.
+    and what is kept of it for the way back. The compiled kernel fills all of that up to whole
+    vectors of the processor: its own size counts where it trains, else what torch keeps. Python,
+    the code, torch itself and the home's own readings come on top.
+
+    Args:
+        learning: What is trained.
+        features: Width of the input.
+    """
+    kernel = _kernel(learning)
+    if kernel is None:
+        return torchs_memory(learning, features)
+    # A device's compiler is asked for a power of two, so that its code fits its last batch too.
+    rows = 1 << (learning.train.batch_size - 1).bit_length()
+    return _BYTES * learning.layout.size + kernel.workspace_bytes(rows)
+
+
+def torchs_memory(learning: LocalLearning, features: int) -> int:
+    """Return the bytes that torch holds at once in a step of training, by the shapes.
 
     Args:
         learning: What is trained.
@@ -93,14 +109,10 @@ def step_ms_of(learning: LocalLearning, features: int) -> float:
         learning: What is trained.
         features: Width of the input.
     """
-    if why_torch(learning):
+    kernel, batch = _kernel(learning), _batch(learning, features)
+    if kernel is None:
         return torchs_step_ms(learning, features)
-    kernel, batch = compiled_of(learning), _batch(learning, features)
     rows = len(batch.x)
-    try:
-        kernel.compile(rows)
-    except EngineError:  # no machine code here: torch trains it, and devices say so
-        return torchs_step_ms(learning, features)
 
     def steps() -> None:
         kernel.train(
@@ -138,6 +150,18 @@ def torchs_step_ms(learning: LocalLearning, features: int) -> float:
         return _least_ms(steps, _STEPS)
     finally:
         torch.set_num_threads(before)
+
+
+def _kernel(learning: LocalLearning) -> FusedMLP | None:
+    """Return the compiled kernel where that trains it here; None: torch does, which is told."""
+    if why_torch(learning):
+        return None
+    kernel = compiled_of(learning)
+    try:
+        kernel.compile(learning.train.batch_size)
+    except EngineError:  # no machine code here
+        return None
+    return kernel
 
 
 def _least_ms(steps: Callable[[], None], count: int) -> float:

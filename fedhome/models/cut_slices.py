@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import LayoutError, ModelError
-from fedhome.models.slicing import Widths, shown
+from fedhome.models.slicing import Widths
 from fedhome.plan.rule_traits import RULES
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import is_declared
 from fedhome.plugins import look_up
 from fedhome.wire.layout import Layout, slice_units
 
@@ -49,13 +48,6 @@ class FinishedModel:
         Raises:
             LayoutError: It was not trained in slices that are networks of their own.
         """
-        if is_declared(plan):
-            raise LayoutError(
-                f"{plan.model.name} is a module of your own, and only it can cut its slices: here "
-                "perceptrons are cut",
-                hint="`fedhome model tier` tells what each of its slices costs, and each home's "
-                "own model of the run is one: `fedhome.load(run, home)` opens it",
-            )
         tiers = tuple(tier.widths(plan.model.hidden) for tier in plan.slicing.in_order())
         return cls.trained_in(tiers, plan.slicing.rule, parameters)
 
@@ -98,7 +90,8 @@ class FinishedModel:
             raise LayoutError(
                 "this model has no exits: it was not trained in nested slices, and a part of it "
                 "would predict nothing",
-                hint="train one with [slicing] in its plan: docs/slicing.md",
+                hint="train one with [slicing] in its plan: docs/slicing.md. A release does not "
+                "say where slices of a module of your own lie: name its run's folder",
             )
 
     @cached_property
@@ -157,27 +150,6 @@ class FinishedModel:
                 hint=f"the widest slice of this depth has width {most:g}",
             )
         return units
-
-    def largest_within(self, budget: int) -> Widths:
-        """Return the largest of `slices` whose float32 numbers take at most this many bytes.
-
-        Raises:
-            ModelError: None does.
-        """
-        sizes = {widths: self.size(widths) * 4 for widths in self.slices}
-        fitting = [widths for widths, size in sizes.items() if size <= budget]
-        if not fitting:
-            smallest = min(sizes, key=lambda widths: sizes[widths])
-            raise ModelError(
-                f"no slice fits {budget:,} bytes: the smallest, {shown(smallest)}, takes "
-                f"{sizes[smallest]:,}",
-                hint="give more, or name a smaller one with --width and --depth",
-            )
-        return max(fitting, key=lambda widths: sizes[widths])
-
-    def size(self, widths: Widths) -> int:
-        """Return the number of parameters of a slice."""
-        return sum(values.size for values in self.cut(widths).values())
 
     def cut(self, widths: Sequence[int]) -> dict[str, NDArray[np.float32]]:
         """Return a slice's parameters by the names of :func:`fedhome.models.mlp`'s modules.

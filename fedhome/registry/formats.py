@@ -54,6 +54,19 @@ def real(most: float = math.inf) -> Kind:
     return Kind(check)
 
 
+def signed() -> Kind:
+    """Return the kind of finite numbers of either sign."""
+
+    def check(value: object) -> object:
+        if type(value) is not float:
+            raise WireError("a field that should be a real number is not", reason="type")
+        if not math.isfinite(value):
+            raise WireError("a real number is not finite", reason="range")
+        return value
+
+    return Kind(check)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fidelity(Message, label="release-fidelity", most=256):
     """How much of a model its storage format keeps, as measured when it was written.

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Self
 
 from fedhome.errors import ReleaseError, WireError
 from fedhome.registry.container import MOST_PAYLOAD
-from fedhome.registry.formats import SHARE, Fidelity, ModelPayload, encode, real
+from fedhome.registry.formats import SHARE, Fidelity, ModelPayload, encode, real, signed
 from fedhome.secagg.directory import Signed
 from fedhome.wire.codec import Digest, Id, Message, number, octets, several
 
@@ -30,6 +30,7 @@ _LENGTH_BYTES = 8
 _MOST = 1 << 26
 _MOST_TIERS, _MOST_LAYERS = 64, 64
 _FIELDS_WITHOUT_SLICES = 18  # label, version, and 16 of the manifest
+_LATER = ("slices", "scores")  # fields that came later: the last of them are left out where empty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,47 @@ class ReleaseSlices(Message, label="release-slices", most=1 << 11):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TierScore(Message, label="release-tier-score", most=512):
+    """What the homes of a tier came to with their slice, on their test rows.
+
+    Args:
+        tier: The tier's name.
+        homes: How many homes said so, at least as many as a sum of the plan takes.
+        score: Their mean score with the slice as the rounds left it.
+        tuned: With the slice once it was fine-tuned at home; empty where nobody scored that.
+    """
+
+    tier: Id
+    homes: Annotated[int, number(least=1)]
+    score: Annotated[float, signed()]
+    tuned: Annotated[tuple[float, ...], several(signed(), most=1)] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseScores(Message, label="release-scores", most=1 << 12):
+    """What each slice of a model is worth, as homes said.
+
+    Args:
+        score: Name of the score; higher is better.
+        tiers: Those of which enough homes said so, from the smallest.
+    """
+
+    score: Id
+    tiers: Annotated[tuple[TierScore, ...], several(TierScore.kind(), most=_MOST_TIERS)]
+
+    @property
+    def told(self) -> str:
+        """The scores in words."""
+        each = (
+            f"{one.tier} {one.score:.3f}"
+            + "".join(f", fine-tuned {tuned:.3f}" for tuned in one.tuned)
+            + f" over {one.homes:,} homes"
+            for one in self.tiers
+        )
+        return f"{self.score}: {'; '.join(each)}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReleaseManifest(Message, label="release-manifest", most=1 << 13):
     """What a release is; the version of its form is in its first bytes.
 
@@ -103,6 +145,7 @@ class ReleaseManifest(Message, label="release-manifest", most=1 << 13):
         privacy: Empty where no noise was added.
         payload: SHA-256 of the payload.
         slices: In which slices devices trained the model; empty where each carried all of it.
+        scores: What each slice is worth; empty where nobody may know.
     """
 
     fleet: Annotated[bytes, octets(16)]
@@ -122,17 +165,21 @@ class ReleaseManifest(Message, label="release-manifest", most=1 << 13):
     privacy: Annotated[tuple[Privacy, ...], several(Privacy.kind(), most=1)]
     payload: Digest
     slices: Annotated[tuple[ReleaseSlices, ...], several(ReleaseSlices.kind(), most=1)] = ()
+    scores: Annotated[tuple[ReleaseScores, ...], several(ReleaseScores.kind(), most=1)] = ()
 
     def _plain(self) -> list[Any]:
         plain = super()._plain()
-        return plain if self.slices else plain[:-1]  # as it was before models had slices
+        while len(plain) > _FIELDS_WITHOUT_SLICES and not plain[-1]:
+            plain.pop()  # as it was before models had slices, or slices scores
+        return plain
 
     @classmethod
     def _read(cls, plain: object) -> Self:
-        if type(plain) is list and len(plain) == _FIELDS_WITHOUT_SLICES:
-            plain = [*plain, []]
-        elif type(plain) is list and plain[-1:] == [[]]:
-            raise WireError("a manifest is not in its one form", reason="canonical")
+        if type(plain) is list and len(plain) >= _FIELDS_WITHOUT_SLICES:
+            later = len(plain) - _FIELDS_WITHOUT_SLICES
+            if later and plain[-1] == []:
+                raise WireError("a manifest is not in its one form", reason="canonical")
+            plain = [*plain, *([] for _ in _LATER[later:])]
         return super()._read(plain)
 
     @cached_property
@@ -161,6 +208,7 @@ class ReleaseManifest(Message, label="release-manifest", most=1 << 13):
             privacy=draft.privacy,
             payload=hashlib.sha256(draft.payload).digest(),
             slices=draft.origin.slices,
+            scores=draft.scores,
         )
 
 
@@ -195,6 +243,7 @@ class Draft:
     fidelity: Fidelity
     privacy: tuple[Privacy, ...]
     payload: bytes
+    scores: tuple[ReleaseScores, ...] = ()
 
 
 def release_of(
@@ -206,6 +255,7 @@ def release_of(
     storage: str = "float32",
     share: float = SHARE,
     privacy: Privacy | None = None,
+    scores: tuple[ReleaseScores, ...] = (),
 ) -> Draft:
     """Return a round's model as it can be published.
 
@@ -217,6 +267,7 @@ def release_of(
         storage: ``float32``, ``int8`` or ``sparse-int8``; what it loses is measured here.
         share: Share of the numbers that ``sparse-int8`` keeps.
         privacy: What was spent; None: no noise was added.
+        scores: What each slice is worth; empty where nobody may know.
 
     Raises:
         RegistryError: As for `fedhome.registry.formats.encode`.
@@ -231,6 +282,7 @@ def release_of(
         fidelity=fidelity,
         privacy=() if privacy is None else (privacy,),
         payload=payload,
+        scores=scores,
     )
 
 

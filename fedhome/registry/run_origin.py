@@ -14,6 +14,7 @@ from fedhome.registry.release import (
     Draft,
     Origin,
     Privacy,
+    ReleaseScores,
     ReleaseSlices,
     ReleaseTier,
     release_of,
@@ -76,7 +77,12 @@ def privacy_told(event: Event) -> Privacy | None:
 
 
 def release_of_run(
-    folder: RunFolder, *, storage: str = "float32", share: float = SHARE, ended: bool = True
+    folder: RunFolder,
+    *,
+    storage: str = "float32",
+    share: float = SHARE,
+    ended: bool = True,
+    scores: tuple[ReleaseScores, ...] = (),
 ) -> Draft:
     """Return the model of a finished run as it can be published.
 
@@ -85,6 +91,7 @@ def release_of_run(
         ended: Whether the run must have come to its end; else its rounds alone.
         storage: Format, see `release_of`.
         share: Share of the numbers that ``sparse-int8`` keeps.
+        scores: As of `release_of`.
 
     Raises:
         RunError: A file of the run is missing or damaged.
@@ -104,6 +111,7 @@ def release_of_run(
         storage=storage,
         share=share,
         privacy=spent[-1] if spent else None,
+        scores=scores,
     )
 
 

@@ -25,6 +25,7 @@ from fedhome.registry.run_origin import origin_of, privacy_told
 from fedhome.registry.vault import INDEX, registry_errors
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
+from fedhome.server.report.tier_scores import release_scores
 from fedhome.store import disk
 from fedhome.wire.layout import Layout
 
@@ -80,7 +81,7 @@ class Publisher:
         keep: int = KEEP,
     ) -> None:
         self._registry = registry_of(folder, fleet=fleet, keys=keys)
-        self._keys, self._log, self._keep = keys, log, keep
+        self._keys, self._log, self._keep, self._run = keys, log, keep, run
         self._origin = origin_of(run)
         self._privacy: Privacy | None = None
         self._logged: set[object] = set()
@@ -145,6 +146,7 @@ class Publisher:
                 homes=candidate.homes,
                 storage=_STORAGE,
                 privacy=self._privacy,
+                scores=release_scores(self._run),
             )
             keep_loss(self._registry.folder, draft, candidate.loss)
             release = promote(self._registry, draft, self._keys)

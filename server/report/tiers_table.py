@@ -24,12 +24,12 @@ TIER_COLUMNS: Final = (
     ("Up a round", "these as float32", ""),
     (
         "Memory",
-        "what a step of training holds at once by its shapes, beside Python, torch and readings",
+        "what a step of training holds at once by what trains it, beside Python, code and readings",
         "",
     ),
     (
         "ms a step",
-        "processor time of a training step by torch, on the machine of the simulation or server",
+        "processor time of a training step by what trains it, on the machine that ran this",
         "",
     ),
     ("Network alone", "mean score of this tier's network, trained by each home alone", ""),

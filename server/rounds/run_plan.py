@@ -13,6 +13,7 @@ from fedhome.learning.local import LocalLearning
 from fedhome.learning.own_state import StatesInMemory
 from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import homes_table, rounds_table
@@ -112,7 +113,9 @@ def run_plan(
     flat = rounds.run()
     folder.write_rounds(rounds_table(rounds.state.rows))
     folder.write_model(layout.unflatten(flat), plan=plan.name, round_number=rounds.ends_with)
-    if publisher is not None:
+    # In the clear each home says what its slice is worth, and then a release tells it by tier.
+    told_first = is_sliced(plan) and not isinstance(grid, SecureGrid)
+    if publisher is not None and not (told_first and plan.personalise.name != "none"):
         end_with(publisher, beginning, rounds)
     if plan.personalise.name == "none":
         return
@@ -133,9 +136,11 @@ def run_plan(
         if patience is None:
             raise
         log.append("note", text=f"what homes gain is not known: {error.message}")
-        return
+        rows = []
     if rows:  # in secure sums the server learns no single home's scores
         folder.write_homes(homes_table(rows))
+    if publisher is not None and told_first:
+        end_with(publisher, beginning, rounds)
 
 
 def _initial(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ from typer.testing import CliRunner
 
 import fedhome
 from fedhome.cli import app
-from fedhome.errors import FedHomeError, LayoutError, ModelError
+from fedhome.errors import FedHomeError, LayoutError, ModelError, PluginError
 from fedhome.learning.fitted import Perceptron
 from fedhome.personal.own_slice import slices_in
 from fedhome.plan.device_budget import bytes_of
@@ -24,6 +27,7 @@ from fedhome.run.model_file import read_model_file
 from fedhome.run.results import homes_table
 from helpers import tiny
 from helpers.json_guide import checked
+from helpers.random_own_models import COMPILER, STRICT, TRAPPED
 
 pytestmark = pytest.mark.long
 
@@ -44,6 +48,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     path: Path = fedhome.simulate(plan, out=tmp_path_factory.mktemp("sliced") / "run").path
     return path
+
+
+compiles = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler, cc, here")
 
 
 def _say(*words: object) -> str:
@@ -107,9 +114,10 @@ def test_a_release_says_in_which_slices_it_was_trained(run: Path, tmp_path: Path
     _say("publish", run, "--registry", registry)
     assert "sensor 2, hub 8-8, by the rule nested" in _say("show", "latest", registry)
     shown = checked("model show", _say("show", "latest", registry, "--json"))
+    unscored = {"rule": "nested", "score": None, "tuned": None, "homes": None}
     assert shown["slices"] == [
-        {"tier": "sensor", "hidden": [2], "rule": "nested"},
-        {"tier": "hub", "hidden": [8, 8], "rule": "nested"},
+        {"tier": "sensor", "hidden": [2], **unscored},
+        {"tier": "hub", "hidden": [8, 8], **unscored},
     ]
     plan = fedhome.Result.open(run).plan
     assert Registry.open(registry).find("latest").manifest.slices == (slices_in(plan),)
@@ -118,6 +126,69 @@ def test_a_release_says_in_which_slices_it_was_trained(run: Path, tmp_path: Path
     said = _say("slice", "latest", tmp_path / "c.npz", registry, "--width", 0.25, "--depth", 1)
     assert "a slice of release 1, layers 2, " in said
     assert "it is what tier sensor trained" in said
+
+
+SCORED = {"sensor": (0.5, 0.25, 0.125, 0.0, -0.125), "hub": (0.75, 0.25)}
+"""Scores of each tier's homes: of one tier as many as a sum takes, of the other fewer."""
+
+
+def _scored(run: Path, folder: Path, *, counted: bool = False) -> RunFolder:
+    """Return a fleet's finished run, with its homes' scores or only with their counts."""
+    found = RunFolder(folder)
+    found.path.mkdir()
+    for name in ("plan.toml", "model.safetensors", "rounds.parquet"):
+        shutil.copy(run / name, found.path / name)
+    none = {"loss": None, "examples_train": 1, "examples_validation": 1, "examples_test": 1}
+    rows = [
+        {"home": f"{tier}-{number}", "model": model, "score": score + more, **none}
+        for model, more in (("global", 0.0), ("tuned", 0.125))
+        for tier, scores in SCORED.items()
+        for number, score in enumerate(scores)
+    ]
+    if not counted:
+        found.write_homes(homes_table(rows))
+    with EventLog(found.events_path) as log:
+        log.append("fleet-ready", homes=7, rounds=1, score="skill")
+        for tier, scores in SCORED.items():
+            names = [f"{tier}-{number}" for number in range(len(scores))]
+            log.append("tier-carried", tier=tier, homes=len(names), names=names, text="")
+        if counted:
+            log.append("scores-counted", score="skill")
+        log.append("run-finished", seconds=1.0)
+    return found
+
+
+def test_a_release_tells_what_slices_are_worth_of_as_many_homes_as_a_sum_takes(
+    run: Path, tmp_path: Path
+) -> None:
+    folder, registry = _scored(run, tmp_path / "run"), tmp_path / "registry"
+    assert Plan.parse(folder.read_plan()).aggregation.min_cohort == 5
+    _say("publish", folder.path, "--registry", registry)
+    known = {"score": 0.15, "tuned": 0.275, "homes": 5}
+    small, whole = checked("model slices", _say("slices", "latest", registry, "--json"))
+    assert {name: small[name] for name in known} == pytest.approx(known)
+    assert [whole[name] for name in known] == [None, None, None]
+    shown = checked("model show", _say("show", "latest", registry, "--json"))["slices"]
+    assert [one["homes"] for one in shown] == [5, None]
+    told = " ".join(_say("show", "latest", registry).split())
+    assert "skill: sensor 0.150, fine-tuned 0.275 over 5 homes" in told
+    said = " ".join(_say("slices", "latest", registry).split())
+    assert "score: skill, mean over the tier's homes on their test rows" in said
+    assert said.count("-: no score where this release tells none") == 1
+    # Whoever has the run's folder sees single homes, and so means over few.
+    whole = checked("model slices", _say("slices", folder.path, "--json"))[1]
+    assert (whole["score"], whole["tuned"], whole["homes"]) == (0.5, 0.625, 2)
+    assert "no score" not in _say("slices", folder.path)
+
+
+def test_under_masks_nobody_knows_what_a_slice_is_worth_which_is_told_once(
+    run: Path, tmp_path: Path
+) -> None:
+    folder, registry = _scored(run, tmp_path / "run", counted=True), tmp_path / "registry"
+    assert _say("slices", folder.path).count("added up over all tiers together") == 1
+    _say("publish", folder.path, "--registry", registry)
+    assert Registry.open(registry).find("latest").manifest.scores == ()
+    assert _say("slices", "latest", registry).count("added up over all tiers together") == 1
 
 
 def test_an_older_release_is_cut_and_what_it_does_not_tell_is_told(
@@ -134,9 +205,58 @@ def test_an_older_release_is_cut_and_what_it_does_not_tell_is_told(
     assert "this release does not say which widths devices trained" in said
 
 
+@compiles
+@pytest.mark.parametrize("precision", ["float", "int8"])
+def test_a_slice_in_c_says_what_the_slice_says(precision: str, run: Path, tmp_path: Path) -> None:
+    out, arrays = tmp_path / "small one.c", tmp_path / "small.npz"
+    said = _say("slice", run, out, "--width", 0.25, "--depth", 1, "--precision", precision)
+    assert "layers 2, " in said
+    assert ("its outputs differ by" in said) == (precision == "int8")
+    _say("slice", run, arrays, "--width", 0.25, "--depth", 1)
+    tested = tmp_path / "tested"
+    words = [COMPILER, *STRICT, "-O2", *TRAPPED, "-DFEDHOME_SELF_TEST", out, "-o", tested]
+    subprocess.run(list(map(str, words)), check=True)
+    done = subprocess.run([str(tested)], check=True, capture_output=True, text=True)
+    assert done.stdout == "small_one: 16 of 16 rows as expected\n"
+
+    library = tmp_path / "small.so"
+    words = [COMPILER, *STRICT, "-O2", "-shared", "-fPIC", out, "-o", library]
+    subprocess.run(list(map(str, words)), check=True)
+    with np.load(arrays) as held:
+        network = Perceptron(dict(held))
+    inputs = network.layers["0.weight"].shape[1]
+    x = np.random.default_rng(3).normal(size=(7, inputs)).astype(np.float32)
+    found = np.zeros((len(x), 1))
+    state = ctypes.CDLL(str(library)).small_one_state
+    for row, stated in zip(x, found, strict=True):
+        state(ctypes.c_void_p(row.ctypes.data), ctypes.c_void_p(stated.ctypes.data))
+    # A weight in int8 is off by half of a 127th of its unit's largest at most.
+    close = 1e-5 if precision == "float" else 0.05
+    np.testing.assert_allclose(found, network.output(x), rtol=close, atol=close)
+
+
+@compiles
+def test_a_slice_in_c_that_were_another_network_fails_its_own_test(
+    run: Path, tmp_path: Path
+) -> None:
+    out, tested = tmp_path / "small.c", tmp_path / "tested"
+    _say("slice", run, out, "--budget", "0.3KB")
+    text = out.read_text()
+    weight = re.search(r"small_network_0_weight\[\d+\] = \{\s*(\S+),", text)
+    assert weight is not None
+    out.write_text(text.replace(weight[1], "9.5f", 1))
+    words = [COMPILER, *STRICT, "-DFEDHOME_SELF_TEST", out, "-o", tested]
+    subprocess.run(list(map(str, words)), check=True)
+    done = subprocess.run([str(tested)], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "is off by" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "kind", "fault"),
     [
+        (["a.npz", "--width", "0.5", "--precision", "int8"], FedHomeError, "for weights in C"),
+        (["a.c", "--width", "0.5", "--precision", "int4"], PluginError, "precision 'int4'"),
         (["a.npz"], FedHomeError, "say one of the three"),
         (["a.npz", "--width", "0.5", "--budget", "1KB"], FedHomeError, "say one of the three"),
         (["a.bin", "--width", "0.5"], FedHomeError, "ends neither with"),

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedhome.errors import FedHomeError, ReleaseError
+from fedhome.errors import FedHomeError, ReleaseError, WireError
 from fedhome.registry import FORMATS, SeenRelease, accept, follow, recall
 from fedhome.registry.formats import encode
-from fedhome.registry.release import NONE, Package, ReleaseManifest
+from fedhome.registry.release import (
+    NONE,
+    Package,
+    ReleaseManifest,
+    ReleaseScores,
+    ReleaseSlices,
+    ReleaseTier,
+    TierScore,
+)
 from fedhome.registry.vault import MOST_RELEASES
 from fedhome.secagg import ServerKeys
 from fedhome.secagg.directory import Signed
@@ -323,3 +333,25 @@ def test_only_typed_errors_come_out_of_signed_nonsense(
     assert taken.manifest == odd
     assert 0 <= taken.manifest.fidelity.share <= 1
     assert 0 <= taken.manifest.fidelity.rmse < float("inf")
+
+
+def test_a_manifest_without_slices_or_scores_is_the_bytes_that_it_was() -> None:
+    made = ReleaseManifest.of(draft(1), fleet=DIRECTORY.fleet, number=1, previous=NONE)
+    tier = ReleaseTier(name="sensor", units=(2,))
+    sliced = replace(made, slices=(ReleaseSlices(rule="nested", tiers=(tier,)),))
+    worth = TierScore(tier="sensor", homes=5, score=-0.25, tuned=(0.5,))
+    scored = replace(sliced, scores=(ReleaseScores(score="skill", tiers=(worth,)),))
+    for manifest, fields in ((made, 18), (sliced, 19), (scored, 20)):
+        plain = msgpack.unpackb(manifest.to_bytes())
+        assert len(plain) == fields
+        assert ReleaseManifest.from_bytes(manifest.to_bytes()) == manifest
+        if fields < 20:
+            with pytest.raises(WireError, match="one form"):
+                ReleaseManifest.from_bytes(msgpack.packb([*plain, []]))
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_score_that_is_no_number_is_no_part_of_a_manifest(score: float) -> None:
+    worth = TierScore(tier="sensor", homes=5, score=score)
+    with pytest.raises(WireError, match="not finite"):
+        TierScore.from_bytes(worth.to_bytes())

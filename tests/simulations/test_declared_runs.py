@@ -191,8 +191,30 @@ def test_a_whole_run_ends_with_a_model_of_each_homes_own_slice(tmp_path: Path) -
     shown = json.loads(CliRunner().invoke(app, words).stdout)
     assert {tier["parameters"] for tier in shown["tiers"]} == sizes
     assert (shown["tier"], shown["scored"]) == ("plug", "tuned")
-    refused = CliRunner().invoke(app, ["model", "slices", str(run.folder.path)])
-    assert "is a module of your own, and only it can cut its slices" in str(refused.exception)
+    _cut_as_tiers_trained_them(run, tmp_path)
+
+
+def _cut_as_tiers_trained_them(run: fedhome.Result, folder: Path) -> None:
+    path, whole = str(run.folder.path), run.model.parameters
+    cuts = json.loads(CliRunner().invoke(app, ["model", "slices", path, "--json"]).stdout)
+    assert [cut["tier"] for cut in cuts] == ["sensor", "plug", "hub"]
+    assert [(cut["width"], cut["depth"], cut["hidden"]) for cut in cuts][1] == (0.5, 2, [])
+    assert all(cut["homes"] == 2 and cut["microseconds"] > 0 for cut in cuts)
+    out = folder / "plug.npz"
+    said = CliRunner().invoke(app, ["model", "slice", path, str(out), "--width", "0.5"]).stdout
+    assert "width 0.5 and depth 2, " in said
+    assert "it is what tier plug trained" in said
+    with np.load(out) as held:
+        for name, values in held.items():
+            np.testing.assert_array_equal(values, whole[name][tuple(map(slice, values.shape))])
+    asked = ["model", "slice", path, str(folder / "one.c"), "--width", "0.5"]
+    assert "which needs PyTorch" in str(CliRunner().invoke(app, asked).exception)
+    asked = ["model", "slice", path, str(folder / "one.npz"), "--width", "0.3"]
+    assert "width 0.25 and depth 1; width 0.5" in CliRunner().invoke(app, asked).exception.hint  # type: ignore[union-attr]
+    registry = str(folder / "registry")
+    CliRunner().invoke(app, ["model", "publish", path, "--registry", registry])
+    refused = CliRunner().invoke(app, ["model", "slices", "latest", registry]).exception
+    assert "name its run's folder" in refused.hint  # type: ignore[union-attr]
 
 
 def test_the_tiers_of_a_run_with_classes_of_the_data_are_told_by_its_log(tmp_path: Path) -> None:

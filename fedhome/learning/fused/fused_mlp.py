@@ -171,6 +171,19 @@ class FusedMLP:
         """
         self._native(rows)
 
+    def workspace_bytes(self, rows: int) -> int:
+        """Return the bytes that one training of a client holds beside its arguments.
+
+        They are filled up to whole vectors of this processor.
+
+        Args:
+            rows: Rows of a batch, at least 1.
+
+        Raises:
+            EngineError: This system forbids new machine code.
+        """
+        return 4 * self._native(rows).workspace + _LINE_BYTES
+
     def train(
         self,
         params: NDArray[np.float32],

@@ -6,11 +6,13 @@ All of them take the same inputs, in the units of the home's readings, and give 
 
 from fedhome.personal.portable.chosen import in_int8, own_code_of, with_experts
 from fedhome.personal.portable.exported import FORMATS, PRECISIONS, export_model
+from fedhome.personal.portable.network_file import NetworkInC
 from fedhome.personal.portable.raw_inputs import inputs_of, probe
 
 __all__ = [
     "FORMATS",
     "PRECISIONS",
+    "NetworkInC",
     "export_model",
     "in_int8",
     "inputs_of",

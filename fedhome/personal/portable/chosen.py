@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import RunError
-from fedhome.learning.fitted import Fitted, Perceptron
+from fedhome.learning.fitted import Perceptron
 from fedhome.personal.horizons import OneOutput
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
@@ -85,17 +85,26 @@ def in_int8(model: PersonalModel) -> PersonalModel:
     Args:
         model: The model.
     """
-    return replace(model, experts={name: _coarse(one) for name, one in model.experts.items()})
+    return replace(
+        model,
+        experts={
+            name: coarse(one) if isinstance(one, Perceptron) else one
+            for name, one in model.experts.items()
+        },
+    )
 
 
-def _coarse(expert: Fitted) -> Fitted:
-    if not isinstance(expert, Perceptron):
-        return expert
+def coarse(network: Perceptron) -> Perceptron:
+    """Return a network whose weights are such as one byte each holds, as of :func:`in_int8`.
+
+    Args:
+        network: The network.
+    """
     layers = {
         name: _back(whole(values)) if values.ndim == _MATRIX else values
-        for name, values in expert.layers.items()
+        for name, values in network.layers.items()
     }
-    return Perceptron(layers, expert.grouped)
+    return Perceptron(layers, network.grouped)
 
 
 def whole(weights: NDArray[np.float32]) -> Whole:
