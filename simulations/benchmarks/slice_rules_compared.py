@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fedhome.data.table import HomeTable
 from fedhome.learning.build import learning_of
 from fedhome.learning.carried_slice import carried_slices
-from fedhome.learning.slice_costs import cost_of, torchs_step_ms
+from fedhome.learning.slice_costs import cost_of, torchs_memory, torchs_step_ms
 from fedhome.models.slicing import SlicedShape, Widths, slices_of
 from fedhome.plan.rule_traits import RULES
 from fedhome.plan.settings import Plan
@@ -122,8 +122,9 @@ def run_rule(
                 "tier": carried.tier,
                 "told": carried.told,
                 "bytes_up": cost.bytes_up,
-                "memory": cost.memory,
-                "step_ms": torchs_step_ms(carried.rounds.learning, features),  # of all rules
+                # By torch, which trains all rules:
+                "memory": torchs_memory(carried.rounds.learning, features),
+                "step_ms": torchs_step_ms(carried.rounds.learning, features),
                 **{model: [by_model[model][home] for home in own] for model in ("tuned", "global")},
             }
         )
