@@ -23,6 +23,7 @@ import numpy as np
 
 from fedhome.data.table import HomeTable
 from fedhome.models.slicing import shown
+from fedhome.plan.data_settings import SYNTHETIC_HOMES
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.rule_traits import RULES
 from fedhome.plan.settings import Plan
@@ -31,6 +32,7 @@ from fedhome.run.results import scores
 from fedhome.simulations.benchmarks.learning import lines
 from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
 from fedhome.simulations.benchmarks.slice_rules_compared import rules_table, run_rule
+from fedhome.simulations.homes import generate
 from fedhome.simulations.simulate import simulate
 
 TIERS: Final = (
@@ -76,7 +78,12 @@ def run_one(one: LearningSet, seed: int, folder: Path, sets: Sequence[str]) -> d
         sets: Settings that are changed, as ``section.key=value``.
     """
     begin, plan = time.perf_counter(), plan_of(one, seed, sets)
-    tables = None if one.read is None else one.read(folder / one.folder)
+    if one.read is None:  # the same homes as the plan makes, as tables: some can be taken of them
+        count, days = plan.data.homes or SYNTHETIC_HOMES, plan.data.days
+        plan = plan.change(data={"history_days": plan.data.simulated().history_days})
+        tables = list(generate(homes=count, days=days, seed=seed))
+    else:
+        tables = one.read(folder / one.folder)
     sliced = _run(plan, tables)
     names = sorted(sliced["tuned"])
     tiers, kinds = tiers_of(plan, names), plan.slicing.in_order()
@@ -87,7 +94,7 @@ def run_one(one: LearningSet, seed: int, folder: Path, sets: Sequence[str]) -> d
         small = plan.change(model={"hidden": widths}, slicing={"tiers": ()})
         ways = {"sliced": _tuned(sliced, own), "alone": _only(sliced["local"], own)}
         ways["all"] = _tuned(_run(small, tables), own)
-        if tables is not None and len(own) >= _LEAST:
+        if len(own) >= _LEAST:
             ways["tier"] = _tuned(_run(small, [t for t in tables if t.home in own]), own)
         found.append({"tier": kind.name, "hidden": widths, "homes": len(own), "ways": ways})
     return {
@@ -117,7 +124,7 @@ def table(measured: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _run(plan: Plan, tables: list[HomeTable] | None) -> dict[str, dict[str, float]]:
+def _run(plan: Plan, tables: list[HomeTable]) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as place:
         return scores(simulate(plan, homes=tables, out=Path(place) / "run").homes)
 
