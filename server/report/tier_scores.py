@@ -41,7 +41,10 @@ def release_scores(folder: RunFolder) -> tuple[ReleaseScores, ...]:
     Args:
         folder: The run's folder.
     """
-    return told_scores(folder, least=Plan.parse(folder.read_plan()).aggregation.min_cohort)
+    plan = folder.read_plan()
+    if not plan.get("slicing", {}).get("tiers"):  # of an older plan no more is read
+        return ()
+    return told_scores(folder, least=Plan.parse(plan).aggregation.min_cohort)
 
 
 def told_scores(folder: RunFolder, *, least: int = 1) -> tuple[ReleaseScores, ...]:
