@@ -286,7 +286,9 @@ STARTING: Mapping[str, Reason] = {
     "foreign": Reason("a file that is none of ours, or of a later release", "as `altered`"),
     "missing": Reason("a file is missing", "as `altered`"),
     "wrong-key": Reason("the state's key does not open it", "as `rolled-back`"),
-    "permissions": Reason("others may read a secret file", "as `altered`"),
+    "permissions": Reason(
+        "others may read a secret file, or put files of theirs in its place", "as `altered`"
+    ),
 }
 """Why an agent does not begin; but for ``in-use`` with status 78: it is not started again."""
 

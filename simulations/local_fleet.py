@@ -44,6 +44,7 @@ from fedhome.server.daemon.health import SERVICES
 from fedhome.server.daemon.interruptions import why_failed
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.simulations.gather import FoundHomes, find
+from fedhome.store import disk
 
 HOST = "127.0.0.1"
 SYNTHETIC = 5
@@ -93,6 +94,8 @@ def up(
     folder = RunFolder.create(out, name=plan.name)
     folder.write_plan(plan.to_toml())
     root = folder.path.resolve() / "deployment"
+    with disk.errors_of(root):  # keys of all parties are in it
+        root.mkdir(mode=0o700)
     server, home_folders = prepare(root, plan, tables)
     with Processes() as processes:
         say("starting the server")

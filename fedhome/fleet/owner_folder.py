@@ -121,7 +121,8 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
         folder = Path(folder)
         server_part = folder / SERVER
         with disk.errors_of(folder):
-            server_part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for part in (folder, server_part):  # a parent made on the way would be open to others
+                part.mkdir(mode=0o700, parents=True, exist_ok=True)
         with ExitStack() as undo:
             lock = disk.lock(folder)
             undo.callback(os.close, lock)

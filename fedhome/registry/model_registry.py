@@ -87,7 +87,8 @@ class Registry:
         folder = Path(folder)
         own = ServerKeys.create() if server is None else None
         with registry_errors(), disk.errors_of(folder):
-            (folder / RELEASES).mkdir(mode=0o700, parents=True, exist_ok=True)
+            for part in (folder, folder / RELEASES):
+                part.mkdir(mode=0o700, parents=True, exist_ok=True)
         vault = Vault(folder, passphrase=passphrase, key_file=Path(key_file) if key_file else None)
         with vault.locked():
             if (folder / INDEX).exists():

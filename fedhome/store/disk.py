@@ -158,11 +158,15 @@ def read_key(path: Path) -> bytes:
 def lock(folder: Path) -> int:
     """Lock a folder against other processes, and other stores in this one.
 
+    A folder into which every account may write is refused: whatever is in it is others' to replace,
+    a plan or the keys by which a home knows its fleet, whoever may read the files themselves.
+
     Returns:
         A file descriptor; closing it, or the end of the process, frees the folder.
 
     Raises:
-        StateError: ``in-use``, ``missing``, ``not-readable``, or ``disk``: no locks there.
+        StateError: ``in-use``, ``missing``, ``not-readable``, ``permissions``, or ``disk``: no
+            locks there.
     """
     if sys.platform == "win32":
         raise StateError(
@@ -170,6 +174,14 @@ def lock(folder: Path) -> int:
         )
     with errors_of(folder, refused="not-readable"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        if os.fstat(descriptor).st_mode & stat.S_IWOTH:
+            os.close(descriptor)
+            raise StateError(
+                f"every account of this machine may write into {folder}, and replace what is in it",
+                reason="permissions",
+                hint=f"chmod o-w {folder}, after a look at what is in it; or name a folder below "
+                "it, which is made for its owner alone",
+            )
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

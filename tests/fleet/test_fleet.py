@@ -440,6 +440,17 @@ def test_who_may_read_what(folder: Path) -> None:
         assert public or mode & 0o077 == 0, path
 
 
+def test_a_fleets_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    """Whatever other accounts may do with what is made beside it."""
+    before = os.umask(0)
+    try:
+        Fleet.create(tmp_path / "a" / "fleet", passphrase=PASSPHRASE).close()
+    finally:
+        os.umask(before)
+    for folder in (tmp_path / "a" / "fleet", tmp_path / "a" / "fleet" / "server"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
 def run(folder: Path, *arguments: str, typed: str = "") -> Said:
     return fedhome("fleet", *arguments, folder=folder, typed=typed)
 

@@ -82,6 +82,16 @@ def test_the_chain(shelf: Shelf) -> None:
     assert (report.releases, report.models, report.faults, report.leftovers) == (3, 3, (), ())
 
 
+def test_its_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        Shelf.of(tmp_path / "registry")
+    finally:
+        os.umask(before)
+    for folder in (tmp_path / "registry", tmp_path / "registry" / "releases"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
 def test_nothing_of_a_model_lies_open(shelf: Shelf) -> None:
     for name, data in shelf.files().items():
         assert numbers(1).tobytes()[:8] not in data, name

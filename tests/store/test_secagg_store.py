@@ -29,6 +29,7 @@ from fedhome.secagg.ledger import Ledger, LedgerEntry
 from fedhome.secagg.state import HomeState, Opening
 from fedhome.store import disk
 from helpers.examples import share_of
+from helpers.other_account import by_nobody, open_folder
 
 WORDS, OTHER_WORDS = "Stra\u00dfe nach \u00c5by", "Strasse nach Aby"
 IDENTITY, SHARE = bytes(range(32)), bytes(range(100, 132))
@@ -165,6 +166,51 @@ def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "oak").stat().st_mode) == 0o700
     (tmp_path / "oak" / KEY).chmod(0o640)
     assert refused(tmp_path / "oak") == "permissions"
+
+
+_REPLACE = """\
+import json, os, sys
+folder = json.load(sys.stdin)
+try:
+    os.rename(f"{folder}/fleet.pub", f"{folder}/fleet.old")
+    with open(f"{folder}/fleet.pub", "w") as file:
+        file.write("another fleet")
+    print("replaced")
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+def test_a_folder_that_every_account_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+    """Also one that was there before, and also where only its own folder is so."""
+    folder = tmp_path / "oak"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(StateError, match="every account of this machine may write") as error:
+        FileStore.create(folder, keys())
+    assert error.value.reason == "permissions"
+    assert list(folder.iterdir()) == []
+    folder.chmod(0o755)
+    FileStore.create(folder, keys()).close()
+    folder.chmod(mode)
+    assert refused(folder) == "permissions"
+    folder.chmod(0o770)  # a group is its people's own affair
+    FileStore.open(folder).close()
+
+
+def test_what_another_account_does_in_such_a_folder() -> None:
+    """It exchanges what the home knows its fleet by, though it may read no file."""
+    with open_folder() as folder:
+        FileStore.create(folder / "oak", keys()).close()
+        anchor = folder / "oak" / "fleet.pub"
+        disk.put(anchor, b"this fleet")
+        assert by_nobody(_REPLACE, str(folder / "oak")).strip() == "PermissionError"
+        assert anchor.read_bytes() == b"this fleet"
+        (folder / "oak").chmod(0o777)  # the control
+        assert by_nobody(_REPLACE, str(folder / "oak")).strip() == "replaced"
+        assert anchor.read_bytes() == b"another fleet"
+        assert refused(folder / "oak") == "permissions"
 
 
 def test_no_secret_lies_open(folder: Path) -> None:
