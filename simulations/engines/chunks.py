@@ -48,14 +48,19 @@ class Chunk:
         """Training losses of the last pass."""
         return self._losses
 
+    @property
+    def groups(self) -> list[slice]:
+        """Homes that are added up together: which they are depends on no number of cores."""
+        return [slice(0, len(self.homes))]
+
     def summed(self, shares: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the sum of the parameters here, each home's times its share, float32 ``[size]``.
+        """Return each group's parameters here, times shares, as a sum: float32 ``[groups, size]``.
 
         Args:
             shares: ``[homes]``.
         """
-        total: NDArray[np.float32] = shares @ self.params
-        return total
+        params = self.params
+        return np.stack([shares[some] @ params[some] for some in self.groups])
 
 
 class LateChunk(Chunk):
@@ -64,7 +69,9 @@ class LateChunk(Chunk):
     Args:
         homes: Their positions in the cohort, int64 ``[homes]``.
         train: Trains them, and returns parameters ``[homes, size]`` and losses.
-        train_sum: Trains them and adds up, given shares ``[homes]``: a sum ``[size]`` and losses.
+        train_sum: Trains them and adds up, given shares ``[homes]``: sums ``[groups, size]`` and
+            losses.
+        each: Homes of a group.
     """
 
     def __init__(
@@ -72,9 +79,11 @@ class LateChunk(Chunk):
         homes: NDArray[np.int64],
         train: Callable[[], tuple[NDArray[np.float32], NDArray[np.float64]]],
         train_sum: Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float64]]],
+        *,
+        each: int,
     ) -> None:
         super().__init__(homes, np.empty((0, 0), np.float32), np.empty(0))
-        self._train, self._train_sum = train, train_sum
+        self._train, self._train_sum, self._each = train, train_sum, each
         self._here: NDArray[np.float32] | None = None
         self._trained = False
 
@@ -93,8 +102,14 @@ class LateChunk(Chunk):
             assert self.params is not None
         return self._losses
 
+    @property
+    def groups(self) -> list[slice]:
+        """Homes that are added up together."""
+        homes, each = len(self.homes), self._each
+        return [slice(first, min(first + each, homes)) for first in range(0, homes, each)]
+
     def summed(self, shares: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Train, and return the sum; float32 throughout, in the homes' order."""
+        """Train, and return the sums; float32 throughout, in the homes' order."""
         if self._here is not None:
             return super().summed(shares)
         total, self._losses = self._train_sum(shares)
@@ -116,14 +131,14 @@ def begun(
         start: It, ``[size]`` for all or ``[homes of the cohort, size]``.
         some: The homes' positions in the cohort.
         own: A thread's own memory, used again: new one is slower to write to.
-        size: Most homes of a chunk.
+        size: Most homes of a chunk, as a rule.
         into: Where homes that stand side by side train, ``[homes of the cohort, size]``.
     """
     if into is not None and np.all(np.diff(some) == 1):
         params = into[some[0] : some[-1] + 1]
     else:
-        if not hasattr(own, "room"):
-            own.room = np.empty((size, start.shape[-1]), np.float32)
+        if not hasattr(own, "room") or len(own.room) < len(some):
+            own.room = np.empty((max(size, len(some)), start.shape[-1]), np.float32)
         params = own.room[: len(some)]
     params[:] = start if start.ndim == 1 else start[some]
     return params

@@ -91,6 +91,8 @@ class FusedKernel(SummingKernel):
         shares: NDArray[np.float32],
         fleet: StackedHomes,
         rows: Rows,
+        *,
+        each: int,
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Train home after home, and add each to a sum while it is in the cache."""
         return self._mlp.train_sum(
@@ -100,6 +102,7 @@ class FusedKernel(SummingKernel):
             _in_one_row(rows),
             rows.counts,
             shares=shares,
+            each=each,
             batch_size=self._train.batch_size,
             epochs=len(rows.orders),
             learning_rate=self._train.learning_rate,

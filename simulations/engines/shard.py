@@ -98,12 +98,18 @@ class Homes(Protocol):
         """
 
 
-def _added(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the sum of arrays, added in their order."""
-    total = parts[0].copy()
-    for part in parts[1:]:
-        total += part
+def _added(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Return the sum of arrays' rows in float64, added in their order."""
+    total = np.zeros(parts[0].shape[1])
+    for part in parts:
+        for row in part:
+            total += row
     return total
+
+
+def _losses(chunk: Chunk, share: NDArray[np.float64]) -> list[float]:
+    """Return the weighted loss of each of a chunk's groups."""
+    return [float(share[some] @ chunk.losses[some]) for some in chunk.groups]
 
 
 class _Observed(NamedTuple):
@@ -157,43 +163,43 @@ class Shard(Homes):
         weight = int(weights.sum())
         shares = weights / float(weight)
 
-        def add(chunk: Chunk) -> tuple[NDArray[np.float64], float, int, NDArray[np.int64]]:
+        def add(chunk: Chunk) -> tuple[NDArray[np.float32], list[float], int, NDArray[np.int64]]:
             share = shares[chunk.homes]
             if config.clipping.norm is None:
                 # A number that is not finite shows in the mean: nothing times it is finite.
                 with np.errstate(over="ignore", invalid="ignore"):
-                    mean = self._mean(share.astype(np.float32), chunk)
-                if np.isfinite(mean).all() and np.isfinite(chunk.losses).all():
-                    return mean.astype(np.float64), float(share @ chunk.losses), 0, chunk.homes[:0]
+                    sums = self._sums(share.astype(np.float32), chunk)
+                if np.isfinite(sums).all() and np.isfinite(chunk.losses).all():
+                    return sums, _losses(chunk, share), 0, chunk.homes[:0]
             gone = ~(np.isfinite(chunk.params).all(axis=1) & np.isfinite(chunk.losses))
             if gone.any():
                 chunk.params[gone], chunk.losses[gone], share[gone] = start, 0.0, 0.0
             bits = config.clipping.shorten(start, chunk.params)
             clipped = 0 if bits is None else int(bits.sum())
-            mean = share.astype(np.float32) @ chunk.params
-            loss = float(share @ chunk.losses)
-            return mean.astype(np.float64), loss, clipped, chunk.homes[gone]
+            sums = chunk.summed(share.astype(np.float32))
+            return sums, _losses(chunk, share), clipped, chunk.homes[gone]
 
-        params, losses, clipped, gone = zip(
-            *self._each_trained(self._cohort.pick(homes), start, add, config), strict=True
+        cohort, plain = self._cohort.pick(homes), config.clipping.norm is None
+        sums, losses, clipped, gone = zip(
+            *self._each_trained(cohort, start, add, config, sums=plain), strict=True
         )
         lost = np.sort(np.concatenate(gone))
         kept = weight - int(weights[lost].sum())
         scale = weight / max(kept, 1)
         return Mean(
-            params=_added(params) * scale,
+            params=_added(sums) * scale,
             weight=kept,
-            loss=sum(losses) * scale,
+            loss=sum(loss for some in losses for loss in some) * scale,
             clipped=sum(clipped),
             lost=tuple(lost.tolist()),
         )
 
-    def _mean(self, share: NDArray[np.float32], chunk: Chunk) -> NDArray[np.float32]:
-        """Return the weighted sum of a chunk's parameters, from where they lie."""
+    def _sums(self, share: NDArray[np.float32], chunk: Chunk) -> NDArray[np.float32]:
+        """Return the weighted sums of a chunk's groups, from where its parameters lie."""
         if chunk.there is None:
             return chunk.summed(share)
         placement = self._cohort.placement
-        return placement.take(placement.put(share) @ chunk.there)
+        return placement.take(placement.put(share) @ chunk.there)[None]
 
     def train_sum(
         self,
@@ -220,6 +226,8 @@ class Shard(Homes):
         start: NDArray[np.float32],
         then: Callable[[Chunk], _Result],
         config: TrainConfig,
+        *,
+        sums: bool = False,
     ) -> Iterator[_Result]:
         """Let homes do what their method does in a round, some at a time."""
         method, train = config.method(cohort.learning.method), self._plan.train
@@ -232,6 +240,7 @@ class Shard(Homes):
                 steps=train.steps,
                 method=method,
                 rate=config.rate,
+                sums=sums,
             )
             return
         homes, size = len(cohort.where), max(1, self._numbers // len(start))

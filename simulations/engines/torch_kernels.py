@@ -90,6 +90,8 @@ class SummingKernel(Kernel):
         shares: NDArray[np.float32],
         fleet: StackedHomes,
         rows: Rows,
+        *,
+        each: int,
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Train homes that all begin with ``start``.
 
@@ -98,9 +100,11 @@ class SummingKernel(Kernel):
             shares: What each home's result is multiplied with, float32 ``[homes]``.
             fleet: All examples.
             rows: Which rows, in which order.
+            each: Homes of a sum, the last of which may have fewer.
 
         Returns:
-            The sum float32 ``[size]``, and the mean losses of the last pass, float64 ``[homes]``.
+            The sums float32 ``[sums, size]``, and the mean losses of the last pass, float64
+            ``[homes]``.
         """
 
 

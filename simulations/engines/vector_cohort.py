@@ -180,13 +180,15 @@ class VectorCohort(Cohort):
         method: Method | None = None,
         towards: NDArray[np.float32] | None = None,
         into: NDArray[np.float32] | None = None,
+        sums: bool = False,
     ) -> Iterator[_Result]:
         """Train chunk by chunk; ``then`` runs in the worker, results come in a fixed order.
 
         Nothing larger than the chunks at work is held in memory: a chunk's parameters are there
         until ``then`` returns, and no longer. Homes of a chunk that stand side
         by side train where they lie in ``into``, ``[homes, size]``, if that is given. On a device
-        they train there, and what they learnt is brought back when it is asked for.
+        they train there, and what they learnt is brought back when it is asked for. Where ``sums``
+        are all that is wanted as a rule, from one start ``[size]``, several chunks may come as one.
         """
         kernel = self._kernel(self.learning.vary(rate=rate, method=method))
         begin, counts = self.fleet.spans(self.where, part)
@@ -237,22 +239,17 @@ class VectorCohort(Cohort):
             params = begun(start, some, own, size=size, into=into)
             return params, kernel.train(params, self.fleet, rows, towards=anchor_of(some))
 
-        alike = into is None and towards is None and start.ndim == 1
-        summing = kernel if alike else None
-
-        def work(some: NDArray[np.int64], rows: Rows) -> _Result:
-            if not isinstance(summing, SummingKernel):
-                return then(Chunk(some, *trained(some, rows)))
-            train_sum = partial(summing.train_sum, start, fleet=self.fleet, rows=rows)
-            return then(LateChunk(some, partial(trained, some, rows), train_sum))
-
         def work_all(several: list[NDArray[np.int64]]) -> list[_Result]:
-            rows = rows_of(np.concatenate(several))
-            ends = np.cumsum([len(some) for some in several])
-            return [
-                work(some, rows.of(slice(end - len(some), end)))
-                for some, end in zip(several, ends.tolist(), strict=True)
+            some = np.concatenate(several)
+            rows, ends = rows_of(some), np.cumsum([len(part) for part in several])
+            if sums and isinstance(kernel, SummingKernel):
+                train_sum = partial(kernel.train_sum, start, fleet=self.fleet, rows=rows, each=size)
+                return [then(LateChunk(some, partial(trained, some, rows), train_sum, each=size))]
+            parts = [
+                (part, rows.of(slice(end - len(part), end)))
+                for part, end in zip(several, ends.tolist(), strict=True)
             ]
+            return [then(Chunk(part, *trained(part, own_rows))) for part, own_rows in parts]
 
         at_once = _chunks_at_once(len(chunks))
         several = [chunks[first : first + at_once] for first in range(0, len(chunks), at_once)]

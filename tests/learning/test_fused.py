@@ -319,12 +319,18 @@ def test_a_sum_over_clients_is_that_of_what_each_ends_with(
     rows = (fleet.x, fleet.y, np.concatenate(fleet.orders), fleet.counts)
     total, summed_losses = model.train_sum(start, *rows, shares=shares, **told)
     expected = shares.astype(np.float64) @ each.astype(np.float64)
-    np.testing.assert_allclose(total, expected, rtol=1e-6, atol=1e-7)
+    assert total.shape == (1, len(start))
+    np.testing.assert_allclose(total[0], expected, rtol=1e-6, atol=1e-7)
     assert summed_losses.tobytes() == losses.tobytes()
     assert start.tobytes() == fleet.start[0].tobytes()
     assert np.abs(total - start).max() > 1e-4
     again, _ = model.train_sum(start, *rows, shares=shares, **told)
     assert again.tobytes() == total.tobytes()
+    apart, losses_apart = model.train_sum(start, *rows, shares=shares, each=3, **told)
+    first = shares[:3].astype(np.float64) @ each[:3].astype(np.float64)
+    np.testing.assert_allclose(apart[0], first, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(apart[1], shares[3] * each[3], rtol=1e-6, atol=1e-7)
+    assert losses_apart.tobytes() == losses.tobytes()
 
 
 def test_a_sum_by_hand_and_shares_that_do_not_fit() -> None:
@@ -336,7 +342,7 @@ def test_a_sum_by_hand_and_shares_that_do_not_fit() -> None:
     rows = (x, y, np.array([0]), np.array([1, 0]))
     told: dict[str, Any] = {"batch_size": 1, "epochs": 1, "learning_rate": 0.125}
     total, losses = model.train_sum(start, *rows, shares=shares, **told)
-    assert total.tolist() == [0.25 * 0.5 + 0.5 * 2.0, 0.25 * 0.5 + 0.5 * 1.0]
+    assert total.tolist() == [[0.25 * 0.5 + 0.5 * 2.0, 0.25 * 0.5 + 0.5 * 1.0]]
     assert losses.tolist() == [4.0, 0.0]
     wrong: Any
     for wrong in (shares[:1], shares.astype(np.float64), np.repeat(shares, 2)[::2]):

@@ -237,7 +237,7 @@ class FusedMLP:
         shares = shares_of(begin, threads) if threads > 1 else [slice(0, len(counts))]
 
         def run(some: slice) -> None:
-            self._call(native, work.of(some, begin), params[some], losses[some])
+            self._call(native, _workspace(native), work.of(some, begin), params[some], losses[some])
 
         if len(shares) == 1:
             run(shares[0])
@@ -255,11 +255,12 @@ class FusedMLP:
         counts: NDArray[np.integer[Any]],
         *,
         shares: NDArray[np.float32],
+        each: int = 0,
         batch_size: int,
         epochs: int,
         learning_rate: float,
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Train every client from one start, and add up what they end with.
+        """Train every client from one start, and add up what some clients at a time end with.
 
         No client's result is ever in memory but the one at work: a sum costs far less than to
         write them all and read them again.
@@ -272,12 +273,13 @@ class FusedMLP:
             order: Row numbers.
             counts: Rows of an epoch.
             shares: float32 [clients], C-contiguous: what each client's result is multiplied with.
+            each: Clients of a sum, the last of which may have fewer; 0: one sum of all.
             batch_size: Rows of a batch.
             epochs: Passes over a client's rows.
             learning_rate: Step size.
 
         Returns:
-            float32 [parameters], the sum in the clients' order, each product fused with its
+            float32 [sums, parameters], each in the clients' order, each product fused with its
             addition; and float64 [clients], the losses of :meth:`train`.
 
         Raises:
@@ -291,24 +293,29 @@ class FusedMLP:
         elif not shares.flags.c_contiguous:
             faults.append("shares is not C-contiguous")
         work, losses = self._checked(work, start[None], faults), np.zeros(len(counts), np.float64)
-        total = np.empty(self.parameters, np.float32)
-        self._call(self._native(work.rows), work, start, losses, shares, total)
+        number = max(1, len(counts))
+        begin, each = work.begin, each or number
+        total = np.empty((-(-number // each), self.parameters), np.float32)
+        native = self._native(work.rows)
+        workspace = _workspace(native)
+        for row, first in enumerate(range(0, number, each)):
+            some = slice(first, min(first + each, len(counts)))
+            sums = (shares[some], total[row])
+            self._call(native, workspace, work.of(some, begin), start, losses[some], *sums)
         return total, losses
 
     def _call(
         self,
         native: Native,
+        workspace: NDArray[np.float32],
         work: ClientWork,
         params: NDArray[np.float32],
         losses: NDArray[np.float64],
         *sums: NDArray[np.float32],
     ) -> None:
-        # Zeroed: the code relies on zeros between a width and the next whole vector.
-        raw = np.zeros(native.workspace * 4 + _LINE_BYTES, np.uint8)
-        arrays = (params, work.x, work.y, work.order, work.counts, losses)
+        arrays = (params, work.x, work.y, work.order, work.counts, losses, workspace)
         native.call(
             *(array.ctypes.data for array in arrays),
-            raw.ctypes.data + -raw.ctypes.data % _LINE_BYTES,
             *((array.ctypes.data for array in sums) if sums else (None, None)),
             len(work.counts),
             work.batch_size,
@@ -385,3 +392,10 @@ class FusedMLP:
         ]
         faults += [f"{name} is {n}, not at least 1" for name, n in counted.items() if n < 1]
         return faults
+
+
+def _workspace(native: Native) -> NDArray[np.float32]:
+    """Return memory for a call: zeros, as code needs them between a width and the next vector."""
+    raw = np.zeros(native.workspace * 4 + _LINE_BYTES, np.uint8)
+    first = -raw.ctypes.data % _LINE_BYTES
+    return raw[first : first + native.workspace * 4].view(np.float32)
