@@ -7,6 +7,10 @@ last days of its training rows alone, they say how experts err on their validati
 strongly such homes should follow the fleet. Nobody's test rows are looked at for that, nor any
 row of a home that is new.
 
+A day or two may name a wrong season for the forecast without learning, and a line fitted to them
+runs away. So where homes rehearse, the last value of a series is an expert of its own: a rehearsal
+says what it is worth beside the season that few days name.
+
 A simulation sees this past the protocol, in its own homes; a real fleet has no such question.
 """
 
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +35,7 @@ from fedhome.learning.tasks.segments import Floats
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.settings import Plan
 from fedhome.run.cold_start_table import cold_start_table
+from fedhome.run.compared_models import LAST
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.simulations.engines.stacked_homes import StackedHomes
@@ -105,11 +110,11 @@ def cold_start(
         ]
         rows: list[dict[str, Any]] = []
         if homes:
-            blend, why = blend_at(world, newcomers, fleet, days)
-            told += [why] if why else []
+            mixing = blend_at(world, newcomers, fleet, days)
+            told += [mixing.why] if mixing.why else []
             with cohort_on(world, homes) as cohorts:
                 for cohort in cohorts:
-                    rows += _rows(experts_of(world, cohort, fleet), fleet.experts, blend, days)
+                    rows += _rows(experts_of(world, cohort, fleet), mixing, days)
         if newcomers.all_new:
             rows = [row for row in rows if row["model"] not in _OF_A_FLEET]
         yield rows, told
@@ -118,10 +123,22 @@ def cold_start(
 _OF_A_FLEET = {"global", "tuned", "settings"}
 
 
-def blend_at(
-    world: World, newcomers: Newcomers, fleet: Offered, days: float
-) -> tuple[FleetsBlend, str]:
-    """Return by which weights homes of some days mix, and why it is not by those of a rehearsal.
+class Mixing(NamedTuple):
+    """What homes of some days mix, and how.
+
+    Args:
+        experts: What they mix, by name.
+        blend: How.
+        why: Why it is not as homes rehearsed it; empty: it is.
+    """
+
+    experts: tuple[str, ...]
+    blend: FleetsBlend
+    why: str = ""
+
+
+def blend_at(world: World, newcomers: Newcomers, fleet: Offered, days: float) -> Mixing:
+    """Return what homes of some days mix, and how: by a rehearsal where there is one.
 
     Args:
         world: The homes that took part.
@@ -131,18 +148,24 @@ def blend_at(
     """
     # With noise a fleet knows nothing of its experts, and neither does a new home.
     if newcomers.all_new or is_private(world.plan):
-        return fleet.blend, ""
+        return Mixing(fleet.experts, fleet.blend)
     generator = rng.generator(world.plan.seed, "rehearsing homes")
     drawn = generator.permutation(len(newcomers.found.tables))[:REHEARSING]
     homes = rehearsing(newcomers, sorted(drawn.tolist()), days).homes
     if len(homes) < FEWEST:
-        return fleet.blend, (
+        return Mixing(
+            fleet.experts,
+            fleet.blend,
             f"at {days:g} day(s), new homes mix by the weights of the run: {len(homes)} homes of "
-            f"the rounds have as many days to rehearse with, and {FEWEST} are needed"
+            f"the rounds have as many days to rehearse with, and {FEWEST} are needed",
         )
+    task = world.learning.task
+    numbers = task.series and task.kind.targets == "continuous"  # only of these are there seasons
+    seasonal = numbers and "naive" in fleet.experts
+    names = (*fleet.experts, LAST) if seasonal else fleet.experts
     with cohort_on(world, homes) as cohorts:
         experts = [experts_of(world, cohort, fleet) for cohort in cohorts]
-        return _rehearsed(experts, fleet.experts, fleet.blend), ""
+        return Mixing(names, _rehearsed(experts, names, fleet.blend))
 
 
 @contextmanager
@@ -178,15 +201,34 @@ def _rehearsed(cohorts: Sequence[Experts], names: Sequence[str], run: FleetsBlen
     own = [home for experts in cohorts for home in ending.home_errors(experts, names)]
     after = [matrix for experts in cohorts for matrix in _matrices_after(experts, names)]
     fleet = np.mean(after, axis=0)
-    losses = np.zeros(len(STRENGTHS))
-    for home, matrix in zip(own, after, strict=True):
+    errors = np.zeros((len(own), len(STRENGTHS)))
+    for home, matrix, tried in zip(own, after, errors, strict=True):
         others = mixture.others(fleet, matrix, len(after))
         for place, strength in enumerate(STRENGTHS):
             weights = mixture.home_weights(home.matrix, home.blocks, others, strength)
-            losses[place] += weights @ matrix @ weights
-    # Of those that are as good the strongest, as in a run.
-    best = max(s for s, e in zip(STRENGTHS, losses, strict=True) if e <= losses.min() * (1 + 1e-9))
-    return FleetsBlend(matrix=fleet, strength=best, alone=run.alone, fewest_blocks=1)
+            tried[place] = weights @ matrix @ weights
+    strength = STRENGTHS[_strongest(errors)]
+    return FleetsBlend(matrix=fleet, strength=strength, alone=run.alone, fewest_blocks=1)
+
+
+def _strongest(errors: Floats) -> int:
+    """Return which pull new homes take: the strongest that is not surely worse than the best one.
+
+    What few homes rehearse hardly tells pulls apart, and a new home that follows its own day of
+    rows too far is among the worst served. So of those whose error is within a standard error of
+    the least one, home by home, the strongest is taken (the rule of one standard error: Breiman
+    et al., "Classification and Regression Trees", 1984, section 3.4.3).
+
+    Args:
+        errors: What homes erred with each pull, weakest first, ``[homes, strengths]``.
+    """
+    means = errors.mean(axis=0)
+    best = int(np.argmin(means))
+    gaps = errors - errors[:, [best]]
+    reach = gaps.std(axis=0, ddof=1) / np.sqrt(len(errors))
+    # Rounding is no difference either: of pulls that are as good the strongest, as in a run.
+    near = gaps.mean(axis=0) <= np.maximum(reach, 1e-9 * means[best])
+    return int(np.flatnonzero(near)[-1])
 
 
 def _matrices_after(experts: Experts, names: Sequence[str]) -> Iterator[Floats]:
@@ -201,11 +243,9 @@ def _matrices_after(experts: Experts, names: Sequence[str]) -> Iterator[Floats]:
         yield mixture.error_matrices(errors[own], reference[own], whole)[0]
 
 
-def _rows(
-    experts: Experts, names: Sequence[str], blend: FleetsBlend, days: float
-) -> Iterator[dict[str, Any]]:
+def _rows(experts: Experts, mixing: Mixing, days: float) -> Iterator[dict[str, Any]]:
     cohort, task = experts.cohort, experts.cohort.learning.task
-    ended = ending.end(experts, names, blend)
+    ended = ending.end(experts, mixing.experts, mixing.blend)
     counts = {f"examples_{part}": cohort.counts(part) for part in ("train", "validation", "test")}
     for model, measured in ended.models.items():
         scores = measured.metrics[task.score]
@@ -216,6 +256,6 @@ def _rows(
                 "days": days,
                 "model": model,
                 "score": float(scores[place]),
-                "expert": names[int(np.argmax(ended.weights[place]))],
+                "expert": mixing.experts[int(np.argmax(ended.weights[place]))],
                 **{name: int(values[place]) for name, values in counts.items()},
             }

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from fedhome.errors import RunError
-from fedhome.run.compared_models import EXPERTS, MODELS
+from fedhome.run.compared_models import EXPERTS, LAST, MODELS
 
 
 def _column(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
@@ -77,7 +77,7 @@ def validate_cold_start(table: pa.Table) -> pa.Table:
         table = table.select(COLD_START.names).cast(COLD_START)
     except (pa.ArrowException, ValueError) as error:
         raise RunError(f"the table of new homes has a column of another type: {error}") from None
-    for name, known in (("model", MODELS), ("expert", EXPERTS)):
+    for name, known in (("model", MODELS), ("expert", (*EXPERTS, LAST))):
         if unknown := {str(value) for value in set(table[name].to_pylist()) - set(known)}:
             raise RunError(
                 f"the table of new homes names an unknown {name}: {', '.join(sorted(unknown))}",

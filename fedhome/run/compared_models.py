@@ -19,6 +19,10 @@ best on the home's own validation rows: what the fleet has to beat."""
 EXPERTS: Final = ("tuned", "global", "naive", "linear", "trees")
 """What a home's predictions may be a mean of."""
 
+LAST: Final = "last"
+"""An expert more, of new homes in a simulation: the last value of a series, whatever season their
+few days name."""
+
 VERDICTS: Final = ("hurt", "no difference", "helped")
 """What an interval of 95 % says of a model against the best alone, from worse to better."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -296,3 +297,45 @@ def test_a_rehearsal_takes_the_mean_of_errors_and_the_best_strength() -> None:
     assert found.matrix == pytest.approx(np.array([[1.0, 0.0], [0.0, 0.0]]))
     assert best_weights(found.matrix) == pytest.approx([0.0, 1.0], abs=1e-6)
     assert found.strength == max(STRENGTHS)
+
+
+def test_the_strongest_pull_is_taken_that_is_not_surely_worse() -> None:
+    """By hand: gaps to the best one are .1, .3, .5, so .3 with a standard error of .2 / sqrt(3)."""
+    best = np.array([1.0, 1.0, 1.0])
+    surely_worse = best + np.array([0.1, 0.3, 0.5])  # .3 is more than .115
+    not_told_from_it = best + np.array([0.4, -0.2, 0.1])  # .1 is less than .3 / sqrt(3) = .173
+    errors = np.stack([best + 0.2, best, not_told_from_it, surely_worse], axis=1)
+    assert cold_start._strongest(errors) == 2
+    assert cold_start._strongest(errors[:, [0, 1, 3]]) == 1
+    assert cold_start._strongest(np.stack([best, best, best], axis=1)) == 2
+
+
+def test_a_weaker_pull_than_the_best_is_never_taken() -> None:
+    best = np.array([1.0, 1.0, 1.0])
+    hardly_worse = best + np.array([0.4, -0.2, 0.1])
+    assert cold_start._strongest(np.stack([hardly_worse, best], axis=1)) == 1
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("no_report")
+def test_where_days_name_a_wrong_season_new_homes_mix_the_last_value(tmp_path: Path) -> None:
+    """Each home has a day's rhythm that ends with its training rows, and wanders off then."""
+    homes = []
+    for table in tables():
+        hours = len(table.time_s)
+        steps = np.random.default_rng(hours + int(table.home[-1])).normal(0, 1, hours)
+        wandering = np.arange(hours) >= round(0.7 * hours)
+        rhythm = 5 * np.sin(np.arange(hours) / 24 * 2 * np.pi)
+        load = np.where(wandering, np.cumsum(steps * wandering), rhythm)
+        homes.append(replace(table, columns={"load": load}))
+    mixed = plan(
+        evaluation={"days": [3]},
+        personalise={"experts": ["tuned", "naive"], "opponents": ["seasonal"]},
+        data={"split": [0.7, 0.15, 0.15]},
+    )
+    result = fedhome.simulate(mixed, homes=homes, out=tmp_path / "run")
+    assert result.cold_start is not None
+    assert set(result.cold_start["expert"].to_pylist()) == {"last"}
+    score = {(row["home"], row["model"]): row["score"] for row in result.cold_start.to_pylist()}
+    for home in unseen_of(result):
+        assert score[home, "personalised"] > score[home, "global"]

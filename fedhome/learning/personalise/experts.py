@@ -24,7 +24,7 @@ from fedhome.learning.personalise.keep import keep
 from fedhome.learning.tasks.segments import Floats, Segments
 from fedhome.learning.tasks.statements import ENCODINGS, Encoding
 from fedhome.plan.settings import PersonaliseSettings
-from fedhome.run.compared_models import EXPERTS
+from fedhome.run.compared_models import EXPERTS, LAST
 
 
 class Adaptation(NamedTuple):
@@ -133,7 +133,8 @@ class Experts:
         """Return what an expert states.
 
         Args:
-            name: One of :data:`fedhome.run.compared_models.EXPERTS`, or a way to be alone.
+            name: One of :data:`fedhome.run.compared_models.EXPERTS`,
+                :data:`fedhome.run.compared_models.LAST`, or a way to be alone.
         """
         return self._recalled(name, _STATED[name]).stated
 
@@ -141,7 +142,8 @@ class Experts:
         """Return what an expert is in each home, fitted to training and validation rows.
 
         Args:
-            name: One of :data:`fedhome.run.compared_models.EXPERTS`.
+            name: One of :data:`fedhome.run.compared_models.EXPERTS`, or
+                :data:`fedhome.run.compared_models.LAST`.
         """
         return self._recalled(name, _STATED[name]).models
 
@@ -355,7 +357,7 @@ class Experts:
                 for part, end in zip(said.stated, ends, strict=True)
             ]
             models = [
-                model if keeps and name in EXPERTS else None
+                model if keeps and name in (*EXPERTS, LAST) else None
                 for model, keeps in zip(said.models, some.keeps(), strict=True)
             ]
             each = [Statements(*home) for home in zip(*halves, strict=True)]
@@ -374,6 +376,7 @@ _STATED: Mapping[str, Callable[[Experts], Said]] = {
     "tuned": Experts.tuned,
     "global": Experts.the_global,
     "naive": Experts.seasonal,
+    LAST: lambda some: Said(some.naive(), some.without_learning()),
     "seasonal": Experts.seasonal,
     "linear": lambda some: some.fitted("linear"),
     "trees": lambda some: some.fitted("trees"),
