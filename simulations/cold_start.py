@@ -16,8 +16,10 @@ A simulation sees this past the protocol, in its own homes; a real fleet has no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,6 +104,7 @@ def cold_start(
     plan = world.plan
     if newcomers.timeless:
         yield [], [f"new homes' rows have no times: {ROWS_A_DAY} rows count as a day"]
+    rehearsals = Rehearsals(world, newcomers, fleet)
     for days in sorted(set(plan.evaluation.days)):
         homes, lacking = with_days(newcomers, days)
         told = [
@@ -110,7 +113,7 @@ def cold_start(
         ]
         rows: list[dict[str, Any]] = []
         if homes:
-            mixing = blend_at(world, newcomers, fleet, days)
+            mixing = rehearsals.mixing(days)
             told += [mixing.why] if mixing.why else []
             with cohort_on(world, homes) as cohorts:
                 for cohort in cohorts:
@@ -137,35 +140,63 @@ class Mixing(NamedTuple):
     why: str = ""
 
 
-def blend_at(world: World, newcomers: Newcomers, fleet: Offered, days: float) -> Mixing:
-    """Return what homes of some days mix, and how: by a rehearsal where there is one.
+class Rehearsals:
+    """What homes of the rounds say that homes of some days should mix, and how.
 
     Args:
         world: The homes that took part.
         newcomers: What says how homes are cut; none of their rows is looked at.
         fleet: What there is for them.
-        days: How many days they have.
     """
-    # With noise a fleet knows nothing of its experts, and neither does a new home.
-    if newcomers.all_new or is_private(world.plan):
-        return Mixing(fleet.experts, fleet.blend)
-    generator = rng.generator(world.plan.seed, "rehearsing homes")
-    drawn = generator.permutation(len(newcomers.found.tables))[:REHEARSING]
-    homes = rehearsing(newcomers, sorted(drawn.tolist()), days).homes
-    if len(homes) < FEWEST:
-        return Mixing(
-            fleet.experts,
-            fleet.blend,
-            f"at {days:g} day(s), new homes mix by the weights of the run: {len(homes)} homes of "
-            f"the rounds have as many days to rehearse with, and {FEWEST} are needed",
-        )
-    task = world.learning.task
-    numbers = task.series and task.kind.targets == "continuous"  # only of these are there seasons
-    seasonal = numbers and "naive" in fleet.experts
-    names = (*fleet.experts, LAST) if seasonal else fleet.experts
-    with cohort_on(world, homes) as cohorts:
-        experts = [experts_of(world, cohort, fleet) for cohort in cohorts]
-        return Mixing(names, _rehearsed(experts, names, fleet.blend))
+
+    def __init__(self, world: World, newcomers: Newcomers, fleet: Offered) -> None:
+        self._world, self._newcomers, self._fleet = world, newcomers, fleet
+        task = world.learning.task
+        numbers = task.series and task.kind.targets == "continuous"  # only these have seasons
+        seasonal = numbers and "naive" in fleet.experts
+        self._names = (*fleet.experts, LAST) if seasonal else fleet.experts
+        self._known: dict[float, tuple[FleetsBlend | None, int]] = {}
+
+    def mixing(self, days: float) -> Mixing:
+        """Return what homes of some days mix, and how.
+
+        Where too few homes have as many days, experts err as in homes with all the days that there
+        are, and the pull of the fleet is the run's: a pull that was tried with fewer days would
+        hold homes back that have more.
+
+        Args:
+            days: How many days they have.
+        """
+        run = self._fleet.blend
+        # With noise a fleet knows nothing of its experts, and neither does a new home.
+        if self._newcomers.all_new or is_private(self._world.plan):
+            return Mixing(self._fleet.experts, run)
+        blend, count = self._with(days)
+        if blend is not None:
+            return Mixing(self._names, blend)
+        lacking = f"{count} homes of the rounds have as many days to rehearse with"
+        with_all, of_any = self._with(math.inf)
+        if with_all is None:
+            why = f"new homes mix by the weights of the run: {lacking}, and {FEWEST} are needed"
+            return Mixing(self._fleet.experts, run, f"at {days:g} day(s), {why}")
+        why = f"{of_any} homes rehearsed with all the days that they have: {lacking}"
+        blend = replace(with_all, strength=run.strength, fewest_blocks=run.fewest_blocks)
+        return Mixing(self._names, blend, f"at {days:g} day(s), {why}")
+
+    def _with(self, days: float) -> tuple[FleetsBlend | None, int]:
+        """Return the blend of a rehearsal, None if too few homes can, and how many can."""
+        if days not in self._known:
+            world = self._world
+            generator = rng.generator(world.plan.seed, "rehearsing homes")
+            drawn = generator.permutation(len(self._newcomers.found.tables))[:REHEARSING]
+            homes = rehearsing(self._newcomers, sorted(drawn.tolist()), days).homes
+            blend = None
+            if len(homes) >= FEWEST:
+                with cohort_on(world, homes) as cohorts:
+                    experts = [experts_of(world, cohort, self._fleet) for cohort in cohorts]
+                    blend = _rehearsed(experts, self._names, self._fleet.blend)
+            self._known[days] = blend, len(homes)
+        return self._known[days]
 
 
 @contextmanager

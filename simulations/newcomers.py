@@ -6,6 +6,7 @@ how homes adapt and mix.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -121,7 +122,7 @@ def rehearsing(newcomers: Newcomers, places: Sequence[int], days: float) -> FewD
     Args:
         newcomers: What says how homes are cut.
         places: Which of the homes that took part.
-        days: How many days they have.
+        days: How many days they have; infinity: all before their validation rows.
     """
     found = newcomers.found
     plan, schema = found.gathered.plan, found.schema
@@ -130,6 +131,8 @@ def rehearsing(newcomers: Newcomers, places: Sequence[int], days: float) -> FewD
 
     def cut(table: HomeTable) -> HomeExamples:
         home = examples(table, data, schema.columns, targets, rehearsed_days=days)
+        if days == math.inf:
+            return home
         whole = examples(table, data, schema.columns, targets)
         train = whole.times()[whole.rows("train")]
         if _short(_before(home), train, days, timeless=table.timeless):

@@ -339,3 +339,34 @@ def test_where_days_name_a_wrong_season_new_homes_mix_the_last_value(tmp_path: P
     score = {(row["home"], row["model"]): row["score"] for row in result.cold_start.to_pylist()}
     for home in unseen_of(result):
         assert score[home, "personalised"] > score[home, "global"]
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("no_report")
+def test_where_no_home_has_as_many_days_homes_rehearse_with_all_that_they_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[cold_start.Mixing] = []
+    mixing = cold_start.Rehearsals.mixing
+
+    def noted(rehearsals: cold_start.Rehearsals, days: float) -> cold_start.Mixing:
+        found.append(mixing(rehearsals, days))
+        return found[-1]
+
+    monkeypatch.setattr(cold_start.Rehearsals, "mixing", noted)
+    few = plan(evaluation={"days": [1, 6]}, data={"history_days": 4})
+    result = fedhome.simulate(few, homes=tables(), out=tmp_path / "run")
+    events = result.folder.read_events()
+    (chosen,) = [event.data for event in events if event.event == "personalisation-chosen"]
+    of_a_day, of_six = found
+    assert of_a_day.experts == of_six.experts == (*EXPERTS, "last")
+    assert of_six.blend.matrix.shape == (5, 5)
+    assert not np.allclose(of_six.blend.matrix, of_a_day.blend.matrix)
+    assert of_six.blend.strength == chosen["strength"]
+    assert (of_a_day.blend.fewest_blocks, of_six.blend.fewest_blocks) == (1, 2)
+    notes = [str(event.data["text"]) for event in events if event.event == "note"]
+    (told,) = [note for note in notes if "at 6 day(s)" in note]
+    assert told.endswith(
+        "6 homes rehearsed with all the days that they have: 0 homes of the rounds have as many "
+        "days to rehearse with"
+    )
