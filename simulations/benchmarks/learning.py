@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
+from fedhome.run.cold_start_table import cold_start_points
 from fedhome.run.compared_models import ALONE
 from fedhome.run.mean_intervals import mean_interval
 from fedhome.run.results import differences, scores, summary, verdict_shares
@@ -50,7 +51,7 @@ def run_one(one: LearningSet, seed: int, folder: Path, sets: list[str]) -> dict[
     begin, processor = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as place:
         result = simulate(Plan.parse(changes), homes=tables, out=Path(place) / "run")
-        homes, rounds = result.homes, result.rounds
+        homes, rounds, joined = result.homes, result.rounds, result.cold_start
         events = {event.event: event.data for event in result.folder.read_events()}
     rows = {row.model: row for row in summary(homes)}
     gains = {name: differences(homes, "personalised", name) for name in (*ALONE, "alone")}
@@ -62,6 +63,10 @@ def run_one(one: LearningSet, seed: int, folder: Path, sets: list[str]) -> dict[
         "score": events["fleet-ready"]["score"],
         "models": {name: [row.mean, row.median, row.p10] for name, row in rows.items()},
         "gains": gains,
+        "new_homes": [  # those of evaluation.unseen, by days of their own
+            [point.days, point.model, point.homes, point.mean, point.p10]
+            for point in (cold_start_points(joined) if joined is not None else ())
+        ],
         "verdicts": {name: verdict_shares(homes, name)[1:] for name in ("personalised", "local")},
         "chosen": events["personalisation-chosen"],
         "rounds": rounds.num_rows,
