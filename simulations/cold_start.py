@@ -7,9 +7,9 @@ last days of its training rows alone, they say how experts err on their validati
 strongly such homes should follow the fleet. Nobody's test rows are looked at for that, nor any
 row of a home that is new.
 
-A day or two may name a wrong season for the forecast without learning, and a line fitted to them
-runs away. So where homes rehearse, the last value of a series is an expert of its own: a rehearsal
-says what it is worth beside the season that few days name.
+A day or two may name a wrong season for the forecast without learning. So where homes rehearse, the
+last value of a series is an expert of its own: a rehearsal says what it is worth beside the season
+that few days name.
 
 A simulation sees this past the protocol, in its own homes; a real fleet has no such question.
 """
