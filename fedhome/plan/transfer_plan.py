@@ -90,11 +90,11 @@ def _with_the_rest(plan: Plan) -> Iterator[str]:
             "noise is reckoned for whole updates on the plan's own grid",
         ),
         (
-            is_sliced(plan),
+            fewer and is_sliced(plan),
             "slicing.tiers",
             [tier.name for tier in plan.slicing.tiers],
             [],
-            "a slice is summed shell by shell, whole",
+            "a slice is summed shell by shell, and random-k is of whole models (int8, int4 go)",
         ),
         (
             bool(plan.strategy.wrap),

@@ -72,6 +72,18 @@ def test_processes_with_slices_give_what_a_simulation_gives(mode: str, tmp_path:
         assert _units(place) == UNITS[tier]  # its own shape, and no larger one
 
 
+def test_processes_send_coarse_numbers_of_slices_as_a_simulation_does(tmp_path: Path) -> None:
+    plan = _plan("secure").change(transfer={"stages": ["int8"]})
+    simulated = fedhome.simulate(plan, out=tmp_path / "simulated").folder
+    run = local_fleet.up(plan, homes=HOMES["secure"], out=tmp_path / "run")
+    _assert_same_bits(run, simulated)
+    whole = fedhome.simulate(_plan("secure"), out=tmp_path / "whole").folder
+    coarse, fine = (
+        [row["bytes_up"] for row in one.read_rounds().to_pylist()] for one in (simulated, whole)
+    )
+    assert sum(coarse) < sum(fine)
+
+
 def test_processes_train_slices_of_a_module_as_a_simulation_does(tmp_path: Path) -> None:
     module = f"{Path(sliced_modules.__file__).resolve()}:Convolution"
     plan = _plan("secure").change(model={"name": module})

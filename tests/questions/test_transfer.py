@@ -182,7 +182,7 @@ def test_what_is_kept_needs_a_place_and_no_method_there() -> None:
         ({"strategy": {"wrap": "x"}}, "it promises something of whole updates"),
         (
             {"slicing": {"tiers": [{"name": "a", "width": 1.0, "depth": 1, "share": 1.0}]}},
-            "a slice is summed shell by shell",
+            "random-k is of whole models (int8, int4 go); set slicing.tiers = []",
         ),
         (
             {"privacy": {"mechanism": "discrete-gaussian", "epsilon": 8.0}},

@@ -101,12 +101,18 @@ def _told(folder: Path) -> str:
     return "\n".join(str(event.data) for event in read_events(folder / "events.jsonl"))
 
 
-@pytest.mark.parametrize("engine", ["vector", "sequential"])
+@pytest.mark.parametrize(
+    ("engine", "stages"), [("vector", []), ("sequential", []), ("vector", ["int8"])]
+)
 def test_slices_under_masks_with_homes_that_vanish_give_the_ideal_sum_bit_for_bit(
-    engine: str, tmp_path: Path, opened: _Opened
+    engine: str, stages: list[str], tmp_path: Path, opened: _Opened
 ) -> None:
     plan = _plan(
-        engine={"name": engine}, faults={"dropout": 0.25}, rounds={"count": 4}, **tiny.fedprox(0.5)
+        engine={"name": engine},
+        faults={"dropout": 0.25},
+        rounds={"count": 4},
+        transfer={"stages": stages},
+        **tiny.fedprox(0.5),
     )
     masked = _run(plan, tmp_path / "masked")
     counts = opened.counts

@@ -60,7 +60,7 @@ def _plan(hub: float = 0.34, **changes: Any) -> Plan:
 
 
 def _in_the_clear(plan: Plan) -> Plan:
-    return Plan.parse({**plan.model_dump(), "aggregation": {"mode": "plain"}})
+    return Plan.parse({**plan.model_dump(), "aggregation": {"mode": "plain"}, "transfer": {}})
 
 
 def _run(plan: Plan, folder: Path) -> NDArray[np.float32]:
@@ -109,11 +109,27 @@ def _single_updates(plan: Plan) -> tuple[NDArray[np.float32], NDArray[np.float64
     return start, found.params.astype(np.float64) - start
 
 
-@pytest.mark.parametrize("engine", ["vector", "sequential"])
+@pytest.mark.parametrize(
+    ("engine", "stage", "bits"),
+    [
+        ("vector", "", 16),
+        ("sequential", "", 16),
+        ("vector", "int8", 8),
+        ("sequential", "int8", 8),
+        ("vector", "int4", 4),
+    ],
+)
 def test_sums_of_shells_are_the_mean_over_those_that_carry_a_place(
-    engine: str, tmp_path: Path, opened: list[tuple[int, int, int]]
+    engine: str, stage: str, bits: int, tmp_path: Path, opened: list[tuple[int, int, int]]
 ) -> None:
-    plan = _plan(engine={"name": engine})
+    """Each home rounds its numbers up or down to the grid of the sum: by less than a step of it."""
+    clip = 1.0
+    plan = _plan(
+        engine={"name": engine},
+        transfer={"stages": [stage] if stage else []},
+        aggregation={"clip": clip},
+    )
+    step = clip / (2 ** (bits - 1) - 1)
     start, changes = _single_updates(plan)
     shape = slices_of(plan, tiny.FEATURES, 1)
     tiers = tiers_of(plan, [f"home-{n}" for n in range(len(ROWS))])
@@ -122,8 +138,9 @@ def test_sums_of_shells_are_the_mean_over_those_that_carry_a_place(
         some = [n for n, tier in enumerate(tiers) if place in shape.carried(int(tier))]
         expected[place] += changes[some, place].mean()
     found = _run(plan, tmp_path / "run")
-    np.testing.assert_allclose(found, expected, atol=2e-4)
-    assert np.abs(expected - start).max() > 0.01
+    np.testing.assert_allclose(found, expected, atol=step + 1e-6)
+    assert np.abs(found - expected).max() > step / 50, "the grid is no finer than it says"
+    assert clip > np.abs(changes).max() > np.abs(expected - start).max() > 0.01
     assert [(shell, homes) for _, shell, homes in opened] == [(0, 12), (1, 8), (2, 4)]
 
 
