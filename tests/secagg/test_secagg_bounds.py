@@ -75,6 +75,22 @@ def test_a_home_that_adds_more_than_it_may_is_noticed(
     assert abs(moved) > 0.5  # further than all homes together could have moved it
 
 
+def test_one_home_within_the_bound_sets_the_mean_where_all_together_could_as_the_docs_say() -> None:
+    """Nothing tells it from seven homes that all went as far as they may: nobody proves a range."""
+    form = _form()
+    words = _words(form, 3, size=0.01).sum(axis=0, dtype=form.packing.dtype)
+    honest = form.decode(words, HOMES)
+    assert np.abs(honest.mean).max() < 0.02
+    most = (2**15 - 1) / 50 * honest.weight  # steps of a lane: 16 bits with the sign, cap 50
+    for place, mean in enumerate(honest.mean):
+        more = int((1 - mean / 0.5) * most)
+        words = _tampered(form, words, form.scalar_elements + place, more)
+    moved = form.decode(words, HOMES)
+    assert moved.weight == honest.weight
+    assert moved.mean == pytest.approx([0.5] * form.elements, abs=1e-3)
+    # Held to its own range, with a seventh of the weight, it could move it by a seventh of that.
+
+
 @pytest.mark.parametrize("amount", [1_000, -1_000])
 @pytest.mark.parametrize("name", ["weight", "shortened"])
 def test_a_weight_or_a_count_out_of_range_is_noticed(
