@@ -23,6 +23,7 @@ from fedhome.data.files.file_kinds import HEAD_BYTES, refuse_other_kinds
 from fedhome.data.files.packed_files import Source
 from fedhome.data.home_files import HomeFilesRead, read_rows
 from fedhome.data.table import HomeTable
+from fedhome.data.told_once import some
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean
@@ -92,13 +93,21 @@ class Understanding:
     def with_near_names(self, read: HomeFilesRead) -> HomeFilesRead:
         """Return what was read, and notes of columns that are called nearly as the plan's are.
 
-        They are kept under their own names, and the plan's inputs stay without readings.
+        Or that nothing comes which the plan uses. What comes is kept under its own names, and the
+        plan's inputs stay without readings.
 
         Args:
             read: What was read.
         """
         came = {*read.table.columns, *read.empty}
         lacking = self.wanted - came
+        if came and lacking == self.wanted:
+            which, these = some(sorted(map(repr, lacking))), some(sorted(map(repr, came)))
+            note = (
+                f"nothing comes that the plan uses ({which}): {these} are kept under their own "
+                "names; `--set rename=` or `--set pivot=` says what the plan calls them"
+            )
+            return replace(read, notes=(*read.notes, note))
         told = [
             f'column {name!r} is none of the plan\'s{meant} `--set \'rename={{"{name}"="NAME"}}\'` '
             "says what the plan calls it"

@@ -31,6 +31,7 @@ from fedhome.plan.own_reading import NOTHING_OWN, reading_of
 from fedhome.plan.settings import Plan
 
 JSON_LINES = (".jsonl", ".ndjson", ".json")
+_APART_S = 60.0  # by as much, two clocks may differ
 _BLOCK = 20_000  # lines of a file that are read together
 
 
@@ -243,7 +244,16 @@ class Recorder:
 
     def _append(self, table: HomeTable) -> Appended:
         keep_days = self._home_folder.settings.keep_days
-        return self.store.append(table, now_s=self._clock(), keep_days=keep_days)
+        now_s = self._clock()
+        done = self.store.append(table, now_s=now_s, keep_days=keep_days)
+        ahead_s = float(table.time_s.max()) - now_s if table.rows else 0.0
+        if ahead_s <= _APART_S:
+            return done
+        note = (
+            f"readings are up to {ahead_s / 3600:,.1f} h ahead of this device's clock: check that, "
+            "and the readings' time zone"
+        )
+        return replace(done, notes=(*done.notes, note))
 
 
 def record(home: Path | str, rows: object) -> Recorded:

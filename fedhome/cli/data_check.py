@@ -11,7 +11,7 @@ import typer
 
 from fedhome.cli import completion
 from fedhome.cli.console import Console
-from fedhome.cli.data_words import print_homes, say
+from fedhome.cli.data_words import ahead_of_clock, print_homes, say
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.counted import counted
@@ -191,7 +191,7 @@ def _as_data(read: FolderRead, found: FoundHomes | FedHomeError | None) -> dict[
     data: dict[str, Any] = {
         "homes": [report.to_dict() for report in read.reports],
         "excluded": [vars(item) for item in read.excluded],
-        "notes": list(read.notes),
+        "notes": [*read.notes, *ahead_of_clock(read)],
     }
     if isinstance(found, FedHomeError):
         data["plan"] = {"error": found.message, "hint": found.hint}

@@ -10,14 +10,16 @@ from zoneinfo import ZoneInfo
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.cli import ages
 from fedhome.cli.console import Console
 from fedhome.data.read_report import aligned, alike, length
-from fedhome.data.told_once import some
+from fedhome.data.told_once import some, told_once
 
 if TYPE_CHECKING:
     from fedhome.data.homes_folder import FolderRead
     from fedhome.data.read_report import ColumnReport, HomeReport
 
+_APART_S = 60  # by as much, two clocks may differ
 _HOMES = 8  # homes of a table that get a line
 _WORDS = 5  # words of a column that are shown
 _WIDE = 72  # a table needs so much
@@ -61,12 +63,25 @@ def _in_common(groups: Sequence[Sequence[HomeReport]]) -> str:
 
 def print_notes(console: Console, read: FolderRead) -> None:
     """Print what the readers noticed, and who was left out, why, and what to do about it."""
-    for note in read.notes:
+    for note in (*read.notes, *ahead_of_clock(read)):
         say(console, f"note: {note}")
     for item in read.excluded:
         say(console, f"left out: {item.home}: {item.reason}")
         if item.hint:
             say(console, f"  {item.hint}")
+
+
+def ahead_of_clock(read: FolderRead) -> list[str]:
+    """Return sentences on homes whose newest reading is yet to come, by this machine's clock."""
+    now, why = ages.now(), "or the order of its dates"
+    return told_once(
+        (
+            home.home,
+            f"its newest reading is {ages.of_reading(newest, now)}, {why}",
+        )
+        for home in read.homes
+        if home.rows and not home.timeless and (newest := int(home.time_s[-1])) > now + _APART_S
+    )
 
 
 def print_alike(console: Console, reports: Sequence[HomeReport]) -> None:

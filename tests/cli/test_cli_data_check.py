@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
+from fedhome.cli.console import Console
 from fedhome.cli.data_words import print_homes
 from fedhome.data.home_files import read_home
 from fedhome.data.homes_folder import read_folder
@@ -214,3 +215,19 @@ def test_a_conversion_that_fails_leaves_nothing_that_passes_for_all_homes(
     assert "out: No space left on device" in said.stderr
     assert "make room, then try again" in said.stderr
     assert sorted(homes.parent.iterdir()) == before
+
+
+def test_readings_that_are_yet_to_come_are_told(
+    homes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dates read in the wrong order lie ahead, as those of a clock that is ahead do."""
+    newest = datetime(2024, 1, 3, 23, tzinfo=UTC).timestamp()
+    monkeypatch.setattr("fedhome.cli.ages.now", lambda: newest - 48 * 3600)
+    note = (
+        "elm, oak: its newest reading is 2 days ahead of this device's clock: check that, and the "
+        "readings' time zone, or the order of its dates"
+    )
+    assert note in " ".join(check(homes).stdout.split())
+    assert note in json.loads(check(homes, "--json").stdout)["notes"]
+    monkeypatch.setattr("fedhome.cli.ages.now", lambda: newest)
+    assert "ahead of" not in check(homes).stdout

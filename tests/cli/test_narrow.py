@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from rich.console import Console
 
+from fedhome.cli.console import Console
 from fedhome.cli.narrow import fitting, narrowed
 from fedhome.clients.membership.consent import Invitation, consent_text
 from fedhome.plan.settings import Plan

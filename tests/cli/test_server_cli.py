@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from fedhome.cli import app
+from fedhome.cli.console import Console
 from fedhome.cli.server import _watch
 from fedhome.errors import DirectoryError, FedHomeError, PlanError, RunError, StateError, WireError
 from fedhome.fleet.cards import Card

@@ -445,3 +445,28 @@ def test_a_folder_that_cannot_be_looked_into_is_told_once_and_followed(
     (folder / "a.csv").write_text("time,load\n2023-11-29T03:00Z,1\n2023-11-29T04:00Z,2\n")
     followed.look()
     assert [one.new for one in done] == [2]
+
+
+def test_where_nothing_comes_that_the_plan_uses_it_is_told(recorder: Recorder) -> None:
+    """A history of one sensor has its values in `state`: all was recorded, and nothing was used."""
+    rows = [f"sensor.load,{hour},2023-11-29T0{hour}:00:00.000Z" for hour in range(3, 6)]
+    text = "\n".join(["entity_id,state,last_changed", *rows, ""])
+    _, (done,) = streamed(recorder, text)
+    note = "nothing comes that the plan uses ('load', 'outdoor'): 'entity_id', 'state' are kept"
+    assert [one for one in done.notes if one.startswith(note)]
+    _, (done,) = streamed(recorder, "time,load\n2023-11-29T03:00Z,1\n2023-11-29T04:00Z,2\n")
+    assert not [one for one in done.notes if "that the plan uses" in one]
+
+
+def test_a_reading_of_another_century_is_refused_and_one_ahead_of_the_clock_is_told(
+    recorder: Recorder,
+) -> None:
+    """One of the year 2390 would have been the newest for ever."""
+    rows = ["2023-11-28T23:00Z,1", "2390-01-01T00:00Z,2", "2100-01-01T00:00Z,3"]
+    _, (done,) = streamed(recorder, "\n".join(["time,load", *rows, ""]))
+    assert (done.new, [one.line for one in done.refused]) == (1, [3, 4])
+    assert all("is after the year 2099" in one.why for one in done.refused)
+    assert not [note for note in done.notes if "ahead of this device's clock" in note]
+    _, (done,) = streamed(recorder, "time,load\n2023-11-29T02:01Z,1\n")
+    assert done.new == 1  # a minute after the last reading it is, by the clock
+    assert [note for note in done.notes if note.startswith("readings are up to 3.0 h ahead of")]

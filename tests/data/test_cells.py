@@ -372,7 +372,7 @@ def test_infinite_cells_are_missing_and_told() -> None:
     column = read(["1,5", "inf", "-Infinity", "1e999", "∞"])
     np.testing.assert_array_equal(column.values, [1.5, NAN, NAN, NAN, NAN])
     assert column.notes == ("4 infinite cells of x were read as missing",)
-    assert read([1.0, math.inf]).notes == ("1 infinite cells of x were read as missing",)
+    assert read([1.0, math.inf]).notes == ("1 infinite cell of x was read as missing",)
     assert read(["inf", "inf"]).kind == "empty"
 
 

@@ -418,7 +418,7 @@ def test_a_home_is_asked_for_another_plan(world: Deployment) -> None:
     assert "there is a home" in world.types(*invite, "--plan", "other.toml", status=1)
     world.types(*invite, "--plan", "other.toml", "--again")
     join = ("client", "join", f"again/{name}.invite", "--data", f"{name}.parquet", "--yes")
-    assert "is in use by process" in world.types(*join, status=1)
+    assert "is in use by" in world.types(*join, status=1)
     assert ended(world.running[name]) == 0
     told = world.types(*join)
     assert "WHAT LEAVES THIS DEVICE" in told

@@ -42,7 +42,9 @@ def number_column(
     told = list(notes)
     infinite = np.isinf(values)
     if count := int(infinite.sum()):
-        told.append(f"{count} infinite cells of {column.name} were read as missing")
+        told.append(
+            f"{counted(count, 'infinite cell')} of {column.name} {was(count)} read as missing"
+        )
         values = np.where(infinite, np.nan, values)
     if too_large:
         told.append(

@@ -32,7 +32,11 @@ GZIP = FileKind("a gzip file", f"{_RENAME}.csv.gz")
 ZIP = FileKind("a zip archive", f"{_RENAME}.zip, or .xlsx if it is a workbook")
 PARQUET = FileKind("a Parquet file", f"{_RENAME}.parquet")
 _PAGE = FileKind("an HTML page, not the data", f"{_PORTAL}; you may have saved the page itself")
-_JSON = FileKind("a JSON file", "convert it: pandas.read_json(...).to_csv(...), one row a reading")
+_JSON = FileKind(
+    "a JSON file",
+    "convert it: pandas.read_json(...).to_csv(...), one row a reading, with lines=True where each "
+    "line is an object; `fedhome client record` takes such lines as they are",
+)
 _XML = FileKind("an XML file", f"{_PORTAL}, or convert it: one row a reading")
 _GREEN_BUTTON = FileKind("a Green Button file (XML)", f"{_PORTAL}: portals offer both")
 _NEM12 = FileKind(

@@ -16,6 +16,7 @@ from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 
 _EARLIEST_S = 946_684_800  # 2000-01-01: no clock that is set tells an earlier one
+_END_S = 4_102_444_800  # 2100-01-01: nor one from then on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,13 @@ def last_rows(
         raise SourceError(
             f"{first}: its time is before the year 2000, as of a clock that was not set",
             hint="set the device's clock; then send the reading again, with its time",
+        )
+    if (late := seconds >= _END_S).any():
+        first = location_of(int(moments.rows[late].min()))
+        raise SourceError(
+            f"{first}: its time is after the year 2099, and would be the newest for ever",
+            hint="see how the device writes its times, and set its clock; then send the reading "
+            "again",
         )
     order = np.lexsort((moments.rows, seconds))
     seconds = seconds[order]
