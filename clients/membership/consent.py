@@ -230,10 +230,7 @@ def _honest_server_learns(plan: Plan) -> list[str]:
         return private_words.learnt_by_an_honest_server(sums)
     return [
         sums,
-        (
-            "the fleet's model, which is made of these sums; all homes and the fleet's owner can "
-            "have it."
-        ),
+        private_words.THE_MODEL,
         (
             "a sum still says something of the homes in it, and two sums over the same homes but "
             "one differ by that one. Homes add no noise against this. From many sums over changing "
@@ -241,6 +238,7 @@ def _honest_server_learns(plan: Plan) -> list[str]:
             "changes the model; and from two rounds whose models hardly differ, of which it is in "
             "one, roughly that, and how well the model does on its validation rows."
         ),
+        weight_words.SAME_AT_ALL_MODELS,
         *method_words.shown_by(plan),
     ]
 

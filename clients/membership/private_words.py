@@ -13,6 +13,13 @@ from fedhome.questions.question_table import TRAIN, summed
 _MOST_TENS = 5  # above, a factor is told as a power of ten
 
 
+THE_MODEL = (
+    "the fleet's model, which is made of these sums; all homes and the fleet's owner can have it. "
+    "From those of two rounds they know about the mean of what all homes learnt in between."
+)
+"""What everybody learns who gets the model of each round."""
+
+
 def summed_lines(plan: Plan, values: Mapping[str, object]) -> list[str]:
     """Return what homes add up with noise, one line a question.
 
@@ -78,10 +85,7 @@ def learnt_by_an_honest_server(sums: str) -> list[str]:
     """
     return [
         sums,
-        (
-            "the fleet's model, which is made of these sums; all homes and the fleet's owner can "
-            "have it."
-        ),
+        THE_MODEL,
         "of this home, from all sums together, no more than the noise lets through (below).",
     ]
 

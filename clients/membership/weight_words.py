@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from fedhome.plan.settings import Plan
 
+SAME_AT_ALL_MODELS = (
+    "from two runs, where this home is in one of them and its readings are what they were, how "
+    "well no learning does in it, and models that it trains without the fleet: no model of the "
+    "fleet moves these numbers, so that the difference of both sums is this home's."
+)
+"""What sums about whichever two models show of a home."""
+
 
 def weights(plan: Plan, most: int) -> dict[str, str]:
     """Return how people are told by what a home counts, by the name in a question's texts.

@@ -103,13 +103,18 @@ How often:
 What a server learns that keeps to the rules:
   * sums over at least 5 homes; this home takes part in no smaller one.
   * the fleet's model, which is made of these sums; all homes and the fleet's owner can
-    have it.
+    have it. From those of two rounds they know about the mean of what all homes learnt
+    in between.
   * a sum still says something of the homes in it, and two sums over the same homes but
     one differ by that one. Homes add no noise against this. From many sums over
     changing sets of homes, the number of this home's examples can be worked out, and
     over many rounds roughly how it changes the model; and from two rounds whose models
     hardly differ, of which it is in one, roughly that, and how well the model does on
     its validation rows.
+  * from two runs, where this home is in one of them and its readings are what they
+    were, how well no learning does in it, and models that it trains without the fleet:
+    no model of the fleet moves these numbers, so that the difference of both sums is
+    this home's.
 
 What a server that breaks the rules can learn today, and no home would refuse:
   * this home's own update: by models made so that all other homes have nothing to add.
