@@ -208,6 +208,31 @@ def test_where_the_last_attempts_are_not_made_the_run_goes_on_from_the_best(tmp_
     assert rounds.state.rows[2]["homes_asked"] == 3
 
 
+@pytest.mark.parametrize("last", [1, 4, 7, 11])
+def test_a_run_that_was_cut_off_asks_its_strategy_as_it_would_have(
+    last: int, tmp_path: Path
+) -> None:
+    class Cut(Exception):  # noqa: N818 - a power cut
+        pass
+
+    def cut(message: Message, position: int) -> Message:
+        kind, config = message.metadata.message_type, content_of(message)[1]
+        if kind == "evaluate" and config[ROUND] == last:
+            raise Cut
+        return _home(message, position)
+
+    plan = _plan("fedadam", **_AUTO)
+    whole = _run(plan, tmp_path / "whole")
+    with pytest.raises(Cut):
+        _run(plan, tmp_path / "cut", cut)
+    with tiny.rounds_on(
+        tiny.FakeGrid(3, _home), plan, _LAYOUT, tmp_path / "cut", _INITIAL
+    ) as rounds:
+        assert rounds.resume() == (last > 1)
+        rounds.run()
+    assert rounds.state.flat.tobytes() == whole.state.flat.tobytes()
+
+
 _OWN = """
 import numpy as np
 from flwr.serverapp.strategy import FedAvg
