@@ -253,8 +253,8 @@ def _cheating_server_learns(plan: Plan) -> list[str]:
     return [
         (
             "this home's own update: by models made so that all other homes have nothing to add. "
-            "Roughly, also by asking about two models that hardly differ, the second time without "
-            "this home. Only noise would prevent that, and homes add none."
+            "Also by asking about two models that differ in last digits alone, the second time "
+            "without this home. Only noise would prevent that, and homes add none."
         ),
         (
             "how well models do on this home's validation rows: in the same way, by two models "

@@ -118,8 +118,8 @@ What a server learns that keeps to the rules:
 
 What a server that breaks the rules can learn today, and no home would refuse:
   * this home's own update: by models made so that all other homes have nothing to add.
-    Roughly, also by asking about two models that hardly differ, the second time without
-    this home. Only noise would prevent that, and homes add none.
+    Also by asking about two models that differ in last digits alone, the second time
+    without this home. Only noise would prevent that, and homes add none.
   * how well models do on this home's validation rows: in the same way, by two models
     that hardly differ. About one model, members open no second sum of nearly the same.
   * of all homes together, in how many a reading is above a bound: by models made so
