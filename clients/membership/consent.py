@@ -89,7 +89,7 @@ def consent_text(invitation: Invitation) -> str:
         *(_plain_kinds(plan, values) if plain else _summed_kinds(plan, values)),
         _bullets(
             "Of this home alone, readable for the server:",
-            _readable(invitation.home, plain=plain, tier=invitation.tier),
+            _readable(invitation.home, tier_words.readable(plan, invitation.tier), plain=plain),
         ),
         _bullets("For the secret sums of the fleet:", _protocol()),
         *([] if plain else [_bullets("How often:", _how_often(plan))]),
@@ -144,7 +144,7 @@ def _asked(plan: Plan) -> list[SummedQuestion]:
     return [row for row in SUMMED.values() if row.times(plan)]
 
 
-def _readable(home: str, *, plain: bool, tier: str) -> list[str]:
+def _readable(home: str, device: list[str], *, plain: bool) -> list[str]:
     model = PROTOCOL[SHAPE].consent
     took_part = "which rounds it takes part in" if plain else "which sums it takes part in"
     return [
@@ -152,7 +152,7 @@ def _readable(home: str, *, plain: bool, tier: str) -> list[str]:
             f"its name ({home}) and its two public keys; the fleet's owner and all homes of the "
             "fleet get them too, in the fleet's directory."
         ),
-        *tier_words.readable(tier),
+        *device,
         (
             "the public key of its connection, the release of fedhome that it runs, which release "
             "of the fleet's model it has, its internet address, when it is connected, "

@@ -78,12 +78,7 @@ def run_one(one: LearningSet, seed: int, folder: Path, sets: Sequence[str]) -> d
         sets: Settings that are changed, as ``section.key=value``.
     """
     begin, plan = time.perf_counter(), plan_of(one, seed, sets)
-    if one.read is None:  # the same homes as the plan makes, as tables: some can be taken of them
-        count, days = plan.data.homes or SYNTHETIC_HOMES, plan.data.days
-        plan = plan.change(data={"history_days": plan.data.simulated().history_days})
-        tables = list(generate(homes=count, days=days, seed=seed))
-    else:
-        tables = one.read(folder / one.folder)
+    plan, tables = with_tables(one, plan, folder)
     sliced = _run(plan, tables)
     names = sorted(sliced["tuned"])
     tiers, kinds = tiers_of(plan, names), plan.slicing.in_order()
@@ -104,6 +99,21 @@ def run_one(one: LearningSet, seed: int, folder: Path, sets: Sequence[str]) -> d
         "tiers": found,
         "seconds": time.perf_counter() - begin,
     }
+
+
+def with_tables(one: LearningSet, plan: Plan, folder: Path) -> tuple[Plan, list[HomeTable]]:
+    """Return a set's homes as tables, of which some can be taken, and the plan for these.
+
+    Args:
+        one: The set; where it reads nothing, its homes are those that the plan makes.
+        plan: The plan.
+        folder: Where the real homes' subfolders are.
+    """
+    if one.read is not None:
+        return plan, one.read(folder / one.folder)
+    count, days = plan.data.homes or SYNTHETIC_HOMES, plan.data.days
+    tables = list(generate(homes=count, days=days, seed=plan.seed))
+    return plan.change(data={"history_days": plan.data.simulated().history_days}), tables
 
 
 def table(measured: Iterable[Mapping[str, Any]]) -> str:

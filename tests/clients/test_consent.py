@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,19 @@ def test_people_are_told_what_a_method_of_several_models_shows() -> None:
 def test_the_text_of_a_plain_plan_says_so_first() -> None:
     assert consent_text(asked("aggregation.mode=plain")) == PLAIN
     assert PLAIN.startswith("THIS PLAN IS PLAIN: THE SERVER READS THIS HOME'S OWN UPDATE\n")
+
+
+@pytest.mark.parametrize("mode", ["plain", "secure"])
+def test_where_a_release_tells_scores_by_tier_people_are_told_so(mode: str) -> None:
+    tiers = [{"name": "hub", "width": 1.0, "depth": 2, "share": 1.0}]
+    counted = {} if mode == "plain" else {"weights": "equal"}
+    plan = Plan.load(slicing={"tiers": tiers}, aggregation={"mode": mode, **counted})
+    invitation = replace(asked(), plan=plan)
+    told = " ".join(consent_text(replace(invitation, tier="hub")).split())
+    assert "which kind of device it is (hub)" in told
+    known = "each release tells all homes the mean over those of hub, where at least 5 said so"
+    assert (known in told) == (mode == "plain")
+    assert "each release tells" not in consent_text(invitation)
 
 
 def test_the_text_has_the_plans_own_numbers() -> None:

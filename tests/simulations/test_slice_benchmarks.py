@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from fedhome.data.homes_folder import FolderRead
 from fedhome.learning.build import learning_of
 from fedhome.learning.carried_slice import carried_slices
 from fedhome.plan.rule_traits import RULES
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import tiers_of
+from fedhome.simulations.benchmarks.learning_sets import SETS
 from fedhome.simulations.benchmarks.slice_rules_compared import (
     by_depth,
     by_width,
     plan_of_rule,
     rules_table,
 )
-from fedhome.simulations.benchmarks.slicing import TIERS
+from fedhome.simulations.benchmarks.slicing import TIERS, plan_of, with_tables
 from fedhome.simulations.benchmarks.slicing_speed import plan_of_speed, seconds_unsliced
+from fedhome.simulations.gather import find_in, gather
 
 pytestmark = pytest.mark.long
 
@@ -58,6 +63,20 @@ def test_widths_and_depths_by_hand() -> None:
         by_width(3, (4, 4), 1, 1)
     # a unit costs 1 + 1 + 1, the exit's bias 1: 7 numbers are two; then 2 + 1 + 1 each, and 1
     assert by_depth((7, 16), 1, 1) == (2, 2)
+
+
+def test_the_default_scenarios_homes_as_tables_are_those_that_its_plan_makes() -> None:
+    default = next(one for one in SETS if one.name == "default")
+    plan = plan_of(default, 2, ["data.homes=3"])
+    of_tables, tables = with_tables(default, plan, Path())
+    read = FolderRead(homes=tables, excluded=[], notes=())
+    found = find_in(read, of_tables.change(data={"source": "mine"})).gathered.homes
+    made = gather(plan).homes
+    assert len(found) == len(made) == 3
+    for one, other in zip(found, made, strict=True):
+        assert (one.home, one.counts) == (other.home, other.counts)
+        np.testing.assert_array_equal(one.x, other.x)
+        np.testing.assert_array_equal(one.y, other.y)
 
 
 def test_a_table_has_means_over_homes_and_seeds() -> None:
