@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +57,13 @@ def told_in_turns(
         columns: Columns by name, ``[rows]`` each.
         units: Their units by name.
     """
-    stems = {name: _ITS_UNIT.sub("", name).casefold() for name in units if name in columns}
+    alike: dict[str, list[str]] = defaultdict(list)  # files have thousands of columns, few alike
+    for name in units:
+        if name in columns:
+            alike[_without_unit(name).casefold()].append(name)
     told = []
-    for one, other in combinations(stems, 2):
-        alike = stems[one] == stems[other] and units[one] != units[other]
-        if not alike or conversion(units[one], units[other]) is None:
+    for one, other in chain.from_iterable(combinations(names, 2) for names in alike.values()):
+        if units[one] == units[other] or conversion(units[one], units[other]) is None:
             continue
         if not np.any(~np.isnan(columns[one]) & ~np.isnan(columns[other])):
             told.append(
@@ -68,3 +71,10 @@ def told_in_turns(
                 "both: they were read as two inputs; write them in one unit, under one name"
             )
     return told
+
+
+def _without_unit(name: str) -> str:
+    """Return a column's name without the unit at its end."""
+    found = _ITS_UNIT.search(name)
+    named = found is not None and unit_named(found[0].strip(" \t_[]()"))
+    return name[: found.start()] if found is not None and named else name
