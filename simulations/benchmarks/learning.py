@@ -3,8 +3,8 @@
     python -m fedhome.simulations.benchmarks.learning --data FOLDER --out learning.jsonl
 
 What is done already is not done again, so it can be stopped and gone on with. ``--table`` prints
-what the file holds. Each line is a run with the default settings of learning; ``--set`` changes
-some, and what was changed stands in the line.
+what the file holds, and ``--hurt`` every home that is told hurt. Each line is a run with the
+default settings of learning; ``--set`` changes some, and what was changed stands in the line.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
 from fedhome.run.cold_start_table import cold_start_points
-from fedhome.run.compared_models import ALONE
+from fedhome.run.compared_models import ALONE, EXPERTS
 from fedhome.run.mean_intervals import mean_interval
 from fedhome.run.results import differences, scores, summary, verdict_shares
 from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
@@ -68,12 +69,43 @@ def run_one(one: LearningSet, seed: int, folder: Path, sets: list[str]) -> dict[
             for point in (cold_start_points(joined) if joined is not None else ())
         ],
         "verdicts": {name: verdict_shares(homes, name)[1:] for name in ("personalised", "local")},
+        "hurt": hurt_homes(homes),
         "chosen": events["personalisation-chosen"],
         "rounds": rounds.num_rows,
         "bytes_up": int(np.sum(rounds["bytes_up"].to_numpy())),
         "seconds": time.perf_counter() - begin,
         "processor_s": time.process_time() - processor,
     }
+
+
+def hurt_homes(homes: pa.Table) -> dict[str, dict[str, Any]]:
+    """Return of each home that is told hurt: its best alone, its mixture and all scores, by name.
+
+    Args:
+        homes: A table as :data:`fedhome.run.results.HOMES` says.
+    """
+    found = {}
+    by_model = scores(homes)
+    for row in homes.to_pylist():
+        if row["model"] == "personalised" and row["verdict"] == "hurt":
+            found[row["home"]] = {
+                "best": row["best"],
+                "weights": {name: row[f"weight_{name}"] for name in EXPERTS},
+                "scores": {name: of_homes[row["home"]] for name, of_homes in by_model.items()},
+            }
+    return found
+
+
+def told_hurt(measured: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each home that is told hurt: best alone, mixture, scores."""
+    for run in measured:
+        for home, told in run.get("hurt", {}).items():
+            weights = ", ".join(f"{n} {w:.2f}" for n, w in told["weights"].items() if w)
+            found = ", ".join(f"{n} {told['scores'][n]:.3f}" for n in _SHOWN if n in told["scores"])
+            yield (
+                f"{run['set']}, seed {run['seed']}, {home}: best alone {told['best']}; "
+                f"mixture {weights}; {run['score']} {found}"
+            )
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -106,6 +138,7 @@ def table(measured: Sequence[Mapping[str, Any]]) -> str:
     Intervals of gains are over homes, of all seeds together.
     """
     head = ["set (seeds)", *_SHOWN, "gain over best alone", "over the strongest", "hurt / helped"]
+    head.append("of network alone by another order of batches")
     rows = [head, ["---"] * len(head)]
     for one in SETS:
         runs = [line for line in measured if line["set"] == one.name]
@@ -121,8 +154,9 @@ def table(measured: Sequence[Mapping[str, Any]]) -> str:
             low, high = mean_interval(gains)
             told = f"{gains.mean():+.3f} ({low:+.3f} to {high:+.3f})"
             cells.append(told if name == "alone" else f"{told} {name}")
-        hurt, helped = np.mean([run["verdicts"]["personalised"] for run in runs], axis=0)
-        cells.append(f"{hurt:.0%} / {helped:.0%}")
+        for model in ("personalised", "local"):
+            hurt, helped = np.mean([run["verdicts"][model] for run in runs], axis=0)
+            cells.append(f"{hurt:.0%} / {helped:.0%}")
         rows.append(cells)
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -136,6 +170,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[one.name for one in SETS])
     parser.add_argument("--set", dest="sets", action="append", default=[])
     parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--hurt", action="store_true", help="list the homes that are told hurt")
     given = parser.parse_args()
     done = {(line["set"], line["seed"], tuple(line["changed"])) for line in lines(given.out)}
     for seed in () if given.table else range(1, given.seeds + 1):
@@ -153,6 +188,8 @@ def main() -> None:
             print(f"{one.name}, seed {seed}: {measured['seconds']:.0f} s")
     wanted = [line for line in lines(given.out) if line["changed"] == given.sets]
     print(table(wanted))
+    for told in told_hurt(wanted) if given.hurt else ():
+        print(told)
 
 
 if __name__ == "__main__":
