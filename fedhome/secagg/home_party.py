@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Protocol
 
@@ -166,7 +167,7 @@ class HomeParty(SealingParty):
         self._check_ledger(manifest, day)
         index, secrets = self._own_bundle(manifest)
         seeds = self._seeds(manifest, directory, index, secrets)
-        joined = JoinedSum(manifest, self._keys, *seeds, stream=self._workings.stream)
+        joined = JoinedSum(manifest, self._keys, *seeds, mask=self._workings.mask)
         spent = self._spend(manifest, directory)
         # Before anything leaves: a home that crashes from here on can only be absent.
         entry = _entry(manifest, day)
@@ -316,26 +317,27 @@ class HomeParty(SealingParty):
         if manifest.public(index) != public:
             raise ManifestError("a manifest lists this home with altered keys", reason="own-bundle")
         salt = manifest.digest
-        plus, minus = [self_seed(secrets.blind, salt)], list[bytes]()
-        agree = self._workings.agree
+        neighbours = np.flatnonzero(manifest.adjacency(directory)[index]).tolist()
         signed = self._workings.once("signed heads", salt, set[int])
         heads = manifest.signed_heads
-        for neighbour in np.flatnonzero(manifest.adjacency(directory)[index]).tolist():
+        for neighbour in neighbours:
+            if neighbour in signed:
+                continue
             head, statement = heads[neighbour]
-            if neighbour not in signed:
-                identity = directory.entries[head.home].identity
-                if not self._verify_head(identity, head.signature, statement):
-                    raise ManifestError(
-                        f"the keys that a manifest lists for {head.home} are not signed by it",
-                        reason="neighbour-signature",
-                    )
-                signed.add(neighbour)
-            try:
-                seed = agree(key, public, head.public, salt)
-            except BundleError as error:
-                raise ManifestError(error.message, reason=error.reason) from None
-            (plus if index < neighbour else minus).append(seed)
-        return plus, minus
+            identity = directory.entries[head.home].identity
+            if not self._verify_head(identity, head.signature, statement):
+                raise ManifestError(
+                    f"the keys that a manifest lists for {head.home} are not signed by it",
+                    reason="neighbour-signature",
+                )
+            signed.add(neighbour)
+        publics = [heads[neighbour][0].public for neighbour in neighbours]
+        try:
+            seeds = self._workings.agree(key, public, publics, salt)
+        except BundleError as error:
+            raise ManifestError(error.message, reason=error.reason) from None
+        before = bisect_left(neighbours, index)  # in the roster: a home adds what those subtract
+        return [self_seed(secrets.blind, salt), *seeds[before:]], seeds[:before]
 
 
 def _entry(manifest: Manifest, day: int) -> LedgerEntry:

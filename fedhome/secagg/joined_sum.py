@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import BundleError, ParameterError
-from fedhome.keys.keystream import aes_keystream
 from fedhome.secagg.directory import HomeKeys
 from fedhome.secagg.manifest import Manifest
-from fedhome.secagg.masks import Stream, add_masks
+from fedhome.secagg.masks import Mask, add_masks
 from fedhome.secagg.sum_messages import Upload, upload_statement
 
 
@@ -25,7 +24,7 @@ class JoinedSum:
         keys: The home's.
         plus: Seeds of the masks that it adds.
         minus: Seeds of the masks that it subtracts.
-        stream: How masks are made of seeds; another function is for simulations only.
+        mask: How masks of seeds are added; another function is for simulations only.
     """
 
     def __init__(
@@ -35,12 +34,12 @@ class JoinedSum:
         plus: list[bytes],
         minus: list[bytes],
         *,
-        stream: Stream = aes_keystream,
+        mask: Mask = add_masks,
     ) -> None:
         self.manifest = manifest
         self._keys = keys
         self._seeds: tuple[list[bytes], list[bytes]] | None = (plus, minus)
-        self._stream = stream
+        self._mask = mask
 
     def __repr__(self) -> str:
         used = "used" if self._seeds is None else "unused"
@@ -71,7 +70,7 @@ class JoinedSum:
         if self._seeds is None:
             raise BundleError("the masks of this sum were used already", reason="used")
         (plus, minus), self._seeds = self._seeds, None
-        add_masks(words, plus, minus, workers=workers, stream=self._stream)
+        self._mask(words, plus, minus, workers=workers)
         vector = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
         signed = upload_statement(manifest, hashlib.sha256(vector).digest())
         return Upload(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -25,10 +25,24 @@ _SEGMENT = 16 * PIECE_BYTES  # below which a thread of its own does not pay
 _PAIR, _SELF = b"fedhome/pair/1", b"fedhome/self/1"
 
 
-PairSeed = Callable[[X25519PrivateKey, bytes, bytes, bytes], bytes]
-"""Returns the key that two homes share: as `pair_seed`."""
+PairSeeds = Callable[[X25519PrivateKey, bytes, Sequence[bytes], bytes], list[bytes]]
+"""Returns the keys that a home shares with others: as `pair_seeds`."""
 Stream = Callable[[bytes], Keystream]
 """Returns the stream of a key of 32 bytes."""
+
+
+class Mask(Protocol):
+    """Adds and subtracts keystreams."""
+
+    def __call__(
+        self,
+        vector: NDArray[np.unsignedinteger[Any]],
+        plus: Sequence[bytes],
+        minus: Sequence[bytes],
+        *,
+        workers: Executor | None = None,
+    ) -> None:
+        """Do what `add_masks` does."""
 
 
 def pair_seed(sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes) -> bytes:
@@ -48,6 +62,23 @@ def pair_seed(sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes)
             the same secret.
     """
     return seed_of(shared_secret(sk, other_pk), own_pk, other_pk, salt)
+
+
+def pair_seeds(
+    sk: X25519PrivateKey, own_pk: bytes, others: Sequence[bytes], salt: bytes
+) -> list[bytes]:
+    """Return the key that a home shares with each of some others, as `pair_seed` does.
+
+    Args:
+        sk: The home's one-time private key.
+        own_pk: Its public key, 32 bytes.
+        others: The other homes' public keys.
+        salt: As of `pair_seed`.
+
+    Raises:
+        BundleError: As of `pair_seed`.
+    """
+    return [pair_seed(sk, own_pk, other, salt) for other in others]
 
 
 def shared_secret(sk: X25519PrivateKey, other_pk: bytes) -> bytes:
@@ -101,12 +132,7 @@ def add_masks(
     Raises:
         ParameterError: Another kind of vector, or a key of another size.
     """
-    if vector.ndim != 1 or vector.dtype.kind != "u" or not vector.flags.c_contiguous:
-        raise ParameterError(
-            "masks are added to one contiguous row of unsigned words", reason="masks"
-        )
-    if any(len(key) != KEY_BYTES for key in (*plus, *minus)):
-        raise ParameterError(f"a key of a mask has not {KEY_BYTES} bytes", reason="masks")
+    check_masks(vector, (*plus, *minus))
     if workers is None or vector.nbytes <= _SEGMENT:
         _add(vector, 0, plus, minus, stream)
         return
@@ -119,6 +145,24 @@ def add_masks(
     ]
     for future in done:
         future.result()
+
+
+def check_masks(vector: NDArray[Any], keys: Iterable[bytes]) -> None:
+    """Refuse what no masks can be added to, or keys that are none.
+
+    Args:
+        vector: As of `add_masks`.
+        keys: Of all streams.
+
+    Raises:
+        ParameterError: As of `add_masks`.
+    """
+    if vector.ndim != 1 or vector.dtype.kind != "u" or not vector.flags.c_contiguous:
+        raise ParameterError(
+            "masks are added to one contiguous row of unsigned words", reason="masks"
+        )
+    if any(len(key) != KEY_BYTES for key in keys):
+        raise ParameterError(f"a key of a mask has not {KEY_BYTES} bytes", reason="masks")
 
 
 def _add(

@@ -10,9 +10,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from fedhome.keys.keystream import aes_keystream
 from fedhome.secagg.directory import Directory
-from fedhome.secagg.masks import PairSeed, Stream, pair_seed
+from fedhome.secagg.masks import Mask, PairSeeds, add_masks, pair_seeds
 from fedhome.secagg.one_time import OneTime
 
 _Worked = TypeVar("_Worked")
@@ -42,13 +41,13 @@ class Workings:
     """How a home works things out; **anything but these defaults is for simulations only**.
 
     Args:
-        agree: How it agrees on a key with another home.
-        stream: How it makes the stream of a mask.
+        agree: How it agrees on keys with other homes.
+        mask: How it adds masks.
         draw: How it draws the secrets of a bundle.
         once: How it works out what all homes of a sum read alike.
     """
 
-    agree: PairSeed = pair_seed
-    stream: Stream = aes_keystream
+    agree: PairSeeds = pair_seeds
+    mask: Mask = add_masks
     draw: Callable[[Directory], OneTime] = OneTime.drawn
     once: Once = each_time

@@ -11,15 +11,10 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
-from fedhome.keys.keystream import Keystream, aes_keystream
 from fedhome.secagg import Directory, HomeKeys, Manifest, Policy, Verify, signature_holds
-from fedhome.secagg.masks import seed_of, shared_secret
+from fedhome.simulations.engines.shared_masks import SharedMasks
 
-_MOST_PAIRS = 1 << 17  # whose secrets are remembered: 40 MB; a complete graph of 256 has 32 640
 _MOST_SIGNATURES = 1 << 14  # of each of two generations
-_MOST_STREAM_BYTES = 1 << 26  # of streams that wait for their other home
 
 _Worked = TypeVar("_Worked")
 
@@ -33,10 +28,7 @@ class Reading:
 
     def __init__(self, policy: Policy) -> None:
         self.verify = KnownSignatures()
-        self.streams = SharedStreams()
-        self._secrets: dict[tuple[bytes, bytes], bytes] = {}
-        self._seeds: dict[tuple[bytes, bytes], bytes] = {}
-        self._salt = b""
+        self.masks = SharedMasks()
         self._worked: dict[str, tuple[Hashable, Any]] = {}
         self.policy: Policy = _Once(**vars(policy))
         self._directory: tuple[tuple[bytes, bytes, object], Directory] | None = None
@@ -69,26 +61,6 @@ class Reading:
             known = self._worked[what] = given, work()
         worked: _Worked = known[1]
         return worked
-
-    def pair_seed(self, sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes) -> bytes:
-        """Do what :func:`fedhome.secagg.masks.pair_seed` does, for both homes of a pair at once.
-
-        The first one agrees with the other, which finds the key here: X25519 gives both the same.
-        What two keys come to is remembered for as long as homes keep their keys.
-        """
-        if salt != self._salt:  # of an earlier sum, some of whose homes did not come
-            self._seeds, self._salt = {}, salt
-            self.streams.begin()
-        pair = (own_pk, other_pk) if own_pk < other_pk else (other_pk, own_pk)
-        found = self._seeds.pop(pair, None)
-        if found is None:
-            shared = self._secrets.get(pair)
-            if shared is None:
-                if len(self._secrets) >= _MOST_PAIRS:
-                    self._secrets.clear()
-                shared = self._secrets[pair] = shared_secret(sk, other_pk)
-            found = self._seeds[pair] = seed_of(shared, *pair, salt)
-        return found
 
 
 class KnownSignatures:
@@ -140,60 +112,6 @@ class KnownKeys(HomeKeys):
         if self.known is not None:
             self.known.made(self._identity.public, signature, message)
         return signature
-
-
-class SharedStreams:
-    """Streams of masks: what one home of a pair has made is kept until the other one takes it."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[tuple[bytes, int], bytearray] = {}
-        self._free: list[bytearray] = []  # places of one size: new memory costs more than a copy
-        self._held = 0
-
-    def __call__(self, key: bytes) -> Keystream:
-        """Return the stream of a key; see :func:`fedhome.keys.keystream.aes_keystream`."""
-        return _SharedStream(self, key)
-
-    def begin(self) -> None:
-        """Forget what is waited for: another sum begins."""
-        self._free += self._waiting.values()
-        self._waiting.clear()
-        self._held = 0
-
-    def take(self, key: bytes, number: int, place: memoryview) -> bool:
-        """Write the beginning of a piece that waits, and then waits no more; False: none does."""
-        piece = self._waiting.pop((key, number), None)
-        if piece is None:
-            return False
-        self._held -= len(piece)
-        if len(piece) != len(place):
-            return False
-        place[:] = piece
-        self._free.append(piece)
-        return True
-
-    def keep(self, key: bytes, number: int, piece: memoryview) -> None:
-        """Keep the beginning of a piece, where there is room."""
-        size = len(piece)
-        if self._held + size > _MOST_STREAM_BYTES:
-            return
-        if self._free and len(self._free[-1]) != size:
-            self._free.clear()
-        place = self._free.pop() if self._free else bytearray(size)
-        place[:] = piece
-        self._waiting[key, number] = place
-        self._held += size
-
-
-class _SharedStream:
-    def __init__(self, streams: SharedStreams, key: bytes) -> None:
-        self._streams, self._key = streams, key
-
-    def write(self, number: int, zeros: memoryview, room: memoryview) -> None:
-        place = room[: len(zeros)]
-        if not self._streams.take(self._key, number, place):
-            aes_keystream(self._key).write(number, zeros, room)
-            self._streams.keep(self._key, number, place)
 
 
 @dataclass(frozen=True, kw_only=True)

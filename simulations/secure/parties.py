@@ -29,6 +29,7 @@ from fedhome.secagg import (
 )
 from fedhome.secagg.one_time import OneTime
 from fedhome.secagg.workings import Workings
+from fedhome.simulations.engines.shared_masks import HomeMasks
 from fedhome.simulations.engines.shared_reads import KnownKeys, Reading
 
 
@@ -86,6 +87,7 @@ class Party:
     def __init__(self, home: str, enrolment: PartyKeys, read: Reading) -> None:
         self._keys = KnownKeys.create(home)
         self._keys.known = read.verify
+        masks = HomeMasks(read.masks)
         self._drawn: OneTime | None = None
         self._uploaded = False
         self.machine = HomeParty(
@@ -97,9 +99,7 @@ class Party:
             verify=read.verify,
             read_directory=read.directory,
             read_manifest=read.manifest,
-            workings=Workings(
-                agree=read.pair_seed, stream=read.streams, draw=self._draw, once=read.once
-            ),
+            workings=Workings(agree=masks.agree, mask=masks.add, draw=self._draw, once=read.once),
         )
         self._joined: JoinedSum | None = None
 

@@ -1,0 +1,223 @@
+"""Homes of one process agree and mask once for both ends: each sends what it would send alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from numpy.typing import NDArray
+
+from fedhome.errors import BundleError, ParameterError
+from fedhome.keys import keystream
+from fedhome.keys.keystream import PIECE_BYTES, aes_keystream
+from fedhome.secagg.masks import add_masks, pair_seeds, shared_secret
+from fedhome.simulations.engines import shared_masks
+from fedhome.simulations.engines.shared_masks import HomeMasks, SharedMasks
+
+SALT, OTHER_SALT = b"s" * 32, b"t" * 32
+OWN = b"o" * 31  # and a byte that names the home: the seed of its own mask
+
+Words = NDArray[np.unsignedinteger[Any]]
+
+
+class _Home:
+    """A home with a key of its own, and where it stands in the roster."""
+
+    def __init__(self, place: int, shared: SharedMasks) -> None:
+        self.place = place
+        self.key = X25519PrivateKey.from_private_bytes(bytes([place + 1]) * 32)
+        self.public = self.key.public_key().public_bytes_raw()
+        self.masks = HomeMasks(shared)
+        self.plus, self.minus = list[bytes](), list[bytes]()
+
+    def agree(self, homes: Sequence[_Home], salt: bytes = SALT) -> list[bytes]:
+        others = [home.public for home in homes if home is not self]
+        seeds = self.masks.agree(self.key, self.public, others, salt)
+        assert seeds == pair_seeds(self.key, self.public, others, salt)
+        before = sum(home.place < self.place for home in homes)
+        self.plus = [OWN + bytes([self.place]), *seeds[before:]]
+        self.minus = seeds[:before]
+        return seeds
+
+    def masked(self, words: Words) -> Words:
+        """Return what the home sends, which is what it would send alone."""
+        sent, alone = words.copy(), words.copy()
+        self.masks.add(sent, self.plus, self.minus)
+        add_masks(alone, self.plus, self.minus)
+        np.testing.assert_array_equal(sent, alone)
+        return sent
+
+
+def _homes(count: int) -> tuple[SharedMasks, list[_Home]]:
+    shared = SharedMasks()
+    return shared, [_Home(place, shared) for place in range(count)]
+
+
+def _words(place: int, size: int, dtype: Any = np.uint16) -> Words:
+    found: Words = np.random.default_rng([3, place]).integers(0, 1 << 16, size).astype(dtype)
+    return found
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return the keys of streams that are made for two homes, as they are made."""
+    made: list[bytes] = []
+
+    def counted(key: bytes) -> keystream.Keystream:
+        made.append(key)
+        return aes_keystream(key)
+
+    monkeypatch.setattr(shared_masks, "aes_keystream", counted)
+    return made
+
+
+def _alone(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return how many streams homes make for themselves, home by home."""
+    made: list[int] = []
+
+    def counted(
+        vector: Words,
+        plus: Sequence[bytes],
+        minus: Sequence[bytes],
+        *,
+        workers: Executor | None = None,
+    ) -> None:
+        made.append(len(plus) + len(minus))
+        add_masks(vector, plus, minus, workers=workers)
+
+    monkeypatch.setattr(shared_masks, "add_masks", counted)
+    return made
+
+
+def test_seeds_are_those_of_homes_that_agree_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    agreed = []
+
+    def counted(*arguments: Any) -> bytes:
+        agreed.append(arguments)
+        return shared_secret(*arguments)
+
+    monkeypatch.setattr(shared_masks, "shared_secret", counted)
+    _, homes = _homes(4)
+    for salt in (SALT, OTHER_SALT):
+        for home in homes:
+            home.agree(homes, salt)
+    assert len(agreed) == 6  # a pair of four homes once for both, and for both sums
+
+
+def test_a_seed_waits_for_its_other_home_alone_and_for_its_sum_alone() -> None:
+    shared, (one, other) = _homes(2)
+    one.agree([one, other])
+    assert shared._seeds == {other.public: {one.public: one.plus[1]}}
+    other.agree([one, other])
+    assert shared._seeds == {}
+    one.agree([one, other])  # the other one does not come
+    one.agree([one, other], OTHER_SALT)
+    assert shared._seeds == {other.public: {one.public: one.plus[1]}}
+
+
+def test_a_key_that_gives_everyone_the_same_secret_is_refused_to_each_home() -> None:
+    _, homes = _homes(2)
+    for home in homes:
+        with pytest.raises(BundleError, match="public key cannot be used"):
+            home.masks.agree(home.key, home.public, [bytes(32)], SALT)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
+@pytest.mark.parametrize("size", [0, 1, 700, PIECE_BYTES // 2 + 5])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [3, 0, 4, 1, 2]])
+def test_a_stream_is_made_once_for_both_homes_and_masks_cancel(
+    monkeypatch: pytest.MonkeyPatch, dtype: Any, size: int, order: list[int]
+) -> None:
+    made, alone = _counted(monkeypatch), _alone(monkeypatch)
+    shared, homes = _homes(5)
+    for number, salt in enumerate((SALT, OTHER_SALT), 1):
+        for home in homes:
+            home.agree(homes, salt)
+        words = [_words(place, size, dtype) for place in range(5)]
+        total = np.zeros(size, dtype)
+        for place in order:
+            total += homes[place].masked(words[place])
+        for home in homes:
+            add_masks(total, [], home.plus[:1])
+        wanted = np.add.reduce(words, axis=0, dtype=dtype)
+        np.testing.assert_array_equal(total, wanted)
+        assert len(made) == len(set(made)) == 10 * number
+        assert shared._waiting == {}
+    assert alone == [1] * 10  # each its own mask
+
+
+def test_more_streams_than_are_made_at_once_are_all_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_masks, "_AT_ONCE", 3)
+    _, homes = _homes(9)
+    for home in homes:
+        home.agree(homes)
+    for place in (4, 0, 8, 1, 7, 2, 6, 3, 5):
+        homes[place].masked(_words(place, 50))
+
+
+def test_rows_that_wait_have_a_bound_and_the_others_make_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared_masks, "_MOST_WAITING_BYTES", 2 * 2 * 100 + 1)
+    made, alone = _counted(monkeypatch), _alone(monkeypatch)
+    shared, homes = _homes(5)
+    for home in homes:
+        home.agree(homes)
+    for place in range(5):
+        homes[place].masked(_words(place, 100))
+        assert len(shared._waiting) <= 2
+    assert shared._rows.nbytes == 400
+    # Rows wait for homes 1 and 2, as of 0 and 1, then for 3 and 4: made for both are 0-1, 0-2, 1-2,
+    # 1-3, 2-3, 2-4 and 3-4. Else each end makes its own: 0-3, 0-4, 1-4; and own masks.
+    assert len(made) == 7
+    assert alone == [3, 2, 1, 2, 3]
+
+
+def test_what_waits_for_a_home_that_does_not_come_ends_with_the_sum() -> None:
+    shared, homes = _homes(3)
+    for home in homes:
+        home.agree(homes)
+    homes[0].masked(_words(0, 10))
+    assert set(shared._waiting) == {homes[1].public, homes[2].public}
+    for home in homes[:2]:
+        home.agree(homes, OTHER_SALT)
+    assert shared._waiting == {}
+    homes[0].masked(_words(0, 10))
+    homes[1].masked(_words(1, 10))
+    # The third one masks for the sum that is over, and makes all of it.
+    homes[2].masked(_words(2, 10))
+    assert set(shared._waiting) == {homes[2].public}
+
+
+def test_a_home_that_does_not_add_what_waits_for_it_makes_its_own() -> None:
+    shared, homes = _homes(3)
+    for home in homes:
+        home.agree(homes)
+    homes[0].masked(_words(0, 10))
+    homes[1].plus, homes[1].minus = homes[1].minus, homes[1].plus  # signs are the wrong way round
+    homes[1].masked(_words(1, 10))
+    homes[2].masked(_words(2, 11))  # and another length
+    homes[2].masked(_words(2, 10))  # once more: nothing waits
+    assert shared._waiting == {}
+
+
+def test_a_seed_that_comes_twice_is_added_twice() -> None:
+    _, homes = _homes(2)
+    for home in homes:
+        home.agree(homes)
+    homes[0].plus *= 2
+    homes[0].masked(_words(0, 10))
+
+
+def test_what_masks_cannot_be_added_to_is_refused() -> None:
+    shared, homes = _homes(2)
+    for home in homes:
+        home.agree(homes)
+    with pytest.raises(ParameterError):
+        homes[0].masks.add(np.zeros(4, np.int16), homes[0].plus, homes[0].minus)
+    with pytest.raises(ParameterError):
+        homes[0].masks.add(np.zeros(4, np.uint16), [bytes(3)], [])
+    assert shared._masked == set()
