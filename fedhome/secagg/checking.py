@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify, signature_holds
@@ -14,6 +13,7 @@ from fedhome.secagg.bundle import Bundle
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.share_checks import (
     ERASED,
+    FOUND_BYTES,
     CheckAnswer,
     CheckRequest,
     Dispute,
@@ -54,7 +54,7 @@ class ShareChecks:
         self._right: dict[_BundleName, set[str]] = {}
         self._disputes: dict[tuple[_BundleName, str], Dispute] = {}
         self._asked: dict[str, dict[_BundleName, _Asked]] = {}
-        self._foretold: dict[_BundleName, NDArray[np.uint8]] = {}  # [members, bytes]
+        self._foretold: dict[_BundleName, bytes] = {}  # of each member, one after the other
         self.liars: set[str] = set()
         self.cheats: set[str] = set()
 
@@ -98,17 +98,15 @@ class ShareChecks:
         index = self._directory.members.index(answer.member)
         asked = self._asked.get(member, {})
         name = member.encode()
-        named = {
-            row_hash(one.fixed, one.bundle.row(index), name): one.bundle for one in asked.values()
-        }
-        rows = [answer.asked[n : n + 32] for n in range(0, len(answer.asked), 32)]
-        bundles = [named[row] for row in rows if row in named]
-        if answer.member != member or not len(set(rows)) == len(rows) == len(bundles):
+        hashes = [row_hash(one.fixed, one.bundle.row(index), name) for one in asked.values()]
+        bundles = _of_rows(answer.asked, hashes, [one.bundle for one in asked.values()])
+        if answer.member != member or bundles is None:
             raise BundleError(f"{member} checked what it was not asked about", reason="check")
         self._foretell(bundles)
+        mine = slice(index * FOUND_BYTES, (index + 1) * FOUND_BYTES)
         for place, bundle in enumerate(bundles):
             which, told = _name(bundle), answer.value(place)
-            if told == self._foretold[which][index].tobytes():
+            if told == self._foretold[which][mine]:
                 self._right.setdefault(which, set()).add(member)
                 del asked[which]
             elif told != ERASED:
@@ -119,8 +117,8 @@ class ShareChecks:
         """Know what members find of some bundles: of all at once, which takes little longer."""
         new = {_name(one): one for one in bundles if _name(one) not in self._foretold}
         if new:
-            told = all_foretold(list(new.values()), self._directory)
-            self._foretold |= zip(new, np.moveaxis(told, 1, 0), strict=True)
+            told = np.moveaxis(all_foretold(list(new.values()), self._directory), 1, 0)
+            self._foretold |= {name: one.tobytes() for name, one in zip(new, told, strict=True)}
 
     def sound(self, bundle: Bundle) -> bool:
         """Return whether enough members found their shares right, and nothing is in dispute."""
@@ -178,3 +176,19 @@ class ShareChecks:
 
 def _name(bundle: Bundle) -> _BundleName:
     return bundle.home, bundle.serial
+
+
+def _of_rows(told: bytes, hashes: list[bytes], bundles: list[Bundle]) -> list[Bundle] | None:
+    """Return the bundles that a member names by the hashes of its rows; None: not each of one.
+
+    Args:
+        told: The hashes that it names, 32 bytes each.
+        hashes: Those of the rows that it was asked about.
+        bundles: Of which bundle each of these is.
+    """
+    if told == b"".join(hashes):
+        return bundles
+    named = dict(zip(hashes, bundles, strict=True))
+    rows = [told[at : at + 32] for at in range(0, len(told), 32)]
+    found = [named[row] for row in rows if row in named]
+    return found if len(set(rows)) == len(rows) == len(found) else None

@@ -187,5 +187,6 @@ class SealingParty:
 
     def _begin(self, directory: Directory) -> None:
         """Work under a directory that the home has accepted."""
-        self._directory, self._seals = directory, Seals(self._keys, directory)
+        self._directory = directory
+        self._seals = self._workings.seals(self._keys, directory)
         self._ring, self._ring_data = None, b""

@@ -56,10 +56,12 @@ class OpenedRows(NamedTuple):
         shares: Of each row the member's shares, uint32 ``[rows, secrets, 13]``; zeros where it does
             not open.
         why: Of each row why it does not open; None: it does.
+        hashes: Of each row's shares their hashes, uint8 ``[rows, 32]``; None: they are to be made.
     """
 
     shares: NDArray[np.uint32]
     why: list[Unopened | None]
+    hashes: NDArray[np.uint8] | None = None
 
     @classmethod
     def of(cls, plain: Sequence[bytes | Unopened]) -> OpenedRows:

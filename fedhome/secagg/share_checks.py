@@ -260,7 +260,9 @@ def values_found(found: OpenedRows, factors: NDArray[np.int64]) -> bytes:
     """
     count = len(found.why)
     values = values_of(found.shares, factors).astype("<u4").reshape(count, VALUE_BYTES // 4)
-    hashes = np.frombuffer(hashes_of(found.shares), np.uint8).reshape(count, HASHES_BYTES)
+    hashes = found.hashes
+    if hashes is None:
+        hashes = np.frombuffer(hashes_of(found.shares), np.uint8).reshape(count, HASHES_BYTES)
     told: NDArray[np.uint8] = np.concatenate([values.view(np.uint8), hashes], axis=1)
     for place, why in enumerate(found.why):
         if why is not None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from fedhome.secagg.directory import Directory
+from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.secagg.masks import Mask, PairSeeds, add_masks, pair_seeds
 from fedhome.secagg.one_time import OneTime
+from fedhome.secagg.seals import Seals
 
 _Worked = TypeVar("_Worked")
 
@@ -44,10 +45,12 @@ class Workings:
         agree: How it agrees on keys with other homes.
         mask: How it adds masks.
         draw: How it draws the secrets of a bundle.
+        seals: How it seals shares, and opens them, under a directory.
         once: How it works out what all homes of a sum read alike.
     """
 
     agree: PairSeeds = pair_seeds
     mask: Mask = add_masks
     draw: Callable[[Directory], OneTime] = OneTime.drawn
+    seals: Callable[[HomeKeys, Directory], Seals] = Seals
     once: Once = each_time

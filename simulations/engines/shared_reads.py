@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from fedhome.secagg import Directory, HomeKeys, Manifest, Policy, Verify, signature_holds
 from fedhome.simulations.engines.shared_masks import SharedMasks
+from fedhome.simulations.engines.shared_seals import KnownSeals, SharedSeals
 
 _MOST_SIGNATURES = 1 << 14  # of each of two generations
 
@@ -29,10 +30,15 @@ class Reading:
     def __init__(self, policy: Policy) -> None:
         self.verify = KnownSignatures()
         self.masks = SharedMasks()
+        self._seals = SharedSeals()
         self._worked: dict[str, tuple[Hashable, Any]] = {}
         self.policy: Policy = _Once(**vars(policy))
         self._directory: tuple[tuple[bytes, bytes, object], Directory] | None = None
         self._manifest: tuple[tuple[bytes, bytes], Manifest] | None = None
+
+    def seals(self, keys: HomeKeys, directory: Directory) -> KnownSeals:
+        """Return seals of a home of this process."""
+        return KnownSeals(keys, directory, self._seals)
 
     def directory(
         self, data: bytes, authority: bytes, *, last: tuple[int, bytes] | None, verify: Verify

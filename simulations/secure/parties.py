@@ -99,7 +99,13 @@ class Party:
             verify=read.verify,
             read_directory=read.directory,
             read_manifest=read.manifest,
-            workings=Workings(agree=masks.agree, mask=masks.add, draw=self._draw, once=read.once),
+            workings=Workings(
+                agree=masks.agree,
+                mask=masks.add,
+                draw=self._draw,
+                seals=read.seals,
+                once=read.once,
+            ),
         )
         self._joined: JoinedSum | None = None
 

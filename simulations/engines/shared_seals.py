@@ -1,0 +1,194 @@
+"""Shares that were sealed in this process are known there: their members need not open them.
+
+For the very same bytes of a row, and a member that still has the key it is sealed for. Any other
+row is opened as a device opens it, and what does not open is not remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.secagg import Directory, HomeKeys
+from fedhome.secagg.bundle import NONCE_BYTES, ROW_BYTES, SEALED_BYTES, BundleHead
+from fedhome.secagg.seals import OpenedRows, Seals
+from fedhome.secagg.share_keys import KeyRing
+from fedhome.secagg.sharing import HASHES_BYTES, SECRETS, SHARE_NUMBERS, hashes_of
+
+_MOST_BYTES = 1 << 26  # of rows, their shares and hashes
+_TABLES = 4  # members ask of the same bundles one after the other, in a check and in a sum
+
+Bounds = Sequence[tuple[str, bytes] | None]
+
+
+class _Sealed(NamedTuple):
+    """What one home sealed, for all members.
+
+    Args:
+        nonce: Of all rows.
+        rows: Of each member, one after the other.
+        shares: Of each member, uint32 ``[members, secrets, 13]``.
+        hashes: Of each member's shares.
+        keys: Of each member the key for which its row is sealed; None: it has none.
+    """
+
+    nonce: bytes
+    rows: bytes
+    shares: NDArray[np.uint32]
+    hashes: bytes
+    keys: tuple[bytes | None, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return len(self.rows) + self.shares.nbytes + len(self.hashes)
+
+
+class _Table(NamedTuple):
+    """What was sealed in the bundles that members are asked about, those of this process alone.
+
+    Args:
+        places: Which of the bundles these are, int64 ``[known]``.
+        nonces: uint8 ``[known, bytes]``.
+        rows: uint8 ``[known, members, bytes]``.
+        shares: uint32 ``[known, members, secrets, 13]``.
+        hashes: uint8 ``[known, members, bytes]``.
+        rings: Each set of keys for which some are sealed.
+        ring_of: Which of these each is sealed for, int64 ``[known]``.
+    """
+
+    places: NDArray[np.int64]
+    nonces: NDArray[np.uint8]
+    rows: NDArray[np.uint8]
+    shares: NDArray[np.uint32]
+    hashes: NDArray[np.uint8]
+    rings: list[tuple[bytes | None, ...]]
+    ring_of: NDArray[np.int64]
+
+
+class SharedSeals:
+    """What the homes of a process have sealed."""
+
+    def __init__(self) -> None:
+        self._sealed: dict[bytes, _Sealed] = {}  # by what a bundle's shares are bound to
+        self._held = 0
+        self._tables: list[tuple[Bounds, _Table | None]] = []
+
+    def keep(self, bound: bytes, sealed: _Sealed) -> None:
+        """Know what a home sealed, and forget what was sealed longest ago where room is short."""
+        self._sealed[bound] = sealed
+        self._held += sealed.size
+        while self._held > _MOST_BYTES:
+            self._held -= self._sealed.pop(next(iter(self._sealed))).size
+        self._tables.clear()
+
+    def table(self, bounds: Bounds) -> _Table | None:
+        """Return what is known of some bundles; None: nothing."""
+        for of, table in self._tables:
+            if of is bounds:  # held here, so no other has its place
+                return table
+        table = self._table_of(bounds)
+        self._tables = [*self._tables[1 - _TABLES :], (bounds, table)]
+        return table
+
+    def _table_of(self, bounds: Bounds) -> _Table | None:
+        found = [
+            (place, self._sealed[bound[1]])
+            for place, bound in enumerate(bounds)
+            if bound is not None and bound[1] in self._sealed
+        ]
+        if not found:
+            return None
+        some = [one for _, one in found]
+        rings = list(dict.fromkeys(one.keys for one in some))
+        count = len(some)
+        shares = np.stack([one.shares for one in some])
+        shares.flags.writeable = False  # all members are given parts of it
+        return _Table(
+            places=np.array([place for place, _ in found]),
+            nonces=np.frombuffer(b"".join([one.nonce for one in some]), np.uint8).reshape(
+                count, NONCE_BYTES
+            ),
+            rows=np.frombuffer(b"".join([one.rows for one in some]), np.uint8).reshape(
+                count, -1, SEALED_BYTES
+            ),
+            shares=shares,
+            hashes=np.frombuffer(b"".join([one.hashes for one in some]), np.uint8).reshape(
+                count, -1, HASHES_BYTES
+            ),
+            rings=rings,
+            ring_of=np.array([rings.index(one.keys) for one in some]),
+        )
+
+
+class KnownSeals(Seals):
+    """A simulated home's seals: what it seals, the members of the process know.
+
+    Args:
+        keys: The home's.
+        directory: The epoch's.
+        shared: Where what is sealed becomes known.
+    """
+
+    def __init__(self, keys: HomeKeys, directory: Directory, shared: SharedSeals) -> None:
+        super().__init__(keys, directory)
+        self._shared = shared
+        members = directory.members
+        self._member = members.index(keys.home) if keys.home in members else None
+        self._hashed: tuple[NDArray[np.uint32], bytes] | None = None
+        self._ring_keys: tuple[bytes, tuple[bytes | None, ...]] = b"", ()
+
+    def seal(
+        self,
+        secret: bytes,
+        ring: KeyRing,
+        head: BundleHead,
+        nonce: bytes,
+        shares: NDArray[np.uint32],
+    ) -> bytes:
+        """Return every member's row; see :meth:`fedhome.secagg.seals.Seals.seal`."""
+        rows = super().seal(secret, ring, head, nonce, shares)
+        if self._hashed is None or self._hashed[0] is not shares:  # a home deals the same again
+            self._hashed = shares, hashes_of(shares)
+        if self._ring_keys[0] != ring.hash:
+            named = (ring.by_member.get(member) for member in self._directory.members)
+            self._ring_keys = ring.hash, tuple(None if one is None else one.key for one in named)
+        sealed = _Sealed(nonce, rows, shares, self._hashed[1], self._ring_keys[1])
+        self._shared.keep(head.associated_data(self._directory.hash), sealed)
+        return rows
+
+    def open_all(
+        self,
+        secrets: Mapping[int, bytes],
+        bounds: Bounds,
+        rows: bytes,
+        *,
+        keep: bool = False,
+    ) -> OpenedRows:
+        """Return this member's shares; see :meth:`fedhome.secagg.seals.Seals.open_all`."""
+        table = self._shared.table(bounds)
+        if table is None or self._member is None or len(rows) != ROW_BYTES * len(bounds):
+            return super().open_all(secrets, bounds, rows, keep=keep)
+        told = np.frombuffer(rows, np.uint8).reshape(-1, ROW_BYTES)[table.places]
+        same = (told[:, :NONCE_BYTES] == table.nonces).all(axis=1)
+        same &= (told[:, NONCE_BYTES:] == table.rows[:, self._member]).all(axis=1)
+        held = {self._member_key(secret)[1] for secret in secrets.values()}
+        same &= np.array([ring[self._member] in held for ring in table.rings])[table.ring_of]
+        shares = table.shares[:, self._member]
+        if len(told) == len(bounds) and same.all():
+            return OpenedRows(shares, [None] * len(bounds), table.hashes[:, self._member])
+        places = table.places[same]
+        others = np.setdiff1d(np.arange(len(bounds)), places)
+        opened = super().open_all(
+            secrets,
+            [bounds[place] for place in others.tolist()],
+            b"".join([rows[at * ROW_BYTES : (at + 1) * ROW_BYTES] for at in others.tolist()]),
+            keep=keep,
+        )
+        whole = np.empty((len(bounds), SECRETS, SHARE_NUMBERS), np.uint32)
+        whole[places], whole[others] = shares[same], opened.shares
+        why = dict(zip(others.tolist(), opened.why, strict=True))
+        return OpenedRows(whole, [why.get(place) for place in range(len(bounds))])
