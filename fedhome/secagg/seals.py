@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from fedhome.secagg.bundle import (
     BundleHead,
     Secrets,
     commitment,
+    sealed_hash,
 )
 from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.secagg.one_time import OneTime
@@ -336,6 +338,7 @@ def make_bundle(
         signature=bytes(64),
     )
     factors = factors_of(bare.dealt_statement(directory.hash, bundle.dealt))
-    bundle = replace(bundle, proof=drawn.dealing.proof(factors))
-    signature = keys.sign(bundle.head.statement(directory.hash))
-    return replace(bundle, signature=signature), secrets
+    proof = drawn.dealing.proof(factors)
+    sealed = sealed_hash(bundle.dealt, hashlib.sha256(proof).digest())
+    signature = keys.sign(replace(bare, sealed=sealed).statement(directory.hash))
+    return replace(bundle, proof=proof, signature=signature), secrets
