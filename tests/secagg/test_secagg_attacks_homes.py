@@ -45,7 +45,7 @@ from helpers.secagg_world import Sum, World, form_of
 
 NEVER = 1e-9  # chance that a test of randomness fails although all is well
 SIGNED_KEYS = "not self._verify_head(identity, head.signature, statement)"
-JOINED = "return replace(counted, sum_number=sum_number, live=live)"
+JOINED = "return replace(counted, sum_number=sum_number, live=live, spent=spent)"
 
 
 def test_substituted_keys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,7 +331,7 @@ def test_a_crash_between_joining_and_sending(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch,
         HomeParty,
         "join",
-        "self._commit(self.state.with_sum(manifest.turn, manifest.serials[index], entry))",
+        "self._commit(self.state.with_sum(manifest.turn, serial, entry, spent=spent))",
         "pass",
     )
     seen, difference = twice(eve_of(World.of(5)))
