@@ -40,6 +40,7 @@ from fedhome.simulations.simulate import simulate
 REST = "the rest: data, evaluation, files"
 _TIMED_FUNCTIONS = (
     TimedFunction("training", FusedKernel, "train"),
+    TimedFunction("training", FusedKernel, "train_sum"),
     TimedFunction("ideal: greatest changes", Rounding, "largest"),
     TimedFunction("ideal: rounding and adding", Rounding, "sums"),
     TimedFunction(

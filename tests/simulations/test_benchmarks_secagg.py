@@ -20,6 +20,7 @@ from fedhome.simulations.benchmarks.secure_runs import compare, run
 from fedhome.simulations.benchmarks.sum_budget import SumBudget, budget_of, budget_table
 from fedhome.simulations.benchmarks.sum_costs import CLIENT, SERVER, costs
 from fedhome.simulations.benchmarks.workloads import S
+from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.kernels import FusedKernel
 from fedhome.simulations.simulate import simulate
 
@@ -164,14 +165,21 @@ def test_ideal_sums_train_no_more_than_plain_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What homes gained is counted in a sum, and looked at once more: it is computed once."""
-    trained: list[int] = []
-    train = FusedKernel.train
+    trained: list[int] = []  # homes, by run
+    train, train_sum = FusedKernel.train, FusedKernel.train_sum
 
-    def counting(kernel: FusedKernel, *args: Any, **named: Any) -> Any:
-        trained[-1] += 1
-        return train(kernel, *args, **named)
+    def counting(kernel: FusedKernel, params: Any, fleet: Any, rows: Rows, **named: Any) -> Any:
+        trained[-1] += len(rows.counts)
+        return train(kernel, params, fleet, rows, **named)
+
+    def counting_sums(
+        kernel: FusedKernel, start: Any, shares: Any, fleet: Any, rows: Rows, **named: Any
+    ) -> Any:
+        trained[-1] += len(rows.counts)
+        return train_sum(kernel, start, shares, fleet, rows, **named)
 
     monkeypatch.setattr(FusedKernel, "train", counting)
+    monkeypatch.setattr(FusedKernel, "train_sum", counting_sums)
     plan = secagg_speed._default(8, 2)
     homes = []
     for mode in ("plain", "ideal"):
