@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.classes import by_number, classes_of
-from fedhome.data.columns.units import conversion, converted
+from fedhome.data.columns.units import conversion, converted, unit_of_name
 from fedhome.data.series.examples import Targets
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, InputsError, PlanError
@@ -374,8 +374,9 @@ def _units(spec: InputSpec, unit: str) -> Iterable[str]:
     if spec.unit and not unit:
         yield f"no unit of {spec.name} is known here: it is taken to be in {spec.unit}"
     elif unit and not spec.unit and spec.kind == "number":
-        yield f"{spec.name} is in {unit} here, and the plan names no unit of it"
-    elif unit != spec.unit:
+        if unit_of_name(spec.name) != unit:
+            yield f"{spec.name} is in {unit} here, and the plan names no unit of it"
+    elif spec.unit and unit != spec.unit:
         yield f"{spec.name} was converted from {unit} to {spec.unit}"
 
 

@@ -138,6 +138,14 @@ def test_units(own: str, asked: str, expected: list[float], note: str | None) ->
     assert found.matches[0].unit == own
 
 
+def test_a_name_that_tells_its_unit_is_no_news_to_a_plan_without_one() -> None:
+    home = replace(table(load_kwh=[1, 2], load=[1, 2]), units={"load_kwh": "kWh"})
+    asked = schema(InputSpec(name="load_kwh"))
+    assert matched(home, asked, "continuous").notes == ()
+    other = replace(home, units={"load_kwh": "Wh"})
+    assert len(matched(other, asked, "continuous").notes) == 1
+
+
 def test_units_that_are_no_measures_of_the_same() -> None:
     home = replace(table(temp=[1, 2], load=[1, 2]), units={"temp": "kWh", "load": "W"})
     with pytest.raises(InputsError) as refused:

@@ -97,7 +97,7 @@ def test_with_steps_in_place_of_passes_and_a_start_for_each_home() -> None:
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize(("where", "what"), [(AsAGpu, "examples"), (Shard, "_mean")])
+@pytest.mark.parametrize(("where", "what"), [(AsAGpu, "examples"), (Shard, "_sums")])
 def test_an_error_says_what_failed_on_a_gpu_wherever_it_fails(
     where: type, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
