@@ -72,6 +72,8 @@ class FollowedFiles:
         except OSError as error:
             self._tell_once(self._path, f"{error.strerror}; it is looked at again")
             return
+        if self._path not in files:  # a folder; what is wrong with a file is known below
+            self._faults.pop(self._path, None)
         for path in files:
             try:
                 if path.name.lower().endswith(_TEXT):

@@ -154,13 +154,15 @@ class SliceEntry:
     """A slice of a model.
 
     Args:
-        hidden: Units of its hidden layers.
-        width: Share of the whole model's units in the last of them.
-        depth: How many layers those are.
+        hidden: Units of its hidden layers; empty of a module of your own.
+        width: Share of the whole model's units in the last of them; of a module of your own what
+            its tier says.
+        depth: How many layers those are, or what the tier says.
         parameters: How many numbers it has.
         bytes: Bytes of these in float32.
         bytes_int8: Bytes of these in one byte each, with a scale for each parameter.
-        microseconds: Time of one prediction on this machine, without torch, in µs.
+        microseconds: Time of one prediction on this machine, in µs, by numpy; of a module of your
+            own by torch.
         tier: The tier that trained it; null where that is not known.
         score: Mean score on the test rows of the tier's homes, with the slice as the rounds left
             it; null where it is not known.

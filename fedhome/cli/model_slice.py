@@ -39,7 +39,7 @@ def slice_(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="The largest slice in so many bytes of float32, such as 64KB.",
+            help="The largest slice of at most this many bytes of float32, such as 64KB.",
             show_default=False,
         ),
     ] = None,

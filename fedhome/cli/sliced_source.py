@@ -170,7 +170,9 @@ def _of_perceptron(
 
     return SlicedSource(
         cuts=[cut(widths) for widths in model.slices],
-        named=lambda width, depth: cut(model.widths(width, depth or max(model.exits))),
+        named=lambda width, depth: cut(
+            model.widths(width, max(model.exits) if depth is None else depth)
+        ),
         runs=runs,
         by="numpy",
         scores=scores,
@@ -195,7 +197,7 @@ def _of_module(
     by_tier = {one.cut.tier: one for one in cuts}
 
     def named(width: float, depth: int | None) -> SliceCut:
-        wanted = (width, depth or max(one.cut.depth for one in cuts))
+        wanted = (width, max(one.cut.depth for one in cuts) if depth is None else depth)
         for one in cuts:
             if (one.cut.width, one.cut.depth) == wanted:
                 return one.cut

@@ -60,6 +60,8 @@ def largest_within(cuts: Sequence[SliceCut], budget: int) -> SliceCut:
         raise ModelError(
             f"no slice fits {budget:,} bytes: the smallest, {smallest.told}, takes "
             f"{4 * smallest.size:,}",
-            hint="give more, or name a smaller one with --width and --depth",
+            # A module of a user's own has no slices but those.
+            hint="give more"
+            + (", or name a smaller one with --width and --depth" if smallest.hidden else ""),
         )
     return max(fitting, key=lambda one: one.size)

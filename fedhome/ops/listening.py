@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import Final
 
@@ -23,5 +22,5 @@ def why_taken(host: str, port: int) -> str:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind((host, port))
     except OSError as error:
-        return os.strerror(error.errno) if error.errno else str(error)
+        return error.strerror or str(error)  # of a name, the resolver's words: its errno is its own
     return ""

@@ -91,15 +91,14 @@ class LateChunk(Chunk):
     def params(self) -> NDArray[np.float32]:
         """The parameters; homes train when they are first asked for."""
         if self._here is None:
-            self._here, self._losses = self._train()
-            self._trained = True
+            self._here = self._train_each()
         return self._here
 
     @property
     def losses(self) -> NDArray[np.float64]:
         """Training losses of the last pass."""
         if not self._trained:
-            assert self.params is not None
+            self._here = self._train_each()
         return self._losses
 
     @property
@@ -115,6 +114,11 @@ class LateChunk(Chunk):
         total, self._losses = self._train_sum(shares)
         self._trained = True
         return total
+
+    def _train_each(self) -> NDArray[np.float32]:
+        params, self._losses = self._train()
+        self._trained = True
+        return params
 
 
 def begun(

@@ -262,6 +262,7 @@ def test_a_slice_in_c_that_were_another_network_fails_its_own_test(
         (["a.bin", "--width", "0.5"], FedHomeError, "ends neither with"),
         (["a.npz", "--depth", "3"], ModelError, "no exit at depth 3"),
         (["a.npz", "--depth", "1"], ModelError, "the exit reads 2 units"),
+        (["a.npz", "--depth", "0"], ModelError, "no exit at depth 0"),
         (["a.npz", "--budget", "10B"], ModelError, "no slice fits 10 bytes"),
         (["a.npz", "--budget", "much"], FedHomeError, "'much' is no size"),
     ],

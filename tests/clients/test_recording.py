@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -389,6 +390,25 @@ def test_a_folder_gets_files_of_any_kind(recorder: Recorder, tmp_path: Path) -> 
     followed.look()
     assert said[3:] == [("d.parquet", 1)]
     assert len(faults) == 1
+
+
+def test_a_folder_that_is_closed_again_is_told_again(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, faults = tmp_path / "inbox", list[str]()
+    folder.mkdir()
+    followed = FollowedFiles(folder, recorder, lambda _, __, ___: None, faults.append)
+
+    def closed(_: Path) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for times in (1, 2):
+        with monkeypatch.context() as shut:
+            shut.setattr(Path, "iterdir", closed)
+            followed.look()
+            followed.look()
+        assert faults == [f"{folder}: Permission denied; it is looked at again"] * times
+        followed.look()
 
 
 NEAR = "column 'outdor' is none of the plan's: did you mean 'outdoor'?"

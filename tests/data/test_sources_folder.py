@@ -6,10 +6,12 @@ import errno
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
+from fedhome.data.home_files import read_home
 from fedhome.data.homes_folder import read_folder
 from fedhome.errors import EmptyFleetError, SourceError
 from fedhome.plan.reading_settings import ReadingSettings
@@ -202,6 +204,32 @@ def test_a_folder_that_cannot_be_looked_into_costs_its_home_alone(
     shut(monkeypatch, tmp_path)
     with pytest.raises(SourceError, match="cannot be looked into: Permission denied"):
         read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["meter.csv", "meters"])
+def test_a_path_behind_a_closed_folder_is_told_by_what_the_system_says(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(_: Path) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    with pytest.raises(SourceError, match=f"{name} cannot be looked into: Permission denied"):
+        read_home(tmp_path / name)
+
+
+def test_a_file_that_the_system_refuses_needs_no_other_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = csv_file(tmp_path, f"time,load\n{ROWS}", "meter.csv")
+
+    def opened(_: Path, *__: object, **___: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(SourceError, match=r"meter\.csv cannot be read: Permission") as error:
+        read_home(path)
+    assert "let the user that runs this read it" in error.value.hint
 
 
 def test_settings_of_homes_that_cannot_be_read_are_not_called_wrong(tmp_path: Path) -> None:

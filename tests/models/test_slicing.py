@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -228,8 +229,13 @@ def test_a_budget_takes_the_largest_slice_that_fits() -> None:
     sizes = [SHAPE.size(number) * 4 for number in range(3)]
     assert [largest_within(cuts, size).hidden for size in sizes] == list(SHAPE.slices)
     assert largest_within(cuts, sizes[1] - 1).hidden == SHAPE.slices[0]
-    with pytest.raises(ModelError, match=f"the smallest, layers 2, takes {sizes[0]}"):
+    with pytest.raises(ModelError, match=f"the smallest, layers 2, takes {sizes[0]}") as refused:
         largest_within(cuts, sizes[0] - 1)
+    assert refused.value.hint == "give more, or name a smaller one with --width and --depth"
+    own = replace(cuts[0], hidden=())  # of a module that has its tiers' slices and no others
+    with pytest.raises(ModelError, match="width 1 and depth 1") as refused:
+        largest_within([own], sizes[0] - 1)
+    assert refused.value.hint == "give more"
 
 
 def test_a_plan_builds_the_model_that_its_largest_tier_carries() -> None:

@@ -132,13 +132,15 @@ def read_files(path: Path) -> Raw:
         SourceError: No such file or folder, nothing in it, or a file that cannot be read.
     """
     notes: list[str] = []
-    if path.is_dir():
+    with folder_errors(path):
+        is_folder, there = path.is_dir(), path.exists()
+    if is_folder:
         with folder_errors(path):
             paths = sorted(file for file in path.iterdir() if file.is_file() and is_data_file(file))
             if not paths:
                 raise SourceError(f"{path} holds no CSV or Parquet file", hint=_what_there_is(path))
             notes += _beside(path, paths)
-    elif path.exists():
+    elif there:
         paths = [path]
     else:
         raise SourceError(f"{path}: there is no such file or folder", hint=LAYOUT_HINT)

@@ -28,6 +28,7 @@ BLOCK = 1 << 20
 PLAIN_TEXT = (".csv", ".tsv", ".txt")
 _READABLE = (*PLAIN_TEXT, ".parquet", ".xlsx")
 _BOMB_HINT = "unpack it yourself, if you know what it is, and give the file as it is"
+_SYSTEM_HINT = "let the user that runs this read it, and see whether its disk is whole"
 _MOST_MEMBERS = 10_000
 # What the standard library raises for damaged archives, on purpose and otherwise.
 _TORN = (
@@ -127,7 +128,8 @@ def typed_errors(name: str, kind: str) -> Iterator[None]:
     except _TORN:
         raise unreadable(name, f"it is not a whole {kind}") from None
     except OSError as error:
-        raise unreadable(name, error.strerror or type(error).__name__) from None
+        reason = error.strerror or type(error).__name__
+        raise unreadable(name, reason, hint=_SYSTEM_HINT) from None
 
 
 def _stream(

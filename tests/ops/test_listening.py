@@ -1,0 +1,28 @@
+"""Why nothing can listen at an address, in the system's words."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, NoReturn
+
+import pytest
+
+from fedhome.ops.listening import why_taken
+
+
+def test_an_address_that_is_free_and_one_that_is_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert why_taken("127.0.0.1", port) == "Address already in use"
+    assert not why_taken("127.0.0.1", port)
+
+
+def test_a_host_that_nobody_knows_is_told_by_the_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number is none of the system's: it was told as "Unknown error -2"."""
+
+    class Unknown(socket.socket):
+        def bind(self, _: Any) -> NoReturn:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "socket", Unknown)
+    assert why_taken("hub.invalid", 8080) == "Name or service not known"
