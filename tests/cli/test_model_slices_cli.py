@@ -205,6 +205,17 @@ def test_an_older_release_is_cut_and_what_it_does_not_tell_is_told(
     assert "this release does not say which widths devices trained" in said
 
 
+def test_a_slice_in_c_says_whose_it_is_as_it_is_called(run: Path, tmp_path: Path) -> None:
+    """An @ stands for the file's names, and was filled in here, too."""
+    there, out = tmp_path / "me@host", tmp_path / "small.c"
+    there.symlink_to(run)
+    _say("slice", there, out, "--width", 0.25, "--depth", 1)
+    text = out.read_text()
+    assert f"A slice of run {there}: layers 2, round " in text
+    assert text.count("@") == 1
+    assert "void small_state(const float x[SMALL_INPUTS]" in text
+
+
 @compiles
 @pytest.mark.parametrize("precision", ["float", "int8"])
 def test_a_slice_in_c_says_what_the_slice_says(precision: str, run: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from fedhome.personal.portable import (
     with_experts,
 )
 from fedhome.personal.portable.onnx_graph import onnx_package
-from fedhome.personal.portable.text import comment, identifier
+from fedhome.personal.portable.text import comment, identifier, with_names
 from fedhome.plan.settings import Plan
 from fedhome.simulations.homes import generate
 from fedhome.simulations.simulate import Result, simulate
@@ -297,6 +297,8 @@ def test_names_from_readings_cannot_leave_their_comments(tmp_path: Path) -> None
     assert comment("a*/b") == "a* /b"
     assert comment("a*\\b") == "a* /b"
     assert comment("4 m/s *") == "4 m/s *"
+    file = f"/* {comment('load @_hub, @@1')} */ void @_run(int x[@@_INPUTS]);"
+    assert with_names(file, "own") == "/* load @_hub, @@1 */ void own_run(int x[OWN_INPUTS]);"
     assert identifier("3 Bäume", {"home_3_b_ume"}) == "home_3_b_ume_2"
 
 

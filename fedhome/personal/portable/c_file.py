@@ -20,7 +20,7 @@ from fedhome.personal.portable.raw_inputs import (
     own_name,
     probe,
 )
-from fedhome.personal.portable.text import comment, identifier, real
+from fedhome.personal.portable.text import comment, identifier, real, with_names
 from fedhome.personal.predictor import NETWORKS
 from fedhome.plan.time_steps import ahead_of
 
@@ -68,8 +68,7 @@ def c_of(model: PersonalModel, *, int8: bool) -> str:
             "#endif /* @@_ONCE */\n",
         ]
     )
-    prefix = identifier(own_name(model))
-    return text.replace("@@", prefix.upper()).replace("@", prefix)
+    return with_names(text, identifier(own_name(model)))
 
 
 _FINITE = """\
@@ -86,9 +85,10 @@ def _head(model: PersonalModel, parts: CParts, *, int8: bool) -> str:
     networks = any(isinstance(one, Perceptron) for one in model.experts.values())
     what = f"{model.target} in {model.target_unit}" if model.target_unit else model.target
     ahead = "" if model.ahead is None else f", {ahead_of(str(model.ahead))}"
+    about = f"What is to be expected of {what}{ahead}: the model of {model.home}, from {model.run}."
     lines = [
-        f"What is to be expected of {what}{ahead}: the model of {model.home}, from {model.run}.",
-        f"Experts and their weights: {experts}.",
+        comment(about),
+        comment(f"Experts and their weights: {experts}."),
         *([f"Weights of networks: {kind}."] if networks else []),
         f"Constants: {parts.size} bytes. C99; nothing is allocated, nothing is written but the",
         "result, so that several threads may ask at once. Not for -ffast-math: NaN has a meaning.",
@@ -100,7 +100,7 @@ def _head(model: PersonalModel, parts: CParts, *, int8: bool) -> str:
         "",
         "Whoever has this file has the model, and can learn from it about the home.",
     ]
-    text = "\n".join(f"   {comment(line)}".rstrip() for line in lines)
+    text = "\n".join(f"   {line}".rstrip() for line in lines)
     return f"/*\n{text}\n*/\n#ifndef @@_ONCE\n#define @@_ONCE\n"
 
 

@@ -17,7 +17,7 @@ from fedhome.learning.fitted import Perceptron
 from fedhome.personal.portable.c_experts import CParts, expert_in_c
 from fedhome.personal.portable.c_helpers import HELPERS, helper
 from fedhome.personal.portable.chosen import coarse
-from fedhome.personal.portable.text import comment, identifier, numbers, real
+from fedhome.personal.portable.text import comment, identifier, numbers, real, with_names
 
 _ROWS: Final = 16
 _CLOSE: Final = 1e-5
@@ -74,7 +74,7 @@ class NetworkInC:
         inputs, outputs = self._drawn.shape[1], self._expected.shape[1]
         kind = "int8 with a scale for each unit" if self._int8 else "float"
         head = [
-            self._about,
+            comment(self._about),
             f"Weights: {kind}. Constants: {self.constants} bytes. C99; nothing is allocated.",
             "",
             "    cc -std=c99 -O3 -DFEDHOME_SELF_TEST THIS.c && ./a.out     tests it",
@@ -96,7 +96,7 @@ class NetworkInC:
         text = "\n".join(
             [
                 "/*",
-                *(f"   {comment(line)}".rstrip() for line in head),
+                *(f"   {line}".rstrip() for line in head),
                 "*/",
                 "#ifndef @@_ONCE",
                 "#define @@_ONCE",
@@ -116,7 +116,7 @@ class NetworkInC:
                 "#endif /* @@_ONCE */\n",
             ]
         )
-        return text.replace("@@", self._prefix.upper()).replace("@", self._prefix)
+        return with_names(text, self._prefix)
 
     @cached_property
     def _drawn(self) -> NDArray[np.float32]:

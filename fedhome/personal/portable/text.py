@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LINE: Final = 96
+_AT: Final = "\0"  # in a comment, until names are filled in
 
 
 def numbers(values: NDArray[Any], kind: str) -> str:
@@ -57,7 +58,18 @@ def identifier(name: str, taken: Iterable[str] = ()) -> str:
 
 
 def comment(text: str) -> str:
-    """Return a text that can stand inside a comment of C."""
+    """Return a text that can stand inside a comment of C, and keeps each @ that is in it."""
     plain = "".join(letter if letter.isprintable() else " " for letter in text)
     # No two signs of these side by side: no end, no beginning, no other way to write a backslash.
-    return re.sub(r"(?<=[*/?])(?=[*/?])", " ", plain.replace("\\", "/"))
+    plain = re.sub(r"(?<=[*/?])(?=[*/?])", " ", plain.replace("\\", "/"))
+    return plain.replace("@", _AT)
+
+
+def with_names(text: str, prefix: str) -> str:
+    """Return a file with its names filled in.
+
+    Args:
+        text: The file; ``@`` stands for the prefix, ``@@`` for it in large letters.
+        prefix: What the file's names begin with.
+    """
+    return text.replace("@@", prefix.upper()).replace("@", prefix).replace(_AT, "@")
