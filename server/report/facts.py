@@ -89,8 +89,8 @@ def headlines(run: RunResults) -> list[tuple[str, str]]:
     if "alone" in rows:
         numbers.append((number(rows["alone"].mean), f"mean {run.score_name}, best alone"))
     if not math.isnan(learnt.gain_low):
-        gain = f"{learnt.gain_low:+.3f} to {learnt.gain_high:+.3f}"
-        numbers.append((gain, "gain over the best alone, interval of 95 %"))
+        ends = f"{signed(learnt.gain_low)} to {signed(learnt.gain_high)}"
+        numbers.append((signed(learnt.gain), f"gain over the best alone (95 %: {ends})"))
     if learnt.compared:
         numbers.append((share(learnt.helped), "of the homes helped"))
         numbers.append((share(learnt.hurt), "of the homes hurt"))
@@ -99,10 +99,9 @@ def headlines(run: RunResults) -> list[tuple[str, str]]:
 
 def gain(row: SummaryRow) -> str:
     """Return a row's gain over the best alone with its interval, as far as there is one."""
-    if math.isnan(row.gain):
-        return NOTHING
-    interval = "" if math.isnan(row.gain_low) else f" ({row.gain_low:+.3f} to {row.gain_high:+.3f})"
-    return f"{row.gain:+.3f}{interval}"
+    if math.isnan(row.gain_low):
+        return signed(row.gain)
+    return f"{signed(row.gain)} ({signed(row.gain_low)} to {signed(row.gain_high)})"
 
 
 def summary_cells(row: SummaryRow) -> list[str]:
@@ -290,6 +289,11 @@ def command(run: RunResults) -> str:
 def number(value: float) -> str:
     """Return a score with three decimals."""
     return NOTHING if math.isnan(value) else f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float) -> str:
+    """Return a difference of scores with its sign and three decimals."""
+    return NOTHING if math.isnan(value) else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def share(value: float) -> str:

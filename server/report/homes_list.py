@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fedhome.run.compared_models import EXPERTS
-from fedhome.server.report.facts import NOTHING, number
+from fedhome.server.report.facts import NOTHING, number, signed
 from fedhome.server.report.run_results import RunResults
 from fedhome.server.report.theme import EXPERT_NAMES, MODEL_NAMES
 from fedhome.server.report.tiers_table import HomeTier, home_tiers
@@ -91,7 +91,6 @@ def _row(
     tier: HomeTier | None,
 ) -> tuple[str, ...]:
     score, best = row["score"], row["best"]
-    signed = NOTHING if math.isnan(gain) else f"{gain:+.3f}".replace("-", "\N{MINUS SIGN}")
     return (
         row["home"],
         *(tier.cells if tier else ()),
@@ -99,7 +98,7 @@ def _row(
         number(alone.get(row["home"], math.nan)),
         NOTHING if best is None else EXPERT_NAMES.get(best, MODEL_NAMES.get(best, best)).lower(),
         number(math.nan if score is None else score),
-        signed,
+        signed(gain),
         row["verdict"] or NOTHING,
         _kept(row),
         _own_say(run, row["home"]),

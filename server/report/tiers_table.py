@@ -10,7 +10,7 @@ import numpy as np
 
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced, tiers_of
-from fedhome.server.report.facts import NOTHING, number, size
+from fedhome.server.report.facts import NOTHING, number, signed, size
 from fedhome.server.report.run_results import RunResults
 
 CARRIED: Final = "tier-carried"
@@ -130,8 +130,7 @@ def _score_cells(run: RunResults, homes: Sequence[str]) -> tuple[str, ...]:
     cells = [_mean([run.scores.get(model, {}).get(home) for home in homes]) for model in _MODELS]
     ends, alone = (run.scores.get(model, {}) for model in ("personalised", "alone"))
     gains = [ends[home] - alone[home] for home in homes if home in ends and home in alone]
-    signed = f"{np.mean(gains):+.3f}".replace("-", "\N{MINUS SIGN}") if gains else NOTHING
-    return (*cells, signed)
+    return (*cells, signed(float(np.mean(gains))) if gains else NOTHING)
 
 
 def _mean(scores: Sequence[float | None]) -> str:
