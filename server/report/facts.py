@@ -90,7 +90,9 @@ def headlines(run: RunResults) -> list[tuple[str, str]]:
         numbers.append((number(rows["alone"].mean), f"mean {run.score_name}, best alone"))
     if not math.isnan(learnt.gain_low):
         ends = f"{signed(learnt.gain_low)} to {signed(learnt.gain_high)}"
-        numbers.append((signed(learnt.gain), f"gain over the best alone (95 %: {ends})"))
+        numbers.append(
+            (signed(learnt.gain), f"gain over the best alone (95\N{NO-BREAK SPACE}%: {ends})")
+        )
     if learnt.compared:
         numbers.append((share(learnt.helped), "of the homes helped"))
         numbers.append((share(learnt.hurt), "of the homes hurt"))

@@ -301,7 +301,7 @@ def test_the_homes_mixtures_and_the_null_are_told_in_words(run: RunFolder, page:
         "What was best alone, by the homes' own validation: network in 17 of 17 homes.",
         # Homes 0 and 10 of 17.
         "batches, seems to hurt 12 % and to help 0 % of the homes.",
-        "gain over the best alone (95 %: ",
+        "gain over the best alone (95\N{NO-BREAK SPACE}%: ",
         "leaves out zero; of all others no difference can be told.",
     ):
         assert said in page.text, said
