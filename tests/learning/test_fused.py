@@ -350,6 +350,8 @@ def test_a_sum_by_hand_and_shares_that_do_not_fit() -> None:
             model.train_sum(start, *rows, shares=wrong, **told)
     with pytest.raises(EngineError, match=r"params is float32 \[1, 1\], not float32 \[1, 2\]"):
         model.train_sum(start[:1], *rows, shares=shares, **told)
+    with pytest.raises(EngineError, match="each is -1, not at least 0"):
+        model.train_sum(start, *rows, shares=shares, each=-1, **told)
 
 
 def test_clients_without_rows() -> None:

@@ -285,11 +285,11 @@ class FusedMLP:
         Raises:
             EngineError: As of :meth:`train`.
         """
-        work, faults = ClientWork(x, y, order, counts, batch_size, epochs, learning_rate), []
+        work = ClientWork(x, y, order, counts, batch_size, epochs, learning_rate)
+        faults = [] if each >= 0 else [f"each is {each}, not at least 0"]
         if shares.dtype != np.float32 or shares.shape != counts.shape:
-            faults.append(
-                f"shares is {shares.dtype} {list(shares.shape)}, not float32, one a count"
-            )
+            what = f"{shares.dtype} {list(shares.shape)}"
+            faults.append(f"shares is {what}, not float32, one a count")
         elif not shares.flags.c_contiguous:
             faults.append("shares is not C-contiguous")
         work, losses = self._checked(work, start[None], faults), np.zeros(len(counts), np.float64)
