@@ -59,12 +59,15 @@ _APART = 0.3
 """How far apart the models of two attempts are after their first round, at least: as a share of how
 far the farther one is from where both began. Plans' rates allow a third for steps on one line; the
 rest is left to rounding."""
-_TOO_NEAR = (
+_NOT_TRIED = (
     "homes' rate {train:g} times train.learning_rate, the server's {server:g}: not tried, since "
+)
+_TOO_NEAR = (
     "the strategy would go on from nearly the model of an earlier attempt, and sums of both could "
     "show a single home's update. Strategies that adapt their steps hardly go farther where homes "
     "do: choose the server's rates, or train.rates that are farther apart"
 )
+_NO_MODEL = "the strategy makes no model of what homes would have sent; round-unused says why"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +174,7 @@ class RateTrials:
     def first_round(self, state: Checkpoint) -> dict[str, Any] | None:
         """Take the first sum again where an attempt begins; return the round's row.
 
-        Attempts that would go on from nearly the model of another one are passed over.
+        Attempts that would go on from nearly the model of another one are passed over, and said.
 
         Args:
             state: The run before the round; it is moved.
@@ -185,7 +188,6 @@ class RateTrials:
             first, rates = _Place.take(state, "step"), self.rates(state)
             model = self._again(state, first, rates)
             if model is None:
-                self._log.append("note", text=_TOO_NEAR.format(**rates._asdict()))
                 state.trials["unlike"].append(len(state.trials["losses"]))
                 self._next(state, None)
                 continue
@@ -286,7 +288,7 @@ class RateTrials:
     def _again(self, state: Checkpoint, first: _Place, rates: Rates) -> NDArray[np.float32] | None:
         """Return what comes of the first sum at an attempt's rates ``[size]``.
 
-        The strategy then remembers what it would after such a sum.
+        The strategy then remembers what it would after such a sum. Why there is none is said.
 
         Args:
             state: The run where an attempt begins.
@@ -296,6 +298,7 @@ class RateTrials:
         Returns:
             The model; None where it hardly differs from another attempt's, or there is none.
         """
+        not_tried = _NOT_TRIED.format(**rates._asdict())
         further = rates.train / state.trials["stepped_at"]
         after: NDArray[np.float32] | None = first.flat
         if further == 1:
@@ -308,11 +311,15 @@ class RateTrials:
             counted = state.trials["counted"]
             after, _ = self._step.take(state.round + 1, replies, counted=counted)
         if after is None:
+            self._log.append("note", text=not_tried + _NO_MODEL)
             return None
         model = _between(state.flat, after, rates.server)
         begin = _Place.take(state, "begin").flat
         others = (a for name, a in state.trial_arrays.items() if name.startswith(_MOVED))
-        return None if any(are_near(begin, model, other) for other in others) else model
+        if any(are_near(begin, model, other) for other in others):
+            self._log.append("note", text=not_tried + _TOO_NEAR)
+            return None
+        return model
 
     def _moved(self, state: Checkpoint, model: NDArray[np.float32]) -> None:
         """Take note of the model from which an attempt asks homes next, ``[size]``."""
@@ -353,7 +360,8 @@ def are_near(
     """
     start = begin.astype(np.float64)
     far = max(np.linalg.norm(model - start), np.linalg.norm(other - start))
-    return bool(np.linalg.norm(model - other.astype(np.float64)) < _APART * far)
+    # Not below alone: two that have not moved at all are one model.
+    return bool(np.linalg.norm(model - other.astype(np.float64)) <= _APART * far)
 
 
 def _between(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from fedhome.plan.tried_rates import server_rates, train_rates
 from fedhome.questions.settings import ROUND
 from fedhome.questions.train_config import TrainConfig
 from fedhome.server.rounds.patience import Patience
+from fedhome.server.rounds.rate_trials import are_near
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.sum_needs import SumNeeds
 from fedhome.wire.layout import Layout
@@ -196,6 +197,36 @@ def test_attempts_that_would_go_on_from_nearly_one_model_are_not_made_and_it_is_
     assert sorted(seen) == [1, 2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14]
     steps = [float(np.linalg.norm(seen[number] - _INITIAL)) for number in (2, 4, 6)]
     assert steps == pytest.approx([steps[0], steps[0] / 2, steps[0] * 2], rel=1e-5)
+
+
+def test_attempts_of_a_strategy_that_goes_nowhere_are_not_made(tmp_path: Path) -> None:
+    """The models of all attempts are then one, about which homes answer once."""
+    plan = _plan("fedadam", {"eta": 0.0}, **_AUTO)
+    _run(plan, tmp_path)
+    (chosen,) = _told(tmp_path, "rates-chosen")
+    assert chosen["tried"] == 1
+    assert are_near(_INITIAL, _INITIAL, _INITIAL)
+    assert not are_near(_INITIAL, _INITIAL, 2 * _INITIAL)
+
+
+def test_an_attempt_of_which_the_strategy_makes_no_model_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = flower.FedAdam.aggregate_train
+
+    def far(self: flower.FedAdam, number: int, replies: Iterable[Message]) -> Any:
+        assert self.current_arrays is not None
+        found, (began,) = list(replies), self.current_arrays.values()
+        way = read_flat(_LAYOUT, content_of(found[0])[0]) - began
+        return (None, None) if np.linalg.norm(way) > 3 else made(self, number, found)
+
+    monkeypatch.setattr(flower.FedAdam, "aggregate_train", far)
+    _run(_plan("fedadam", **_AUTO), tmp_path)
+    assert [one["train"] for one in _told(tmp_path, "rates-tried")] == [1.0, 0.3]
+    (note,) = [one["text"] for one in _told(tmp_path, "note") if "not tried" in one["text"]]
+    assert note.startswith("homes' rate 3 times")
+    assert "makes no model" in note
+    assert "nearly" not in note
 
 
 def test_where_the_last_attempts_are_not_made_the_run_goes_on_from_the_best(tmp_path: Path) -> None:
