@@ -79,8 +79,9 @@ class SharedSeals:
 
     def keep(self, bound: bytes, sealed: _Sealed) -> None:
         """Know what a home sealed, and forget what was sealed longest ago where room is short."""
+        before = self._sealed.pop(bound, None)
         self._sealed[bound] = sealed
-        self._held += sealed.size
+        self._held += sealed.size - (0 if before is None else before.size)
         while self._held > _MOST_BYTES:
             self._held -= self._sealed.pop(next(iter(self._sealed))).size
         self._tables.clear()

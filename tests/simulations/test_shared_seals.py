@@ -203,6 +203,14 @@ def test_what_was_sealed_longest_ago_is_forgotten(
     assert len(decrypted) == HOMES + 2
 
 
+def test_what_is_sealed_twice_takes_its_room_once() -> None:
+    scene = _Scene.of()
+    bound, sealed = next(iter(scene.shared._sealed.items()))
+    held = scene.shared._held
+    scene.shared.keep(bound, sealed)
+    assert scene.shared._held == held == sum(one.size for one in scene.shared._sealed.values())
+
+
 def test_a_home_that_deals_the_same_again_hashes_once(monkeypatch: pytest.MonkeyPatch) -> None:
     scene, hashed = _Scene.of(here=0), list[int]()
 
