@@ -203,16 +203,21 @@ _LOCKS = Path("/proc/locks")  # of Linux: 1: FLOCK ADVISORY WRITE PROCESS DEVICE
 
 
 def _holder(descriptor: int) -> int:
-    """Return the process that holds a folder's lock; 0 where the system does not tell it."""
+    """Return the process that holds a folder's lock; 0 where the system does not tell it.
+
+    Some file systems have another device number there than elsewhere, so it is found by its inode;
+    of several that have the same one on several file systems, none is named: it would be ended.
+    """
+    found = set[int]()
     with suppress(OSError, ValueError):
         inode = str(os.fstat(descriptor).st_ino)
         for line in _LOCKS.read_text(encoding="ascii").splitlines():
             match line.split():
                 case [_, "FLOCK", _, "WRITE", process, place, *_] if (
-                    place.rpartition(":")[2] == inode and int(process) > 0
+                    place.rpartition(":")[2] == inode
                 ):
-                    return int(process)
-    return 0
+                    found.add(int(process))
+    return max(0, found.pop()) if len(found) == 1 else 0
 
 
 @contextmanager

@@ -44,6 +44,7 @@ def test_the_process_that_uses_a_folder_is_named(tmp_path: Path) -> None:
         "1: POSIX  ADVISORY  WRITE 7 00:2a:{own} 0 EOF\n",
         "1: FLOCK  ADVISORY  WRITE 0 00:2a:{own} 0 EOF\n",  # of a container that we do not see
         "1: -> FLOCK  ADVISORY  WRITE 7 00:2a:{own} 0 EOF\n",  # it waits, as we do
+        "1: FLOCK A WRITE 7 00:2a:{own} 0 EOF\n2: FLOCK A WRITE 8 00:2b:{own} 0 EOF\n",  # which?
         "not such a list\n",
     ],
 )
