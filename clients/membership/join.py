@@ -38,6 +38,8 @@ _AWAY = (
     "firewall); then try again: what is here already is kept, and the invite still holds. Another "
     "address is in a newer invite: ask the fleet's owner"
 )
+_BEGINNING = (STATE, MARK, KEY, ANCHOR)
+"""What a home's folder begins with; without the first, whatever is left of it is made anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +168,8 @@ def prepare(
 def enrol(request: JoinRequest) -> JoinResult:
     """Make a device a home: keys, the enrolment, and the folder; call it once people agreed.
 
-    It can be done again after any failure: keys that were made stay, and a home that is one
-    already changes only once the server has answered.
+    It can be done again after any failure: keys that were made stay, unless the server refuses
+    them, and a home that is one already changes only once the server has answered.
 
     Raises:
         LinkError: ``unreachable``, or the server's reason.
@@ -220,15 +222,16 @@ def enrol(request: JoinRequest) -> JoinResult:
 
 def _there(folder: Path) -> frozenset[str]:
     """Return what a folder has of a home's beginning, and "" where there is a folder."""
-    names = {name for name in (STATE, MARK, KEY, ANCHOR) if (folder / name).exists()}
+    names = {name for name in _BEGINNING if (folder / name).exists()}
     return frozenset(names | ({""} if folder.exists() else set()))
 
 
 def _take_back(folder: Path, before: frozenset[str]) -> None:
     """Erase the keys that were made for an enrolment which the server refused."""
     with disk.errors_of(folder):
-        for name in {STATE, MARK, KEY, ANCHOR} - before:
-            (folder / name).unlink(missing_ok=True)
+        for name in _BEGINNING:
+            if name not in before:
+                (folder / name).unlink(missing_ok=True)
         if "" not in before and not any(folder.iterdir()):
             folder.rmdir()
 
