@@ -52,8 +52,9 @@ QUESTIONS: Mapping[str, Reason] = {
     ),
     "asked-too-often": Reason("too many sums on one day", "it passes by itself within a day"),
     "budget": Reason(
-        "a sum that costs more privacy than is left",
-        "at home: `fedhome client privacy` shows what is spent, and sets the ceiling",
+        "a sum that costs more privacy than is left, or a home that lost count of what is",
+        "at home: `fedhome client privacy` shows what is spent, and sets the ceiling; if its "
+        "`privacy.fh` is lost, the agent's log says so",
     ),
     "bundle-used": Reason(
         "one-time keys that were used, or never made",
