@@ -58,6 +58,9 @@ from helpers.secagg_world import FLEET, World, names_of
 from helpers.wired_fleet import Wire
 from helpers.year_home import KEPT_DAYS, TARGET, YearHome, only_read, plan_of_a_year
 
+KEPT = 4
+"""How many runs and releases the server keeps beside those that are in use."""
+
 STORES = ("h01", "h02")
 """Homes that record their readings in a store; the others have a file."""
 OLD_CERTIFICATE_DAYS = 700
@@ -82,7 +85,7 @@ class Year:
         self.plan, self.told, self.renewed = plan_of_a_year(rounds), list[str](), 0
         self.draw = Random(seed)  # noqa: S311 - no secret
         self.world = World.of(10, policy=policy_of(self.plan), bundles=0, corrupt=1, committee=10)
-        settings = ServerSettings(host="127.0.0.1", port=1, keep_runs=4, keep_releases=4)
+        settings = ServerSettings(host="127.0.0.1", port=1, keep_runs=KEPT, keep_releases=KEPT)
         self.server = ServerFolder.create(folder / "hub", settings, names=["localhost"])
         tables = [only_read(one) for one in generate(homes=10, days=KEPT_DAYS + days, seed=seed)]
         self.homes = {
@@ -317,9 +320,14 @@ class Year:
             mine.verify_directly_issued_by(x509.load_pem_x509_certificate(home.place.authorities))
 
     def sizes(self) -> dict[str, int]:
-        """Return how many bytes lie in the server's folder, and in those of all homes."""
+        """Return the bytes in the server's folder, by run that is kept, and in those of homes."""
         homes = sum(self.bytes_in(name) for name in self.homes)
-        return {"server": self.bytes_in("hub"), "homes": homes}
+        return {"server": self.bytes_in("hub") // self.runs_kept, "homes": homes}
+
+    @property
+    def runs_kept(self) -> int:
+        """How many runs lie in the server's folder."""
+        return sum(path.is_dir() for path in self.server.runs.iterdir())
 
     def bytes_in(self, *parts: str) -> int:
         """Return how many bytes the files below a folder hold, of server or home."""

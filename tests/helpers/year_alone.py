@@ -25,7 +25,7 @@ from fedhome.personal import stored_models
 from fedhome.plan.time_steps import DAY_S
 from fedhome.server.daemon.publishing import RELEASED
 from helpers.registry_world import Crash
-from helpers.virtual_year import Year
+from helpers.virtual_year import KEPT, Year
 
 JOINS, LEAVES, RESTORED, MISSES = "h09", "h08", "h03", "h01"
 """``MISSES`` is away while the others' models are made in another format."""
@@ -82,7 +82,8 @@ class Played:
         year: The fleet as it is at the end.
         course: When its runs were.
         began: Names of the runs, in their order; empty where none began.
-        sizes: Bytes of server and homes after each run.
+        sizes: Bytes of the server, by run that it keeps, and of homes after each run.
+        kept: How many runs the server kept after each run.
         memory: Most memory of the process until then, in KiB.
     """
 
@@ -90,6 +91,7 @@ class Played:
     course: Course
     began: list[str] = field(default_factory=list)
     sizes: list[dict[str, int]] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
 
     @property
@@ -130,6 +132,7 @@ class Played:
         assert self.promoted > course.days // FORTNIGHT // 2, "seasons change, and so do releases"
 
         settled = course.run_of(SETTLED)
+        assert max(self.kept) <= KEPT + 1, "the newest runs, and the one of the newest release"
         for place in ("server", "homes"):
             assert self.sizes[-1][place] < 1.25 * self.sizes[settled][place], place
         assert self.memory[-1] < self.memory[settled] + 64 * 1024, "KiB"
@@ -176,6 +179,7 @@ def play(
         played.began.append(year.tend(away=away, crash=crash))
         assert year.tend() == "", "each moment begins one run"
         played.sizes.append(year.sizes())
+        played.kept.append(year.runs_kept)
         played.memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         if number % max(30 // course.every_days, 1) == 0:
             say(f"run {number} of {course.all_runs}: {played.promoted} releases so far")

@@ -66,7 +66,7 @@ class Disk:
     def __init__(self, folder: Path, size: int) -> None:
         self.folder, self._filler = folder, folder / "filler"
         folder.mkdir(parents=True, exist_ok=True)
-        self._mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
+        self._mount("-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(folder))
 
     def fill(self) -> None:
         """Leave no byte free."""

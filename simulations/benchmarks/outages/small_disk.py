@@ -43,7 +43,7 @@ class SmallDisk:
     def __init__(self, folder: Path, size: int) -> None:
         self.folder, self._filler = folder, folder / "filler"
         folder.mkdir(parents=True, exist_ok=True)
-        done = _command("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
+        done = _command("mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(folder))
         if done.returncode:
             raise RunError(
                 f"a file system cannot be mounted here: {done.stderr.strip()}",
