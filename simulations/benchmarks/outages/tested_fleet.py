@@ -70,7 +70,12 @@ class TestedFleet:
                 folder = root / "homes" / table.home
                 self.disks[table.home] = SmallDisk(folder, HOMES_DISK)
             self.disks[SERVER] = SmallDisk(root / "server", SERVERS_DISK)
-        self.server, homes = prepare(root, plan, tables, passphrase=self.passphrase)
+        try:
+            self.server, homes = prepare(root, plan, tables, passphrase=self.passphrase)
+        except BaseException:
+            for disk in self.disks.values():
+                disk.unmount()
+            raise
         self.homes = {home.path.name: home for home in homes}
         self.logs = root / "logs"
         self.logs.mkdir()
