@@ -185,6 +185,7 @@ def show(
     private = "no noise was added"
     for one in manifest.privacy:
         private = f"{one.mechanism}: noise {one.noise:g}, ε {one.epsilon:g} at δ {one.delta:g}"
+    scores = manifest.scores[0].told if manifest.scores else "not known"
     rows = {
         "hash": chosen.hash.hex(),
         "release before": manifest.previous.hex() if chosen.number > 1 else "none",
@@ -197,7 +198,7 @@ def show(
         "slices": manifest.slices[0].told
         if manifest.slices
         else "none: each home had all of it, or it is older",
-        "scores of slices": manifest.scores[0].told if manifest.scores else "not known",
+        **({"scores of slices": scores} if manifest.slices else {}),
         "storage": f"{manifest.storage}: {fidelity.size} bytes, {fidelity.whole} in float32",
         "lost in storage": f"rmse {fidelity.rmse:.3g}, at most {fidelity.max_error:.3g}",
         "share kept": f"{fidelity.share:.1%}",

@@ -180,7 +180,7 @@ def lock(folder: Path) -> int:
                 f"every account of this machine may write into {folder}, and replace what is in it",
                 reason="permissions",
                 hint=f"chmod o-w {folder}, after a look at what is in it; or name a folder below "
-                "it, which is made for its owner alone",
+                "it, which is made for its owner alone; a disk that knows no owners is none for it",
             )
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

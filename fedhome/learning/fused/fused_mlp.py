@@ -368,7 +368,6 @@ class FusedMLP:
         **counted: int,
     ) -> list[str]:
         """What would make the native code read or write outside these arrays."""
-        outputs = self.sizes[-1]
         classes = LABELLED[self.loss]
         expected = [
             ("params", params, np.float32, (len(params), self.parameters)),
@@ -377,7 +376,7 @@ class FusedMLP:
                 "y",
                 y,
                 np.int64 if classes else np.float32,
-                (len(x),) if classes else (len(x), outputs),
+                (len(x),) if classes else (len(x), self.sizes[-1]),
             ),
         ]
         faults = [
