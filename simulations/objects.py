@@ -14,6 +14,7 @@ from torch import nn
 
 from fedhome.data.home_objects import Homes
 from fedhome.errors import PlanError, RunError
+from fedhome.flower.strategy_layers import layers_of
 from fedhome.learning.methods import Method
 from fedhome.learning.personalise import Personaliser
 from fedhome.passed_objects import called, is_object, name_of
@@ -169,9 +170,7 @@ def _shares(strategy: Strategy, rounds: RoundSettings) -> dict[str, Any]:
     Raises:
         PlanError: Strategy and plan both say something, and not the same.
     """
-    inner: object = strategy
-    while isinstance(around := getattr(inner, "strategy", None), Strategy):  # a wrapper's
-        inner = around
+    *_, inner = layers_of(strategy)
     faults, found = [], {}
     for key, attribute in _SHARES.items():
         share, said = getattr(inner, attribute, None), getattr(rounds, key)

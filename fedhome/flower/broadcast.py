@@ -16,6 +16,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from numpy.typing import NDArray
 
 from fedhome.flower.messages import broadcast_messages, copies_for, identify
+from fedhome.flower.strategy_layers import layers_of
 
 _DIGITS = 19  # of an identifier: more messages are never sent
 
@@ -91,16 +92,14 @@ def fast_broadcasts(strategy: Strategy, *, whole: bool = False) -> Iterator[None
         getattr(type(strategy), name) is getattr(FedAvg, name)
         for name in ("configure_train", "configure_evaluate")
     )
-    changed: list[FedAvg] = []
-    inner: object = strategy
-    while inner is not None:
-        if (
-            isinstance(inner, FedAvg)
-            and type(inner)._construct_messages is FedAvg._construct_messages  # noqa: SLF001
-        ):
-            vars(inner)["_construct_messages"] = _broadcast if whole else broadcast_messages
-            changed.append(inner)
-        inner = vars(inner).get("strategy")
+    changed = [
+        layer
+        for layer in layers_of(strategy)
+        if isinstance(layer, FedAvg)
+        and type(layer)._construct_messages is FedAvg._construct_messages  # noqa: SLF001
+    ]
+    for averaging in changed:
+        vars(averaging)["_construct_messages"] = _broadcast if whole else broadcast_messages
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from fedhome.errors import RunError
+from fedhome.flower.strategy_layers import layers_of
 from fedhome.learning.own_state import StatesInMemory
 from fedhome.server.rounds import strategy_memory
 from fedhome.server.rounds.checkpoint import Checkpoint
@@ -65,16 +66,14 @@ class RunMemory:
             RunError: Its memory holds what is no plain data, so it could not be given back as it
                 was; or homes cut off what they send it.
         """
-        inner: object = self._strategy
-        while homes and inner is not None:
-            if isinstance(inner, _CUT_AT_HOME):
+        for layer in layers_of(self._strategy) if homes else ():
+            if isinstance(layer, _CUT_AT_HOME):
                 raise RunError(
-                    f'train.rate = "auto" does not go with {type(inner).__name__}: homes cut their '
+                    f'train.rate = "auto" does not go with {type(layer).__name__}: homes cut their '
                     "updates off before they are added up, so the first sum does not say what it "
                     "would be at another rate",
                     hint="name train.rate; the server's can be chosen",
                 )
-            inner = vars(inner).get("strategy")
         memory, _ = strategy_memory.remember(self._strategy)
         kept = list(strategy_memory.unknown_in(memory, type(self._strategy).__name__))
         if kept:

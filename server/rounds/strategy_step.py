@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedhome import rng
 from fedhome.errors import FedHomeError
 from fedhome.flower.messages import read_flat
+from fedhome.flower.strategy_layers import layers_of
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.server.rounds.strategy_answers import model_and_metrics
@@ -41,11 +42,9 @@ class StrategyStep:
         Args:
             arrays: The model that homes are about to be sent.
         """
-        inner: object = self.strategy
-        while inner is not None:
-            if isinstance(inner, FedAvgM) and inner.current_arrays is not None:
-                inner.current_arrays = arrays
-            inner = vars(inner).get("strategy")
+        for layer in layers_of(self.strategy):
+            if isinstance(layer, FedAvgM) and layer.current_arrays is not None:
+                layer.current_arrays = arrays
 
     def take(
         self, number: int, replies: Sequence[Message], *, counted: int

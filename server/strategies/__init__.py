@@ -11,6 +11,7 @@ from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 
 from fedhome.errors import FedHomeError, PlanError
+from fedhome.flower.strategy_layers import layers_of
 from fedhome.own_code import fault_of, line_of
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
@@ -124,7 +125,12 @@ def _check_enough(name: str, strategy: Strategy, homes: int) -> None:
         PlanError: Flower's sampling would block for ever.
     """
     least = max(
-        (limit for part in _NEEDED_NODES if isinstance(limit := getattr(strategy, part, 0), int)),
+        (
+            limit
+            for layer in layers_of(strategy)
+            for part in _NEEDED_NODES
+            if isinstance(limit := getattr(layer, part, 0), int)
+        ),
         default=0,
     )
     if least > homes:

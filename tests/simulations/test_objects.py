@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
 from torch import Tensor, nn
 
 import fedhome
@@ -191,6 +192,9 @@ def test_a_strategy_that_would_wait_for_ever_is_refused(tmp_path: Path) -> None:
         )
     with pytest.raises(PlanError, match="waits for 9 homes, and there are 8"):
         strategy_of(settings(strategy={"args": {"min_available_nodes": 9}}), 8)
+    around = DifferentialPrivacyServerSideFixedClipping(FedAvg(min_train_nodes=4), 1.0, 1.0, 3)
+    with pytest.raises(PlanError, match="waits for 4 homes, and there are 3"):
+        fedhome.simulate(settings(), strategy=around, homes=TABLES, out=tmp_path / "around")
 
 
 def test_what_cannot_be_used_is_refused_all_at_once(tmp_path: Path) -> None:
