@@ -72,7 +72,7 @@ def read_tables(
         except SourceError as error:
             excluded.append(Exclusion(home, error.message, error.hint))
             continue
-        if unfit := unusable(read, [target] if target else [], target):
+        if unfit := unusable(read, target):
             excluded.append(unfit)
         else:
             reads[home] = read

@@ -69,7 +69,6 @@ def read_folder(
     folder: Path,
     settings: ReadingSettings = _AS_IT_IS,
     *,
-    require: Sequence[str] = (),
     target: str | None = None,
     numbers: Collection[str] = (),
     wanted: Collection[str] | None = None,
@@ -84,7 +83,6 @@ def read_folder(
             says itself how it is read (:class:`.HomesStore`). A file ``homes.toml`` may
             give single homes settings of their own.
         settings: How the files are to be read.
-        require: Columns that every home must have.
         target: The column to predict; every home must have values in it.
         numbers: Columns that must hold numbers: words in them are an error.
         wanted: Columns that will be used, as of `read_home`; None: all may be.
@@ -102,7 +100,6 @@ def read_folder(
     sources, said = _sources(folder, settings)
     notes = [("", note) for note in said]
     own = read_homes_settings(folder / HOMES_FILE, {home for home, _ in sources}, settings)
-    needed = [*require, *([target] if target and target not in require else [])]
     reads: dict[str, HomeFilesRead] = {}
     excluded: list[Exclusion] = []
     for home, source in sources:
@@ -116,7 +113,7 @@ def read_folder(
         except SourceError as error:
             excluded.append(Exclusion(home, error.message, error.hint))
             continue
-        if unfit := unusable(read, needed, target):
+        if unfit := unusable(read, target):
             excluded.append(unfit)
         else:
             reads[home] = read
@@ -238,13 +235,12 @@ def _entries(folder: Path) -> tuple[list[Path], list[str]]:
     return paths, [f"not CSV or Parquet, left out: {', '.join(others)}"] if others else []
 
 
-def unusable(read: HomeFilesRead, needed: Sequence[str], target: str | None) -> Exclusion | None:
+def unusable(read: HomeFilesRead, target: str | None) -> Exclusion | None:
     """Return why a home cannot take part; None when it can.
 
     Args:
         read: The home.
-        needed: Columns that it must have.
-        target: The column to predict.
+        target: The column to predict, which it must have; None: it needs none of its own.
     """
     table = read.table
     if table.rows < _FEWEST:
@@ -253,15 +249,13 @@ def unusable(read: HomeFilesRead, needed: Sequence[str], target: str | None) -> 
     if target and target in read.empty:
         reason = f"its target {target!r} holds nothing"
         return Exclusion(table.home, reason, "put its readings there, or name another data.target")
-    missing = [name for name in needed if name not in table.columns]
-    if missing:
-        lacking = f"it lacks {'column' if len(missing) == 1 else 'columns'} {', '.join(missing)}"
+    if target and target not in table.columns:
         there = _named(table.columns) or "none that holds anything"
         return Exclusion(
             table.home,
-            lacking + did_you_mean(missing[0], table.columns),
+            f"it lacks column {target}{did_you_mean(target, table.columns)}",
             f"it has {there}: set data.target, where that is the column to be learnt, or let "
-            f'data.rename = {{"NAME" = "{missing[0]}"}} say what this home calls it',
+            f'data.rename = {{"NAME" = "{target}"}} say what this home calls it',
         )
     return None
 

@@ -24,7 +24,6 @@ ROOM_BYTES = 16
 """How much longer than a piece the place must be that it is written to."""
 _NONCE_BYTES = 12
 _FROM_TWO = (2).to_bytes(4, "big")
-_CHACHA_BLOCK, _CHACHA_COUNTER_BYTES = 64, 16
 _TRIALS = 3
 
 
@@ -45,23 +44,6 @@ class Keystream(Protocol):
 def aes_keystream(key: bytes) -> Keystream:
     """Return the stream of a key of 32 bytes, by AES-256."""
     return _fastest()(key)
-
-
-class ChaCha20Keystream:
-    """The stream of a key by ChaCha20: one stream from counter zero on, cut into pieces.
-
-    Args:
-        key: 32 bytes.
-    """
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    def write(self, number: int, zeros: memoryview, room: memoryview) -> None:
-        """Write the beginning of a piece; see `Keystream`."""
-        block = number * (PIECE_BYTES // _CHACHA_BLOCK)
-        counter = block.to_bytes(_CHACHA_COUNTER_BYTES, "little")
-        Cipher(algorithms.ChaCha20(self._key, counter), None).encryptor().update_into(zeros, room)
 
 
 class _ByGcm:

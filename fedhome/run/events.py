@@ -127,8 +127,6 @@ class EventLog:
         path: The file; it is made where there is none, its folder must exist.
         on_event: Called with each event after it is in the file. What it raises reaches
             the caller of :meth:`append`; the event stays written.
-        fsync: Wait for the disk after every event. Without it a power cut may lose the
-            last events; a killed process loses none.
         clock: Where the time comes from.
 
     Raises:
@@ -140,11 +138,9 @@ class EventLog:
         path: Path | str,
         *,
         on_event: Callable[[Event], None] | None = None,
-        fsync: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path = Path(path)
-        self._fsync = fsync
         self._clock = clock
         self._subscribers = [on_event] if on_event else []
         self._lock = threading.RLock()
@@ -252,8 +248,6 @@ class EventLog:
             written = self._file.write(line)
             if written != len(line):
                 raise OSError(errno.ENOSPC, "the disk took a part of the line")  # noqa: TRY301 - undone below
-            if self._fsync:
-                os.fsync(self._file.fileno())
         except OSError as error:
             # Half a line would end the log for good: later lines would be glued to it. Where not
             # even that can be undone, whoever opens the log again cuts it off.

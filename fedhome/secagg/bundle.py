@@ -151,10 +151,6 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
         """Return nonce and sealed share of the member at an index of the committee."""
         return self.nonce + self.shares[member * SEALED_BYTES : (member + 1) * SEALED_BYTES]
 
-    def hashes_for(self, member: int) -> bytes:
-        """Return the hashes of the shares of the member at an index of the committee, 32 bytes."""
-        return self.hashes[member * HASHES_BYTES : (member + 1) * HASHES_BYTES]
-
     @cached_property
     def recipients(self) -> list[bool]:
         """Of each member whether it has a share of this bundle, in the committee's order."""

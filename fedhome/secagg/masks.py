@@ -13,12 +13,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import BundleError, ParameterError
 from fedhome.keys.derivation import hkdf
-from fedhome.keys.keystream import (
-    PIECE_BYTES,
-    ROOM_BYTES,
-    Keystream,
-    aes_keystream,
-)
+from fedhome.keys.keystream import PIECE_BYTES, ROOM_BYTES, Keystream, aes_keystream
 
 KEY_BYTES = 32
 _SEGMENT = 16 * PIECE_BYTES  # below which a thread of its own does not pay
@@ -27,8 +22,6 @@ _PAIR, _SELF = b"fedhome/pair/1", b"fedhome/self/1"
 
 PairSeeds = Callable[[X25519PrivateKey, bytes, Sequence[bytes], bytes], list[bytes]]
 """Returns the keys that a home shares with others: as `pair_seeds`."""
-Stream = Callable[[bytes], Keystream]
-"""Returns the stream of a key of 32 bytes."""
 
 
 class Mask(Protocol):
@@ -115,9 +108,10 @@ def add_masks(
     minus: Sequence[bytes],
     *,
     workers: Executor | None = None,
-    stream: Stream = aes_keystream,
 ) -> None:
     """Add and subtract keystreams as wrapping little-endian integers, in place.
+
+    The streams are those of :mod:`fedhome.keys.keystream`: AES-256.
 
     Args:
         vector: Unsigned ``[words]``, contiguous.
@@ -125,21 +119,18 @@ def add_masks(
         minus: Keys of 32 bytes whose streams are subtracted. **Never use a key for two
             vectors**: their difference would show.
         workers: Threads that share the work on a long vector; None: this one does it all.
-        stream: Makes a key's stream: AES-256, as :mod:`fedhome.keys.keystream` says.
-            ``ChaCha20Keystream`` is for processors without AES instructions. All homes of a sum
-            must use the same.
 
     Raises:
         ParameterError: Another kind of vector, or a key of another size.
     """
     check_masks(vector, (*plus, *minus))
     if workers is None or vector.nbytes <= _SEGMENT:
-        _add(vector, 0, plus, minus, stream)
+        _add(vector, 0, plus, minus)
         return
     size = _SEGMENT // vector.itemsize
     done = [
         workers.submit(
-            _add, vector[at : at + size], at * vector.itemsize // PIECE_BYTES, plus, minus, stream
+            _add, vector[at : at + size], at * vector.itemsize // PIECE_BYTES, plus, minus
         )
         for at in range(0, vector.size, size)
     ]
@@ -170,12 +161,11 @@ def _add(
     first: int,
     plus: Sequence[bytes],
     minus: Sequence[bytes],
-    stream: Stream,
 ) -> None:
     """Add the streams from their piece ``first`` on."""
     signed: tuple[tuple[np.ufunc, list[Keystream]], ...] = (
-        (np.add, [stream(key) for key in plus]),
-        (np.subtract, [stream(key) for key in minus]),
+        (np.add, [aes_keystream(key) for key in plus]),
+        (np.subtract, [aes_keystream(key) for key in minus]),
     )
     # A piece, the zeros and the part of the vector stay in the second-level cache.
     step = min(PIECE_BYTES, vector.nbytes) // vector.itemsize

@@ -308,14 +308,10 @@ class Store(Protocol):
 
 
 class MemoryStore:
-    """A store in memory, for tests and simulations: it survives no crash.
+    """A store in memory, for tests and simulations: it survives no crash."""
 
-    Args:
-        state: What is loaded first.
-    """
-
-    def __init__(self, state: HomeState | None = None) -> None:
-        self.data = (state or HomeState()).to_bytes()
+    def __init__(self) -> None:
+        self.data = HomeState().to_bytes()
 
     def save(self, state: HomeState) -> None:
         """Store the state's bytes."""

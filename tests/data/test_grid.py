@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.clients.membership.plan_findings import read_findings
-from fedhome.data.series.time_grid import grid_of, on_grid
+from fedhome.data.series.time_grid import grid_of
 from fedhome.data.series.windows import examples, windows
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, PlanError
@@ -46,6 +46,11 @@ def _home(offsets: Any, zone: str = "UTC", *, start: int = _START, **columns: An
         columns={name: np.asarray(values, np.float64) for name, values in columns.items()},
         time_zone=zone,
     )
+
+
+def on_grid(table: HomeTable, data: DataSettings) -> tuple[HomeTable, tuple[str, ...]]:
+    grid = grid_of(table, data, tuple(table.columns))
+    return grid.table, grid.notes
 
 
 def _read(table: HomeTable, *, start: int = _START, of: str = "a") -> dict[int, float]:
@@ -424,7 +429,7 @@ def test_a_column_that_costs_many_rows_is_named_with_what_it_costs() -> None:
         _HOUR * hours, a=np.sin(hours), b=np.where(hours % 24 == 0, 1.0, _NAN), c=np.ones(100)
     )
     cut = windows(table, _data(), ["b", "c"])
-    assert (cut.tally.rows, cut.rows_whole) == (100, 5)
+    assert (cut.tally.rows, len(cut.y)) == (100, 5)
     # Of 100 rows the first has no past; of the others those at 01:00 know b.
     column, total = cut.missing
     assert column == (
@@ -435,7 +440,7 @@ def test_a_column_that_costs_many_rows_is_named_with_what_it_costs() -> None:
     assert total == "5 of 100 rows are whole and are used"
     assert windows(table, _data(), ["c"]).notes == ()
     held = windows(table, _data(rules={"b": "hold"}), ["b", "c"])
-    assert held.rows_whole == 99
+    assert len(held.y) == 99
     assert examples(table, _data(gap=0, min_rows=1), ["b"], "continuous").notes == cut.missing
 
 

@@ -53,14 +53,6 @@ def test_every_home_that_cannot_be_used_is_left_out_with_a_reason(tmp_path: Path
     assert "not CSV or Parquet, left out: notes.txt" in read.notes
 
 
-def test_required_columns(tmp_path: Path) -> None:
-    csv_file(tmp_path, f"time,load\n{ROWS}", "a.csv")
-    csv_file(tmp_path, "time,load,temp\n2024-01-01T12:00Z,1,2\n2024-01-01T13:00Z,1,2\n", "b.csv")
-    read = read_folder(tmp_path, require=["temp", "load"])
-    assert [home.home for home in read.homes] == ["b"]
-    assert read.excluded[0].reason == "it lacks column temp"
-
-
 def test_all_homes_share_one_list_of_classes(tmp_path: Path) -> None:
     csv_file(tmp_path, "load,mode\n1,heat\n2,off\n", "a.csv")
     csv_file(tmp_path, "load,mode\n1,cool\n2,\n3,heat\n", "b.csv")

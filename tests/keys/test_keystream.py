@@ -10,7 +10,6 @@ from fedhome.keys import keystream
 from fedhome.keys.keystream import (
     PIECE_BYTES,
     ROOM_BYTES,
-    ChaCha20Keystream,
     Keystream,
     aes_keystream,
 )
@@ -54,10 +53,3 @@ def test_which_way_is_faster_is_found_out_once_and_changes_no_byte() -> None:
     for _ in range(2):
         assert _drawn(aes_keystream(KEY), 0, 1000) == _aes(KEY, 0, 1000)
     assert keystream._fastest.cache_info().misses == 1
-
-
-def test_pieces_of_chacha20_are_those_of_one_stream() -> None:
-    stream = Cipher(algorithms.ChaCha20(KEY, bytes(16)), None).encryptor()
-    whole = stream.update(bytes(2 * PIECE_BYTES))
-    found = b"".join(_drawn(ChaCha20Keystream(KEY), number, PIECE_BYTES) for number in range(2))
-    assert found == whole

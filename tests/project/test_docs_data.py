@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fedhome.data.homes_folder import read_folder
-from fedhome.data.series.time_grid import on_grid
+from fedhome.data.series.time_grid import grid_of
 from fedhome.plan.data_settings import DataSettings
 from helpers.command import fedhome
 
@@ -39,7 +39,8 @@ def test_the_examples_print_what_the_guide_shows(tmp_path: Path) -> None:
 
 def on_the_grid(folder: Path, name: str, **settings: object) -> dict[str, list[float]]:
     data = DataSettings.model_validate(settings)
-    table = on_grid(read_folder(folder / name, data).homes[0], data)[0]
+    home = read_folder(folder / name, data).homes[0]
+    table = grid_of(home, data, tuple(home.columns)).table
     return {name: values.tolist() for name, values in table.columns.items()}
 
 

@@ -49,7 +49,7 @@ def test_a_line_is_what_the_format_says(tmp_path: Path) -> None:
 def test_what_is_written_is_read_and_heard(tmp_path: Path) -> None:
     heard: list[Event] = []
     later: list[Event] = []
-    with EventLog(tmp_path / "log", on_event=heard.append, fsync=True) as log:
+    with EventLog(tmp_path / "log", on_event=heard.append) as log:
         log.append("run-started", nested={"homes": ["a", "b"], "rate": 0.1})
         log.subscribe(later.append)
         log.append("run-finished")

@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import BundleError, ParameterError
-from fedhome.keys.keystream import ChaCha20Keystream, aes_keystream
 from fedhome.secagg import masks
-from fedhome.secagg.masks import Stream, add_masks, pair_seed, self_seed
+from fedhome.secagg.masks import add_masks, pair_seed, self_seed
 
 _SALT = bytes(range(32))
 
@@ -85,24 +84,16 @@ def test_streams_are_added_and_subtracted_as_little_endian_words(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("stream", [aes_keystream, ChaCha20Keystream])
-def test_threads_make_no_difference(stream: Stream) -> None:
+def test_threads_make_no_difference() -> None:
     keys = _keys(4)
     alone = np.zeros(3_000_001, np.uint16)
-    add_masks(alone, keys[:1], keys[1:], stream=stream)
+    add_masks(alone, keys[:1], keys[1:])
     shared = np.zeros_like(alone)
     assert shared.nbytes > masks._SEGMENT
     with ThreadPoolExecutor(2) as workers:
-        add_masks(shared, keys[:1], keys[1:], workers=workers, stream=stream)
+        add_masks(shared, keys[:1], keys[1:], workers=workers)
     assert (alone == shared).all()
     assert len(np.unique(alone)) > 60_000
-
-
-def test_chacha20_is_the_standard_one() -> None:
-    # RFC 8439, appendix A.1, test vector 1: key, nonce and counter are zero.
-    vector = np.zeros(16, np.uint32)
-    add_masks(vector, [bytes(32)], [], stream=ChaCha20Keystream)
-    assert vector.tobytes().hex().startswith("76b8e0ada0f13d90405d6ae55386bd28")
 
 
 def test_aes_is_the_standard_one() -> None:

@@ -44,24 +44,6 @@ class Grid:
     notes: tuple[str, ...]
 
 
-def on_grid(table: HomeTable, data: DataSettings) -> tuple[HomeTable, tuple[str, ...]]:
-    """Put all of a home's columns on a grid.
-
-    Args:
-        table: The home's readings.
-        data: The plan's settings: ``step``, ``rules`` and ``target``.
-
-    Returns:
-        One row for each step that has a reading, at the step's beginning, and in plain sentences
-        what was moved, put together or left out.
-
-    Raises:
-        DataError: As of :func:`grid_of`.
-    """
-    grid = grid_of(table, data, tuple(table.columns))
-    return grid.table, grid.notes
-
-
 def grid_of(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Grid:
     """Put some of a home's columns, and its target, on a grid.
 

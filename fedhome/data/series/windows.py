@@ -74,11 +74,6 @@ class Windows:
     later: tuple[int, ...] = (0,)
     step_s: int = 0
 
-    @property
-    def rows_whole(self) -> int:
-        """Rows that count: those that are here."""
-        return len(self.y)
-
 
 class _Input(NamedTuple):
     """An input of a model: a column some steps before, or whether it holds a word there."""
