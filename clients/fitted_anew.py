@@ -64,7 +64,8 @@ def _fitted(home_folder: HomeFolder, kept: bytes, tell: Callable[[str], None]) -
     release = release_of(home_folder)
     if release is None:
         raise RunError(
-            "there is no release of the fleet's model in the home's folder to begin with"
+            "there is no release of the fleet's model in the home's folder to begin with",
+            hint="its agent fetches the newest one: `fedhome client start HOME`",
         )
     source = source_of(home_folder)
     home = real_home(

@@ -39,9 +39,7 @@ def promote(
     from fedhome.server.report.tier_scores import release_scores  # noqa: PLC0415
 
     server_folder = ServerFolder(folder)
-    keys, chosen = server_folder.keys(), Runs(server_folder).folder(run)
-    if not chosen.plan_path.exists():
-        raise RunError(f"there is no run {run!r} in {server_folder.runs}")
+    keys, chosen = server_folder.keys(), Runs(server_folder).existing(run)
     if not chosen.model_path.exists():
         raise RunError(
             f"the rounds of {run} are not done: there is no result to promote",

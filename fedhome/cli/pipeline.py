@@ -108,7 +108,10 @@ def _widths(model: str) -> tuple[int, ...]:
         return tuple(map(int, parts))
     if not Path(model).is_dir():
         raise PlanError(
-            [f"--model {model!r} is neither a folder of a run nor widths such as 23-64-64-1"]
+            [f"--model {model!r} is neither a folder of a run nor widths such as 23-64-64-1"],
+            where="the command",
+            hint="name the folder that `fedhome simulate` made, such as runs/default-1, or inputs, "
+            "layers and outputs with a - between",
         )
     from fedhome.pipeline.layer_slice import layers_of, widths_of  # noqa: PLC0415 - numpy
     from fedhome.run.folder import RunFolder  # noqa: PLC0415 - the same

@@ -40,7 +40,10 @@ def reasons(
     """Say what a home's or a server's reason means, and who does what about it."""
     known = {one for words in LISTS.values() for one in words}
     if word is not None and word not in known:
-        raise PluginError(f"there is no reason {word!r}{did_you_mean(word, known)}")
+        raise PluginError(
+            f"there is no reason {word!r}{did_you_mean(word, known)}",
+            hint="`fedhome reasons` lists them all",
+        )
     rows = [
         (place, one, reason)
         for place, words in LISTS.items()

@@ -233,7 +233,10 @@ def cancel(folder: _Folder = Path()) -> None:
     runs = Runs(_server_folder(folder))
     now = runs.current
     if now is None or not now.is_open or runs.end(now.run, CANCELLED) is None:
-        raise RunError("no run is in progress")
+        raise RunError(
+            "no run is in progress",
+            hint=f"how the last one ended: `fedhome server status {_word(folder)}`",
+        )
     console = Console()
     _say(console, f"cancelled {now.run}; what it has made stays in {runs.folder(now.run).path}")
     again = f"fedhome server run --resume {now.run} --server {_word(folder)}"

@@ -87,7 +87,10 @@ class StoredModels:
             error: What came of it.
         """
         if isinstance(error, FileNotFoundError):
-            return RunError(f"{self.where} is not there: no home's model was kept")
+            return RunError(
+                f"{self.where} is not there: no home's model was kept",
+                hint="a run keeps them at its end: let it come to that, with --resume",
+            )
         return RunError(
             f"{self.where} cannot be read as homes' models ({type(error).__name__})",
             hint="it was damaged or altered after it was written: take it from a copy",

@@ -29,9 +29,17 @@ def read_toml(path: Path) -> dict[str, Any]:
             ["there is no such file"], where=str(path), hint="`fedhome simulate` needs none"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise PlanError([f"it cannot be read: {type(error).__name__}"], where=str(path)) from None
+        raise PlanError(
+            [f"it cannot be read: {type(error).__name__}"],
+            where=str(path),
+            hint="a plan is a file of text in UTF-8 that this account may read",
+        ) from None
     except tomllib.TOMLDecodeError as error:
-        raise PlanError([f"it is not TOML: {error}"], where=str(path)) from None
+        raise PlanError(
+            [f"it is not TOML: {error}"],
+            where=str(path),
+            hint="`fedhome plan show` prints a plan as one is written",
+        ) from None
 
 
 def parse_set(setting: str) -> dict[str, Any]:

@@ -161,7 +161,10 @@ class RunFolder(FolderTables):
         try:
             return tomllib.loads(self.plan_text())
         except tomllib.TOMLDecodeError as error:
-            raise RunError(f"{self.plan_path} is not TOML: {error}") from None
+            raise RunError(
+                f"{self.plan_path} is not TOML: {error}",
+                hint="it was altered after the run: take it from a copy",
+            ) from None
 
     def plan_text(self) -> str:
         """Return the plan as TOML text.

@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+from fedhome.counted import was
 from fedhome.data.inputs import NOT_NAMED
+from fedhome.data.told_once import some
 from fedhome.errors import PlanError, RunError, StateError
 from fedhome.fleet.owner_folder import PLAN as OWNERS_PLAN
 from fedhome.plan.overrides import process_faults
@@ -27,6 +29,7 @@ from fedhome.registry.vault import INDEX
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import ServerFolder
+from fedhome.spelling import did_you_mean
 from fedhome.store import disk
 
 CURRENT = "current"
@@ -99,6 +102,22 @@ class Runs:
         """Return the folder of a run."""
         return RunFolder(self._server_folder.runs / run)
 
+    def existing(self, run: str) -> RunFolder:
+        """Return the folder of a run that somebody named.
+
+        Raises:
+            RunError: There is none of this name.
+        """
+        folder = self.folder(run)
+        if _NAME.fullmatch(run) and folder.plan_path.exists():
+            return folder
+        runs = self._server_folder.runs
+        names = sorted(path.parent.name for path in runs.glob(f"*/{folder.plan_path.name}"))
+        raise RunError(
+            f"there is no run {run!r} in {runs}{did_you_mean(run, names)}",
+            hint=f"there {was(len(names))} {some(names)}" if names else "none was begun yet",
+        )
+
     def begin(self, plan: Plan, name: str | None = None, *, fresh: bool = False) -> Current:
         """Hand a new run over.
 
@@ -137,10 +156,11 @@ class Runs:
         Raises:
             RunError: There is none of this name, it is finished, or another is in progress.
         """
-        if not _NAME.fullmatch(name) or not self.folder(name).plan_path.exists():
-            raise RunError(f"there is no run {name!r} in {self._server_folder.runs}")
-        if self.folder(name).finished:
-            raise RunError(f"{name} is finished: there is nothing to resume")
+        if self.existing(name).finished:
+            raise RunError(
+                f"{name} is finished: there is nothing to resume",
+                hint="begin another one: `fedhome server run PLAN`",
+            )
         with self._locked():
             self._refuse_a_second()
             return self._write(Current(run=name))

@@ -79,7 +79,10 @@ def strategy_of(plan: Plan, homes: int) -> Strategy:
         }
         wrapper = _class_of(name, WRAPPERS, "wrapper")
         if isinstance(wrapper, Strategy):
-            raise PlanError([f"wrapper {name!r} is made already: name its class"])
+            raise PlanError(
+                [f"wrapper {name!r} is made already"],
+                hint="name its class, which is then put around strategy.name",
+            )
         if "strategy" not in _arguments(name, wrapper)[0]:  # it would stand in the other's place
             raise PlanError(
                 [f"wrapper {name!r} takes no argument 'strategy': it wraps nothing"],
@@ -94,7 +97,10 @@ def _class_of(
 ) -> Callable[..., object] | Strategy:
     found = table.get(name.lower()) or load(name, kind, table)
     if not callable(found) and not isinstance(found, Strategy):
-        raise PlanError([f"{kind} {name!r} is not a class or a function"])
+        raise PlanError(
+            [f"{kind} {name!r} is not a class or a function"],
+            hint="name a class that derives from flwr.serverapp.strategy.Strategy, or a function",
+        )
     return found
 
 
@@ -166,10 +172,14 @@ def _build(
     except (Exception, SystemExit) as error:
         if line_of(error) or not isinstance(error, TypeError | ValueError):
             raise fault_of(f"strategy {name!r} fails when it is built", make, error) from error
-        raise PlanError([f"strategy {name!r} refuses its arguments: {error}"]) from None
+        raise PlanError(
+            [f"strategy {name!r} refuses its arguments: {error}"],
+            hint="arguments go into [strategy.args] or [strategy.wrap_args]",
+        ) from None
     if not isinstance(strategy, Strategy):
         raise PlanError(
-            [f"{name!r} is not a flwr.serverapp.strategy.Strategy but {type(strategy).__name__}"]
+            [f"{name!r} is not a flwr.serverapp.strategy.Strategy but {type(strategy).__name__}"],
+            hint="let its class derive from it, or from one of Flower's strategies",
         )
     return strategy
 

@@ -91,7 +91,13 @@ def test_what_a_run_ended_with_is_promoted_by_hand(place: ServerFolder, plan: Pl
 def test_a_run_that_has_no_result_is_not_promoted(place: ServerFolder, plan: Plan) -> None:
     error = refused("model", "promote", "mine", "--server", place.path)
     assert "there is no run 'mine'" in error.message
+    assert error.hint == "none was begun yet"
     Runs(place).begin(plan, "mine")
+    for name in ("mime", "../runs/mine"):
+        error = refused("model", "promote", name, "--server", place.path)
+        assert f"there is no run {name!r}" in error.message
+        assert error.hint == "there was mine"
+        assert ("did you mean 'mine'?" in error.message) == (name == "mime")
     error = refused("model", "promote", "mine", "--server", place.path)
     assert "the rounds of mine are not done" in error.message
     assert "--resume mine" in error.hint
