@@ -9,7 +9,7 @@ from fedhome.run.waiting import few
 
 AWAY, BACK = "homes-away", "homes-back"
 LATE, EMPTY, AGAIN = "homes-late", "homes-empty-handed", "sum-taken-again"
-DROPPED, UNTRIED = "reply-dropped", "homes-not-tried"
+DROPPED, UNTRIED, PASSED = "reply-dropped", "homes-not-tried", "homes-passed-over"
 
 
 def absence(event: Event) -> str:
@@ -28,6 +28,12 @@ def lateness(event: Event) -> str:
     """Return who was late with what, of an event ``homes-late``."""
     data: Any = event.data
     return f"late with {data['stage']}: {few(data['homes'])}"
+
+
+def passed_over(event: Event) -> str:
+    """Return which homes a sum is taken without, of an event ``homes-passed-over``."""
+    data: Any = event.data
+    return f"{data['stage']} without {few(data['homes'])}: {data['reason']}"
 
 
 def taken_again(event: Event) -> str:

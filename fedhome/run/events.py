@@ -36,6 +36,8 @@ Kinds that the report understands, with the data that it looks for (all optional
   rho, epsilon, delta; mechanism, noise_multiplier
 - ``reply-dropped``: round, stage, home, reason: what it sent is of no use, or it sent nothing
 - ``homes-late``: round, stage, homes (names), reason: nobody waited for them any more
+- ``homes-passed-over``: round, stage, homes (names), reason: they were there, and a sum is taken
+  without them, since with them it would tell few homes apart from an earlier one
 - ``homes-empty-handed``: round, stage, group, homes: how many had nothing to add to a sum; told
   whenever it is another number than before
 - ``sum-taken-again``: round, stage, homes: how many are in a sum that was opened, or half opened,

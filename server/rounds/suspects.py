@@ -56,6 +56,7 @@ class Suspects:
     ) -> None:
         self._plan, self._seed, self._fleet = plan, seed, fleet
         self._left_out, self._log = left_out, log
+        self._named = set(left_out.reasons)
         self._path = None if folder is None else folder / _SEARCH
         dealt = groups(seed, sorted(names), plan.aggregation.groups)
         self._groups = tuple(frozenset(members) for members in dealt)
@@ -87,7 +88,7 @@ class Suspects:
         Raises:
             StateError: The list of those that are left out cannot be read.
         """
-        out = set(self._left_out.reasons)
+        out = self._named_now()
         untried: frozenset[str] = frozenset()
         for number, search in self._searches.items():
             untried |= self._tried_without(number, search, set(there) - out, out | untried)
@@ -95,6 +96,15 @@ class Suspects:
             self._untried = untried
             self._log.append(UNTRIED, homes=sorted(untried))
         return set(there) - out - untried
+
+    def _named_now(self) -> set[str]:
+        """Return who is left out; the log names those of whom sums themselves showed it."""
+        reasons = self._left_out.reasons
+        for reason in sorted({reasons[home] for home in reasons.keys() - self._named}):
+            homes = [one for one in reasons if reasons[one] == reason and one not in self._named]
+            self._log.append(FOUND, homes=sorted(homes), reason=reason)
+        self._named = set(reasons)
+        return set(reasons)
 
     def _tried_without(
         self, number: int, search: PartSearch, there: set[str], out: set[str]
@@ -178,6 +188,7 @@ class Suspects:
         )
         self._left_out.add(homes, reason, suspected=True)
         self._log.append(FOUND, homes=sorted(homes), reason=reason)
+        self._named |= homes
 
     def _others_than(self, number: int) -> bool:
         """Return whether sums of another group can be had."""

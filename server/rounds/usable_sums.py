@@ -14,7 +14,7 @@ from fedhome.questions.counted_flags import check_counts
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.private_sums import within
 from fedhome.questions.question_table import summed
-from fedhome.run.absent import AGAIN, EMPTY, LATE
+from fedhome.run.absent import AGAIN, EMPTY, LATE, PASSED
 from fedhome.run.events import EventLog
 from fedhome.secagg.form import Total
 from fedhome.server.rounds.folded_notes import FoldedNotes
@@ -23,6 +23,7 @@ from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest
 from fedhome.server.rounds.suspects import Suspects
 
 _BEYOND = "beyond"
+TOO_NEAR = "with them it would tell few homes apart from another sum about nearly the same model"
 NOT_IN_TIME = "they had not answered when nobody was waited for any more"
 
 
@@ -126,6 +127,8 @@ class UsableSums:
             self.log.append(AGAIN, **where, **kept, reason=group.again)
         if group.late:
             self.log.append(LATE, **where, homes=list(group.late), reason=NOT_IN_TIME)
+        if group.unlike:
+            self.log.append(PASSED, **where, homes=list(group.unlike), reason=TOO_NEAR)
         if group.words is None:
             reason, said = group.reason, Counter(text for _, text in group.failed)
             for text, homes in said.most_common(1):

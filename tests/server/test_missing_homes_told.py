@@ -126,6 +126,33 @@ def test_a_sum_that_is_taken_again_after_a_kill_names_who_is_missing(
     assert untold([one for one in after if one.event != "sum-taken-again"], HOMES), "the control"
 
 
+def test_a_home_that_no_sum_may_be_with_after_one_that_was_not_opened_is_named(
+    tmp_path: Path,
+) -> None:
+    """A sum without it was half opened; with it, one of nearly the same model would show it."""
+    fleet = _fleet(tmp_path, 2)
+    fleet.wire.away = {"h03"}
+    shares = [0]
+
+    def kill(_home: str, message: Message) -> bool:
+        shares[0] += shares_asked(message)
+        if shares[0] == 3:
+            raise Killed
+        return False
+
+    fleet.wire.deaf = kill
+    with pytest.raises(Killed):
+        _run(fleet)
+    fleet.wire.deaf, fleet.wire.away = (lambda _home, _message: False), set()
+    fleet.next_epoch()  # nobody finishes a sum of the last one
+    assert _run(fleet) == [6, 7]
+    assert "last digits changed" in fleet.events
+    (passed,) = _told(fleet, "homes-passed-over")
+    assert (passed["round"], passed["stage"], passed["homes"]) == (1, "train", ["h03"])
+    assert "nearly the same model" in passed["reason"]
+    assert _nothing_untold(fleet)
+
+
 def test_a_home_whose_next_keys_are_of_no_use_is_not_called_dropped(tmp_path: Path) -> None:
     fleet = _fleet(tmp_path, 2)
     honest = fleet.wire.homes["h04"]

@@ -16,11 +16,13 @@ from flwr.app import Message
 
 from fedhome.errors import RoundError
 from fedhome.questions.responses import LOUDEST
+from fedhome.run.events import read_events
 from fedhome.secagg import HomeParty, member, sealing_party, seals
 from fedhome.secagg.seals import Seals
 from fedhome.secagg.share_checks import WRONG, CheckAnswer
 from fedhome.secagg.sharing import Dealing
 from fedhome.server.rounds.left_out import left_out_in, take_off
+from fedhome.server.rounds.suspects import FOUND
 from helpers.wired_fleet import WiredFleet, secure_plan, shares_asked
 
 pytestmark = pytest.mark.slow
@@ -235,6 +237,8 @@ def test_a_home_that_shares_another_secret_costs_one_round_and_is_left_out(
     fleet = _fleet(tmp_path, rounds={"count": 3, "evaluate_fraction": 0.0})
     assert _answered(fleet) == [0, 6, 6]
     assert "h03 made shares of another secret than it committed to: left out" in fleet.events
+    left_out = [one for one in read_events(tmp_path / "run" / "events.jsonl") if one.event == FOUND]
+    assert [one.data["homes"] for one in left_out] == [["h03"]], "named once, also to programs"
     fleet.name, fleet.learning.initial = "second", fleet.learning.initial + np.float32(0.01)
     assert _answered(fleet) == [6, 6, 6], "the next run knows"
     fleet.next_epoch()

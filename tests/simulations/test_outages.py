@@ -141,11 +141,17 @@ def test_a_round_that_misses_homes_without_a_word_is_found() -> None:
     assert untold([late, closed(1, 2, late=1)], 3) == []
     assert untold([event("homes-away", homes=["a"]), closed(1, 2), closed(2, 2)], 3) == []
     assert untold([dropped("a"), closed(1, 2)], 3) == []
+    passed = event("homes-passed-over", homes=["a"], stage="train")
+    assert untold([passed, closed(1, 2)], 3) == []
+    assert untold([passed, closed(1, 2), closed(2, 2)], 3), "that was told of one sum"
     assert untold([dropped("a"), dropped("a"), closed(1, 1)], 3), "one home, told twice"
     assert untold([dropped("a", "evaluate"), closed(1, 2)], 3), "that is another question"
     assert untold([event("fleet-ready", homes=2), closed(1, 2)], 3) == [], "one left the fleet"
     (text,) = untold([dropped("a"), closed(1, 2), closed(2, 2)], 3)
     assert "round 2" in text
+    first, *lines = text.splitlines()
+    assert "named are none" in first
+    assert [line.split()[2] for line in lines] == ["round-closed"], "what the log has of that round"
     empty = event("homes-empty-handed", homes=1, stage="train", group=0)
     none = event("homes-empty-handed", homes=0, stage="train", group=0)
     assert untold([empty, closed(1, 2), closed(2, 2), none, closed(3, 3)], 3) == []

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 from fedhome.questions.question_table import TRAIN
-from fedhome.run.absent import AGAIN, AWAY, BACK, DROPPED, EMPTY, LATE, UNTRIED
+from fedhome.run.absent import AGAIN, AWAY, BACK, DROPPED, EMPTY, LATE, PASSED, UNTRIED
 from fedhome.run.events import Event
 from fedhome.run.waiting import FAILED
 from fedhome.server.rounds.suspects import FOUND
@@ -15,19 +16,21 @@ _EXCLUDED = "home-excluded"
 
 
 def untold(events: Iterable[Event], homes: int) -> list[str]:
-    """Return of which rounds the log does not tell why homes were missing.
+    """Return of which rounds the log does not tell why homes were missing, and what it tells.
 
     Each of them is named: it is away (at some time of the attempt that gave the round), left out,
-    was late with its training, or what it sent was of no use. Homes that had nothing to add are
-    counted: a sum hides which they are. What was told of an attempt that failed, or before the
-    process ended, explains nothing later, but where the log says that it is the same sum.
+    was late with its training or passed over, or what it sent was of no use. Homes that had
+    nothing to add are counted: a sum hides which they are. What was told of an attempt that failed,
+    or before the process ended, explains nothing later, but where the log says that it is the same
+    sum.
 
     Args:
         events: The log.
         homes: How many homes the fleet has, where the log does not tell.
     """
-    told, broken = _Told(), []
+    told, broken, since = _Told(), list[str](), list[Event]()
     for event in events:
+        since.append(event)
         if event.event == "run-resumed":  # the new process tells anew
             told = _Told()
         told.hear(event)
@@ -38,10 +41,20 @@ def untold(events: Iterable[Event], homes: int) -> list[str]:
             if missing > len(told.named) + sum(told.empty.values()):
                 broken.append(
                     f"nothing tells why {missing} homes miss round {event.data['round']}: named "
-                    f"are {', '.join(sorted(told.named)) or 'none'}"
+                    f"are {', '.join(sorted(told.named)) or 'none'}; since the round before the "
+                    f"log has\n{_lines(since)}"
                 )
             told.begin()
+            since.clear()
     return broken
+
+
+def _lines(events: Iterable[Event]) -> str:
+    """Return events as lines, for people: what it takes to see from a failure alone why it is."""
+    return "\n".join(
+        f"  {one.seq} {one.time:%H:%M:%S} {one.event} {json.dumps(dict(one.data))}"
+        for one in events
+    )
 
 
 class _Told:
@@ -97,7 +110,7 @@ class _Told:
     def _hear_of_training(self, kind: str, data: Any) -> None:
         if kind == DROPPED:
             self.named.add(data["home"])
-        elif kind == LATE:
+        elif kind in (LATE, PASSED):
             self.named |= set(data["homes"])
         elif kind == AGAIN:
             self.named |= set(data["missing"])
