@@ -24,14 +24,13 @@ from fedhome.clients.recorded.reading_store import Appended, ReadingStore
 from fedhome.counted import counted
 from fedhome.data.files.data_files import Raw
 from fedhome.data.home_files import HomeFilesRead, read_home
-from fedhome.data.table import HomeTable
+from fedhome.data.table import CLOCKS_APART_S, HomeTable
 from fedhome.errors import DataError, SourceError
 from fedhome.learning.tasks import kind_of
 from fedhome.plan.own_reading import NOTHING_OWN, reading_of
 from fedhome.plan.settings import Plan
 
 JSON_LINES = (".jsonl", ".ndjson", ".json")
-_APART_S = 60.0  # by as much, two clocks may differ
 _BLOCK = 20_000  # lines of a file that are read together
 
 
@@ -247,7 +246,7 @@ class Recorder:
         now_s = self._clock()
         done = self.store.append(table, now_s=now_s, keep_days=keep_days)
         ahead_s = float(table.time_s.max()) - now_s if table.rows else 0.0
-        if ahead_s <= _APART_S:
+        if ahead_s <= CLOCKS_APART_S:
             return done
         note = (
             f"readings are up to {ahead_s / 3600:,.1f} h ahead of this device's clock: check that, "

@@ -13,13 +13,13 @@ from rich.table import Table
 from fedhome.cli import ages
 from fedhome.cli.console import Console
 from fedhome.data.read_report import aligned, alike, length
+from fedhome.data.table import CLOCKS_APART_S
 from fedhome.data.told_once import some, told_once
 
 if TYPE_CHECKING:
     from fedhome.data.homes_folder import FolderRead
     from fedhome.data.read_report import ColumnReport, HomeReport
 
-_APART_S = 60  # by as much, two clocks may differ
 _HOMES = 8  # homes of a table that get a line
 _WORDS = 5  # words of a column that are shown
 _WIDE = 72  # a table needs so much
@@ -80,7 +80,9 @@ def ahead_of_clock(read: FolderRead) -> list[str]:
             f"its newest reading is {ages.of_reading(newest, now)}, {why}",
         )
         for home in read.homes
-        if home.rows and not home.timeless and (newest := int(home.time_s[-1])) > now + _APART_S
+        if home.rows
+        and not home.timeless
+        and (newest := int(home.time_s[-1])) > now + CLOCKS_APART_S
     )
 
 

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from fedhome.errors import DataError
 
+CLOCKS_APART_S = 60
+"""By as much, two clocks may differ: a reading from further ahead is told."""
+
 _OUR_DAYS_S = 600_000_000  # 1989: no table has this many rows
 
 

@@ -269,8 +269,12 @@ def test_hours_of_a_day_side_by_side_are_not_taken_for_homes(
     ],
 )
 def test_weeks_of_iso_8601_are_times(tmp_path: Path, week: str, day: str) -> None:
+    named = "-1" if len(week.replace("-", "")) > len("2024W01") else ""
     path = table(
-        tmp_path, "Woche,kWh", lambda i: (f"{week},1", "2024-W40-1,2", "2024-W41-1,3")[i], 3
+        tmp_path,
+        "Woche,kWh",
+        lambda i: f"{(week, f'2024-W40{named}', f'2024-W41{named}')[i]},{i}",
+        3,
     )
     first = int(datetime.fromisoformat(f"{day}T00:00Z").timestamp())
     assert read(path).table.time_s[0] == first
@@ -285,7 +289,7 @@ def test_weeks_that_no_year_has_are_none(tmp_path: Path, week: str) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("cell", ["{} DST", "{} Uhr früh", "1. Jänner 2024 {}"])
+@pytest.mark.parametrize("cell", ["{} DST", "{} Uhr früh", "1. Siječanj 2024 {}"])
 @pytest.mark.parametrize("name", ["Start Time", "Datum", "Zeitstempel", "timestamp_utc"])
 def test_times_that_cannot_be_read_are_no_rows_without_times(
     tmp_path: Path, name: str, cell: str

@@ -74,6 +74,17 @@ EVENING = utc(2023, 12, 31, 23, 45)
         ("31-Dec-2023 23:45", EVENING, "DD-Mon-YYYY hh:mm"),
         ("Dec 31, 2023 11:45 pm", EVENING, "Mon DD, YYYY hh:mm PM"),
         ("31 December 2023 23:45", EVENING, "DD Month YYYY hh:mm"),
+        ("31. Dezember 2023 23:45", EVENING, "DD. Month YYYY hh:mm"),
+        ("So., 31. Dez. 2023, 23:45 Uhr", EVENING, ""),
+        ("31 déc. 2023 à 23h45", EVENING, ""),
+        ("dimanche 31 décembre 2023 23:45", EVENING, ""),
+        ("31 december 2023 om 23:45", EVENING, ""),
+        ("31 de diciembre de 2023 23:45", EVENING, ""),
+        ("domenica 31 dicembre 2023, 23:45", EVENING, ""),
+        ("31 de dezembro de 2023 23:45", EVENING, ""),
+        ("søndag 31. desember 2023 kl. 23:45", EVENING, ""),
+        ("Sun Dec 31 23:45:00 CET 2023", EVENING - 3600, ""),
+        ("2023年12月31日 23時45分", EVENING, "YYYY-MM-DD hh:mm"),
         ("Sun, 31 Dec 2023 23:45:00 GMT", EVENING, "SUN, DD Mon YYYY hh:mm:ss GMT"),
         ("31.12.2023 23:45 Uhr", EVENING, "DD.MM.YYYY hh:mm UHR"),
         ("31/12/23 23:45", EVENING, "DD/MM/YY hh:mm"),
@@ -101,7 +112,7 @@ def test_a_cell_of_every_format(cell: str, expected: int, written: str) -> None:
     "cell",
     [
         *("31.12.2023 24:15", "2023-02-29", "2023-12-31 23:60", "13:00 PM", "2023-12-31 13:00 PM"),
-        *("2023-12-31 23:45 noon", "31 de diciembre de 2023", "2023-W53", "2023-12-31T23:45:61"),
+        *("2023-12-31 23:45 noon", "31 de diciembrre de 2023", "2023-W53", "2023-12-31T23:45:61"),
         *("00.00.2023", "x" * 5000, "\x00", "12/31/2023 0:75", "0000-01-01"),
     ],
 )
@@ -290,6 +301,12 @@ KWH = ["0.5", "0.6"]
         ({"firmware": ["1.2.23", "1.2.24"], "load": KWH}, ""),
         ({"time": [0, 1], "load": KWH}, ""),
         ({"load": KWH, "mode": ["heat", "off"]}, ""),
+        ({"Monat": ["Mai 2023", "Juni 2023"], "kWh": KWH}, "Monat"),
+        ({"month": ["2023-05", "2023-06"], "kWh": KWH}, "month"),
+        ({"batch": ["2023-05", "2023-06"], "kWh": KWH}, ""),
+        ({"month": ["2023-05", "2023-06"], "date": ["2023-05-01", "2023-06-01"]}, "date"),
+        ({"month": ["2023-05"] * 4, "hour": [0, 1, 2, 3]}, ""),  # a profile, no times
+        ({"model": ["Mar-24", "Apr-25"], "kWh": KWH}, "model"),  # no row stays without its time
     ],
 )
 def test_the_column_of_times(columns: dict[str, Any], expected: str) -> None:

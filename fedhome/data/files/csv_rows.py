@@ -19,7 +19,8 @@ from fedhome.errors import SourceError
 
 SUMMARY = re.compile(
     r"[\s\"']*((grand |sub)?total|sum|summe|gesamt|gesamtsumme|somme|totale|totaal|suma|average|"
-    r"mean|mittelwert|durchschnitt|moyenne|minimum|maximum|min|max)\b",
+    r"avg|mean|mittelwert|durchschnitt|moyenne|promedio|media|gemiddelde|gennemsnit|snitt|summa|"
+    r"yhteensä|insgesamt|minimum|maximum|min|max|ø)(?!\w)",
     re.IGNORECASE,
 )
 """How lines begin that sum up what stands above them."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
+from fedhome.data.columns.month_names import MONTH, WEEK, WEEKDAY, without_accents
+
 Row = Sequence[str]
 CellKind = Literal["number", "time", "missing", "word"]
 
@@ -20,6 +22,14 @@ _TIME = re.compile(
     r"|\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp]\.?[Mm]\.?)?"
     r"|\d{1,2}[ .-]{1,2}[^\W\d]{3,9}\.?[ -]\d{2,4}([T ][^,;|\t]*)?"
     r"|[^\W\d]{3,9}\.? \d{1,2},? \d{4}([T ,][^,;|\t]*)?"
+)
+# A day or a month by its name, a month in digits, a quarter, a week; letters are as MONTH has them.
+_NAMED = re.compile(
+    rf"{WEEKDAY}(?:\d{{1,2}}\S{{0,2}}[-/. ]{{1,2}}(?:DE )?)?{MONTH}\.?[-/., ]{{1,2}}"
+    r"(?:DEL? )?\d{4}(?:[T ,][^;|\t]*)?"
+    rf"|\d{{4}}[-/ ]{{0,2}}(?:{MONTH}|Q\d|{WEEK}[ -]?\d{{1,2}})|\d{{4}}[-/](?:0[1-9]|1[0-2])"
+    r"|Q\d[-/ ]\d{4}|(?:0?[1-9]|1[0-2])/\d{4}"
+    rf"|(?:{WEEK}[ -]?\d{{1,2}}|\d{{1,2}}\.? ?{WEEK})[-/., ]{{1,2}}\d{{4}}"
 )
 # Also with a currency before it or a short unit behind it; what it says is not asked here. A
 # number sign makes a name: "#1".
@@ -58,7 +68,9 @@ def _kind_of_short_cell(cell: str) -> CellKind:
         return "missing"
     if _TIME.fullmatch(cell):
         return "time"
-    return "number" if _NUMBER.fullmatch(cell) else "word"
+    if _NUMBER.fullmatch(cell):
+        return "number"
+    return "time" if _NAMED.fullmatch(without_accents(cell)) else "word"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,14 +16,24 @@ from fedhome.data.times.time_formats import CellLayout, layout_of, pattern_of
 Order = Literal["day-first", "month-first", "year-first"]
 """Order of the numbers in dates such as 03/04/2024, or 23-12-31."""
 
-BAD, MOMENT, DATE, CLOCK = range(4)
-_KINDS = {"moment": MOMENT, "date": DATE, "clock": CLOCK}
+BAD, MOMENT, DATE, CLOCK, SPAN = range(5)
+_KINDS = {"moment": MOMENT, "date": DATE, "clock": CLOCK, "span": SPAN}
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
 _BLOCK = 500_000  # cells that are looked at together: bounds the memory
 _LONGEST = 80  # bytes; no time is longer
-_SPACES = ("\u00a0", "\u202f", "\u2009")
-_DASHES = ("\u2013", "\u2212")
+_PLAIN = {
+    **dict.fromkeys("\u00a0\u202f\u2009", " "),
+    **dict.fromkeys("\u2013\u2212", "-"),
+    "\u5e74": "-",
+    "\u6708": "-",
+    "\u65e5": "",
+    "\u6642": ":",
+    "\u65f6": ":",
+    "\u5206": "",
+    "\u00f8": "o",
+    "\u00d8": "O",
+}
 _CENTURY = 2000
 # Powers of a large odd number: two shapes of one length get the same sum about once in 2**64.
 _POWERS = np.cumprod(np.full(_LONGEST, 0x9E3779B97F4A7C15, dtype=np.uint64), dtype=np.uint64)
@@ -36,7 +46,8 @@ class Parsed:
     Args:
         us: Microseconds since 1970 on the clock that the cell is written in, int64 ``[cells]``;
             since midnight where there is no date.
-        kinds: ``BAD`` (no time), ``MOMENT``, ``DATE`` or ``CLOCK``, uint8 ``[cells]``.
+        kinds: ``BAD`` (no time), ``MOMENT``, ``DATE``, ``CLOCK`` or ``SPAN`` (a month, a quarter
+            or a week, whose first day it is), uint8 ``[cells]``.
         marks: Index into ``names``, int16 ``[cells]``.
         names: What stands behind the clock time: ``""`` nothing, ``"+"`` an offset, which is
             taken off already, or a zone's name in capitals.
@@ -124,12 +135,15 @@ def _shapes(cells: pa.ChunkedArray) -> Iterator[tuple[NDArray[np.int64], str, ND
 
 
 def _plain_ascii(block: pa.Array) -> pa.Array:
-    """Return cells with plain blanks and dashes: portals write narrow blanks before PM."""
+    """Return cells without accents, with plain blanks and dashes.
+
+    Portals write narrow blanks before PM; in the East the year, the month and the day are named.
+    """
     if not pc.all(pc.string_is_ascii(block)).as_py():
-        for signs, plain in ((_SPACES, " "), (_DASHES, "-")):
-            for sign in signs:
-                block = pc.replace_substring(block, sign, plain)
-        block = pc.utf8_trim_whitespace(block)
+        for sign, plain in _PLAIN.items():
+            block = pc.replace_substring(block, sign, plain)
+        block = pc.utf8_normalize(block, form="NFD")  # letters, and their accents behind them
+        block = pc.utf8_trim_whitespace(pc.replace_substring_regex(block, r"\p{Mn}", ""))
     return block
 
 
@@ -180,7 +194,7 @@ def _values(
     if layout.kind != "clock":
         days, fits = _days(layout, digits, order)
         us += days * DAY_US
-    if layout.kind != "date":
+    if layout.kind in {"moment", "clock"}:
         clock, right = _clock(layout, digits)
         us += clock
         fits &= right
@@ -208,8 +222,12 @@ def _days(
     if "w" in layout.spans:
         return _days_of_weeks(layout, digits, year)
     if not layout.open_order:
-        day = _number(layout, "d", digits)
-        month = np.full(len(digits), layout.month) if layout.month else _number(layout, "m", digits)
+        day = _number(layout, "d", digits) if "d" in layout.spans else np.ones_like(year)
+        if "q" in layout.spans:
+            month = 3 * _number(layout, "q", digits) - 2
+        else:
+            named = layout.month
+            month = np.full(len(digits), named) if named else _number(layout, "m", digits)
     else:
         first, second = _number(layout, "a", digits), _number(layout, "b", digits)
         if order == "year-first" and layout.short_year:

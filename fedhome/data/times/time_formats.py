@@ -11,27 +11,37 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from fedhome.data.columns.month_names import MONTH, NUMBERS, WEEK, WEEKDAY
 from fedhome.data.times.zones import is_known
 
-Kind = Literal["moment", "date", "clock"]
+Kind = Literal["moment", "date", "span", "clock"]
 
-_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-_MONTH = (
-    r"(?P<mon>JAN(?:UARY)?|FEB(?:RUARY)?|MAR(?:CH)?|APR(?:IL)?|MAY|JUNE?|JULY?|AUG(?:UST)?|"
-    r"SEP(?:T(?:EMBER)?)?|OCT(?:OBER)?|NOV(?:EMBER)?|DEC(?:EMBER)?)\.?"
-)
-_WEEKDAY = r"(?:(?:MON|TUE|WED|THU|FRI|SAT|SUN)[A-Z]{0,6}\.?,? +|(?:MO|DI|MI|DO|FR|SA|SO)\.?,? +)?"
-_NTH = r"(?:ST|ND|RD|TH)?"
+_MONTH = rf"(?P<mon>{MONTH})\.?"
+_NTH = r"(?:ST|ND|RD|TH|ER|E)?"
 _YEAR_FIRST = r"(?P<y>0000)(?P<s>[-/.])(?P<m>00?)(?P=s)(?P<d>00?)"
 _YEAR_LAST = r"(?P<a>00?)(?P<s>[-/]|\. ?)(?P<b>00?)(?P=s)(?P<y>0000|00)"
 _DATES = (
     _YEAR_FIRST,
     _YEAR_LAST,
-    rf"(?P<d>00?){_NTH}[-/. ]{{0,2}}{_MONTH}[-/., ]{{0,2}}(?P<y>0000|00)",
+    rf"(?P<d>00?){_NTH}(?:[-/. ]{{0,2}}| DE ){_MONTH}(?:[-/., ]{{0,2}}| DEL? )(?P<y>0000|00)",
     rf"{_MONTH}[-/ ](?P<d>00?){_NTH},?[-/ ](?P<y>0000)",
     rf"(?P<y>0000)[-/ ]{_MONTH}[-/ ](?P<d>00?)",
     r"(?P<y>0000)(?P<m>00)(?P<d>00)",
-    r"(?P<y>0000)-?W(?P<w>00)(?:-?(?P<wd>0))?",  # a week of ISO 8601, and its day
+    r"(?P<y>0000)-?W(?P<w>00)-?(?P<wd>0)",  # a day of a week of ISO 8601
+)
+# Months, quarters and weeks: no day is named.
+_SPANS = (
+    r"(?P<y>0000)[-/.](?P<m>00)",
+    r"(?P<m>00?)[-/.](?P<y>0000)",
+    r"(?P<y>0000)(?P<m>00)",
+    rf"{_MONTH}(?:[-/., ]{{1,2}}| DEL? )(?P<y>0000)",
+    rf"(?P<y>0000)[-/., ]{{1,2}}{_MONTH}",
+    r"(?P<y>0000)[- ]?Q(?P<q>0)",
+    r"Q(?P<q>0)[-/ ](?P<y>0000)",
+    r"(?P<y>0000)-?W(?P<w>00)",  # of ISO 8601
+    rf"(?P<y>0000)[-/., ]{{1,2}}{WEEK}[ -]?(?P<w>00?)",
+    rf"{WEEK}[ -]?(?P<w>00?)[-/., ]{{1,2}}(?P<y>0000)",
+    rf"(?P<w>00?)\.? ?{WEEK}[-/., ]{{1,2}}(?P<y>0000)",
 )
 _FINER = r"(?:[.,](?P<f>0{1,12}))?"
 _CLOCK = (
@@ -51,16 +61,20 @@ _ISO_UNTIL = (
     r"(?:/(?:0000-00-00T00:00(?::00(?:\.0{1,9})?)?(?:Z|[+-]00:?00)?|"
     r"P(?:0+[YMWD])*(?:T(?:0+[HMS])+)?))?"
 )
-_BETWEEN = r"(?:T| +| ?, ?| - |_|:)"
+_BETWEEN = r"(?:T| +| ?, ?| - |_|:|,? (?:A|AT|UM|OM|KL\.?|ALLE|AS) )"
 _WHOLE = (
     *(
-        re.compile(rf"{_WEEKDAY}{date}(?:{_BETWEEN}{clock}{_HALF}{_RANGE}{_ZONE}{_ISO_UNTIL})?")
+        re.compile(rf"{WEEKDAY}{date}(?:{_BETWEEN}{clock}{_HALF}{_RANGE}{_ZONE}{_ISO_UNTIL})?")
         for date in _DATES
         for clock in _CLOCK
     ),
     re.compile(r"(?P<y>0000)(?P<m>00)(?P<d>00)(?P<H>00)(?P<M>00)(?P<S>00)?"),
-    re.compile(rf"{_WEEKDAY}{_MONTH} +(?P<d>00?) (?P<H>00):(?P<M>00):(?P<S>00) (?P<y>0000)"),
+    re.compile(
+        rf"{WEEKDAY}{_MONTH} +(?P<d>00?) (?P<H>00):(?P<M>00):(?P<S>00)"
+        r"(?: (?P<name>[A-Z]{2,5}))? (?P<y>0000)"
+    ),
 )
+_WHOLE_SPAN = tuple(re.compile(span) for span in _SPANS)
 _CLOCK_ALONE = re.compile(rf"{_CLOCK[0]}{_HALF}(?: ?(?:-|TO|BIS) ?(?:{_UNTIL}|00?))?")
 _LETTERS = {
     "y": "Y",
@@ -68,6 +82,7 @@ _LETTERS = {
     "d": "D",
     "w": "w",
     "wd": "d",
+    "q": "q",
     "H": "h",
     "M": "m",
     "S": "s",
@@ -85,11 +100,13 @@ class CellLayout:
     """Where the parts of a time stand in the cells of one shape.
 
     Args:
-        kind: Whether there are a date and a clock time, or one of the two.
-        spans: First place and the place after the last, of each part in digits: ``y m d``, ``y w
-            wd`` (a week, and its day if it is named) or ``a b y`` (day and month in an order that
-            the cell does not tell), ``H M S f``, ``oh om`` (offset).
+        kind: Whether there are a date and a clock time, or one of the two; a month, a quarter or
+            a week without a day is a span.
+        spans: First place and the place after the last, of each part in digits: ``y m d``, ``y q``,
+            ``y w wd`` (a week, and its day if it is named) or ``a b y`` (day and month in an order
+            that the cell does not tell), ``H M S f``, ``oh om`` (offset).
         month: Number of the month that is written as a word; 0 if it is in digits.
+        word: First place and the place after the last of that word.
         half: ``"A"`` or ``"P"`` of a clock of twelve hours, or nothing.
         sign: Sign of an offset, or nothing.
         name: Name of a zone, in capitals, or nothing.
@@ -100,6 +117,7 @@ class CellLayout:
     kind: Kind
     spans: dict[str, tuple[int, int]]
     month: int = 0
+    word: tuple[int, int] = (0, 0)
     half: str = ""
     sign: str = ""
     name: str = ""
@@ -121,7 +139,7 @@ class CellLayout:
 @functools.lru_cache(maxsize=4096)
 def layout_of(shape: str) -> CellLayout | None:
     """Return where the parts of a time stand in cells of a shape; None if it is no time's."""
-    for pattern in _WHOLE:
+    for pattern in (*_WHOLE, *_WHOLE_SPAN):
         if found := pattern.fullmatch(shape):
             return _layout(found, shape)
     found = _CLOCK_ALONE.fullmatch(shape)
@@ -132,10 +150,12 @@ def _layout(found: re.Match[str], shape: str) -> CellLayout | None:
     groups = found.groupdict()
     spans = {
         key: found.span(key)
-        for key in ("y", "m", "d", "w", "wd", "a", "b", "H", "M", "S", "f", "oh", "om")
+        for key in ("y", "m", "d", "q", "w", "wd", "a", "b", "H", "M", "S", "f", "oh", "om")
         if groups.get(key) is not None
     }
     kind: Kind = "clock" if "y" not in spans else "moment" if "H" in spans else "date"
+    if kind == "date" and not {"d", "b", "wd"} & set(spans):
+        kind = "span"
     name = groups.get("z") or groups.get("name") or ""
     name = "UTC" if name in {"Z", "GMT"} else name
     if not is_known(name):
@@ -143,11 +163,12 @@ def _layout(found: re.Match[str], shape: str) -> CellLayout | None:
     return CellLayout(
         kind=kind,
         spans=spans,
-        month=_MONTHS.index(groups["mon"][:3]) + 1 if groups.get("mon") else 0,
+        month=NUMBERS[groups["mon"]] if groups.get("mon") else 0,
+        word=found.span("mon") if groups.get("mon") else (0, 0),
         half=groups.get("half") or "",
         sign=groups.get("sign") or "",
         name=name,
-        plain=not shape.strip("0.,- " if kind == "clock" else "0.,"),
+        plain=not shape.strip({"clock": "0.,- ", "span": "0.,-/"}.get(kind, "0.,")),
         separator=(groups.get("s") or "").strip(),
     )
 
@@ -159,6 +180,7 @@ def pattern_of(shape: str, layout: CellLayout, order: str) -> str:
     for key, (first, end) in layout.spans.items():
         if key in letters:
             written[first:end] = letters[key] * (end - first)
+    first, end = layout.word
+    written[first:end] = ["Mon" if end - first <= 4 else "Month"] if end else []  # noqa: PLR2004  (length of an abbreviation)
     text = "".join(written)
-    text = re.sub(_MONTH, lambda month: "Mon" if len(month[0]) <= 4 else "Month", text, count=1)  # noqa: PLR2004  (length of an abbreviation)
     return text if layout.kind != "clock" else text.split("-")[0].strip()

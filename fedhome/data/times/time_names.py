@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from fedhome.data.columns.month_names import without_accents
+
 PLAIN = ("time", "timestamp", "datetime", "date", "ts")
 """Names that every user expects to be the time: nothing is told when they are."""
 
@@ -50,6 +52,24 @@ _WORDS = {
     *("zeitpunkt", "zeitstempel", "horodate", "tidspunkt", "ajatempel", "aeg"),
 }
 _UTC = {"utc", "gmt", "zulu", "unix", "epoch", "unixtime"}
+_WEEKS = {
+    "week",
+    "woche",
+    "kw",
+    "cw",
+    "kalenderwoche",
+    "semaine",
+    "semana",
+    "settimana",
+    "vecka",
+    "uge",
+    "uke",
+}
+_SPANS = {
+    *("month", "monat", "mois", "maand", "mes", "mese", "manad", "maned", "monthly", "monatlich"),
+    *("quarter", "quartal", "trimestre", "kwartaal", "kvartal", "period", "periode", "periodo"),
+    *("zeitraum", "abrechnungsmonat", "abrechnungszeitraum", "verbrauchsmonat", "billing"),
+}
 PART_NAMES = {
     "year": ("year", "jahr", "annee", "ano", "anno", "jaar", "yyyy"),
     "month": ("month", "monat", "mois", "mes", "mese", "maand", "mm"),
@@ -94,6 +114,29 @@ def may_be_numbers(name: str) -> bool:
     return is_known(name) and (
         plain not in {*_OPEN, *_OPEN_TO_NUMBERS} or plain in {"start", "end"}
     )
+
+
+def may_be_days(name: str) -> bool:
+    """Tell whether numbers under a name, one after the other, may be days of a spreadsheet."""
+    plain = plain_name(name)
+    counters = {*_OPEN_TO_NUMBERS, "start", "end", "when", "data"} - {"uhrzeit", "hora", "ora"}
+    return (plain in _KNOWN and plain not in counters) or plain.startswith(
+        ("timestamp", "datetime")
+    )
+
+
+def is_week(name: str) -> bool:
+    """Tell whether a column's name says that it holds weeks."""
+    return bool(_words(name) & _WEEKS)
+
+
+def is_span(name: str) -> bool:
+    """Tell whether a column's name says that it holds months, quarters or weeks."""
+    return bool(_words(name) & (_SPANS | _WEEKS))
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[^a-z0-9]+", without_accents(name).lower()))
 
 
 def is_clock(name: str) -> bool:

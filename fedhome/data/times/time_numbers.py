@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fedhome.data.times.time_cells import DAY_US, SECOND_US, parse
@@ -13,9 +14,14 @@ from fedhome.data.times.time_cells import DAY_US, SECOND_US, parse
 # From 1989 to 2191: what lies outside in every unit counts steps, or is a date in digits.
 _EPOCH_S = (6e8, 7e9)
 _UNITS = {1: "seconds", 1_000: "milliseconds", 1_000_000: "microseconds", 10**9: "nanoseconds"}
+SHEET_DAYS = "days of a spreadsheet"
+"""How times that a spreadsheet counts in days are called."""
+
 # Days of a spreadsheet from 1990 to 2099; its day 25569 is the first of 1970.
 _SHEET_DAYS = (32_874, 73_050)
 _SHEET_1970 = 25_569
+_MINUTE_US = 60 * SECOND_US
+_DIGITS = r"^[+-]?\d+(?:[.,](?P<finer>\d*))?(?:[eE]\+?(?P<power>-?\d+))?$"
 _DATE_DIGITS = (8, 12, 14)
 _HOURLY_DIGITS = 10  # YYYYMMDDhh
 _MOST_S = 1e11  # beyond the year 5000 on either side
@@ -76,8 +82,37 @@ def times_of_numbers(numbers: NDArray[np.float64]) -> NumberTimes | None:
     if few(int(outside.sum()), len(numbers)):
         seconds = np.round((np.where(outside, least, numbers) - _SHEET_1970) * 86_400)
         us = seconds.astype(np.int64) * SECOND_US
-        return NumberTimes(us=us, bad=outside, aware=False, format="days of a spreadsheet")
+        return NumberTimes(us=us, bad=outside, aware=False, format=SHEET_DAYS)
     return None
+
+
+def cut_to_s(cells: pa.ChunkedArray, found: NumberTimes) -> float:
+    """Return to how many seconds numbers were cut before they came here; 0 where they were not.
+
+    Spreadsheets save 1709251200000 as 1.70925E+12, and a time as 45352.04, if told no better;
+    numbers of 32 bits keep seven digits. All times that are whole minutes were not cut.
+
+    Args:
+        cells: The numbers as they came, text or numbers, ``[cells]``.
+        found: What :func:`times_of_numbers` says of them.
+    """
+    unit = {f"{word} since 1970": 1 / per for per, word in _UNITS.items()} | {SHEET_DAYS: 86_400}
+    if found.format not in unit or not np.any(found.us[~found.bad] % _MINUTE_US):
+        return 0
+    if pa.types.is_float32(cells.type) or pa.types.is_float16(cells.type):
+        most = pc.max(cells).as_py()
+        bits = np.float32 if pa.types.is_float32(cells.type) else np.float16
+        finest = float(np.spacing(bits(most)))
+    elif pa.types.is_string(cells.type):
+        parts = pc.extract_regex(cells, _DIGITS)
+        digits = pc.utf8_length(pc.struct_field(parts, "finer"))
+        power = pc.struct_field(parts, "power")
+        power = pc.cast(pc.if_else(pc.equal(power, ""), "0", power), pa.int64())
+        finest = 10.0 ** (pc.min(pc.subtract(power, digits)).as_py() or 0)
+    else:
+        return 0
+    seconds = finest * unit[found.format]
+    return seconds if seconds > 1 else 0
 
 
 def _from_digits(numbers: NDArray[np.float64]) -> tuple[NDArray[np.int64], str] | None:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from fedhome.counted import counted
 from fedhome.data.columns.text_numbers import trimmed
+from fedhome.data.read_report import length
 from fedhome.data.times.date_order import parse_ordered
-from fedhome.data.times.time_cells import BAD, CLOCK, SECOND_US, Parsed, parse
-from fedhome.data.times.time_numbers import clock_of_numbers, few, times_of_numbers
+from fedhome.data.times.time_cells import BAD, CLOCK, SECOND_US, SPAN, Parsed, parse
+from fedhome.data.times.time_names import is_span, is_week
+from fedhome.data.times.time_numbers import clock_of_numbers, cut_to_s, few, times_of_numbers
 from fedhome.data.times.zone_names import Marked, resolved
 from fedhome.data.times.zones import known_zone
 from fedhome.errors import SourceError
@@ -128,15 +130,17 @@ def read_column(
         raise SourceError(f"the time column {name!r} is empty", hint="every row needs a time in it")
     if pa.types.is_temporal(cells.type):
         return _from_arrow(cells, rows, name)
-    if is_number_type(cells.type):
-        return _from_numbers(to_numbers(cells), rows, name)
+    spans = spans_as_text(cells, name)
+    if spans is not None:
+        cells = spans
+    elif is_number_type(cells.type):
+        return _from_numbers(cells, None, rows, name)
     if not pa.types.is_string(cells.type):
         raise SourceError(f"the time column {name!r} holds no times", hint=_WRITE)
     distinct, codes = _distinct(cells)
-    numeric = int(pc.sum(are_numbers(distinct)).as_py() or 0)
+    numeric = 0 if spans is not None else int(pc.sum(are_numbers(distinct)).as_py() or 0)
     if 2 * numeric > len(distinct) and few(len(distinct) - numeric, len(distinct)):
-        numbers = to_numbers(distinct)
-        return _from_numbers(numbers if codes is None else numbers[codes], rows, name)
+        return _from_numbers(distinct, codes, rows, name)
     notes: list[str] = []
     clock = 0 if clock_us is None else clock_us[rows]
     parsed = parse_ordered(
@@ -146,7 +150,7 @@ def read_column(
         in_rows=lambda us: (us if codes is None else us[codes]) + clock,
         notes=notes,
     )
-    bad = parsed.bad | (parsed.kinds == CLOCK)
+    bad = parsed.bad | (parsed.kinds == CLOCK) | _other_spans(parsed, name, notes)
     kept = _kept(bad if codes is None else bad[codes], rows, name, location_of, notes)
     if kept is None:
         raise _no_time(parsed, codes, rows, name, location_of)
@@ -169,6 +173,49 @@ def read_column(
         format=_usual(parsed),
         notes=tuple(notes),
     )
+
+
+def spans_as_text(cells: pa.ChunkedArray, name: str) -> pa.ChunkedArray | None:
+    """Return numbers such as 202403 or 03.2024 as text where a column's name says months.
+
+    Args:
+        cells: Filled cells of any type, ``[cells]``.
+        name: The column's name.
+
+    Returns:
+        The cells; None where they are something else, or no numbers.
+    """
+    if not is_span(name) or not len(cells):
+        return None
+    if pa.types.is_integer(cells.type):
+        cells = cells.cast(pa.string())
+    elif not pa.types.is_string(cells.type) or not pc.all(are_numbers(cells)).as_py():
+        return None
+    fits = few(int(np.sum(parse(cells).kinds != SPAN)), len(cells))
+    years = pc.match_substring_regex(cells, r"(?:19|20)\d\d(?:\d\d)?$")
+    return cells if fits and pc.all(years).as_py() else None
+
+
+def _other_spans(parsed: Parsed, name: str, notes: list[str]) -> NDArray[np.bool_]:
+    """Return which cells are months among days, or days among months: they begin otherwise.
+
+    Raises:
+        SourceError: Weeks by the column's name that read as months: 2024-05.
+    """
+    spans = parsed.kinds == SPAN
+    if not spans.any():
+        return spans
+    if is_week(name) and parsed.doubtful:
+        raise SourceError(
+            f"the column {name!r} is called one of weeks, but its cells could be months as well",
+            hint="write a week as in 2024-W05, a month as in 2024-05 in a column of another name",
+        )
+    if 2 * np.sum(spans) <= np.sum(~parsed.bad):
+        return spans
+    weeks = any("w" in written for written in parsed.patterns)
+    what = "weeks, as ISO 8601 counts them," if weeks else "months or quarters"
+    notes.append(f"the {what} in {name!r} were read as their first days")
+    return np.asarray(~spans)
 
 
 def read_clock(
@@ -254,7 +301,16 @@ def _no_time(
     location_of: LocationOf,
 ) -> SourceError:
     kinds = parsed.kinds if codes is None else parsed.kinds[codes]
-    where = location_of(int(rows[np.argmax((kinds == BAD) | (kinds == CLOCK))]))
+    odd = (kinds == BAD) | (kinds == CLOCK)
+    if not odd.any():
+        spans = kinds == SPAN
+        where = location_of(int(rows[np.argmax(spans != spans[0])]))
+        return SourceError(
+            f"{where}: some cells in the time column {name!r} are days and some are months or "
+            "weeks, this one other than the first",
+            hint="write the same of them in every row",
+        )
+    where = location_of(int(rows[np.argmax(odd)]))
     if not np.any(kinds == BAD):
         return SourceError(
             f"{where}: the cell in the time column {name!r} is no time, but a clock time "
@@ -263,7 +319,8 @@ def _no_time(
         )
     return SourceError(
         f"{where}: the cell in the time column {name!r} is no time",
-        hint=f"{_WRITE}, or day, month and year in numbers or with English names of months",
+        hint=f"{_WRITE}, or day, month and year in numbers or with the month's name; if the column "
+        "is none of times, data.rename gives it a name that says so",
     )
 
 
@@ -303,13 +360,23 @@ def _times(number: NDArray[np.int64], factor: int) -> NDArray[np.int64]:
     return number * factor
 
 
-def _from_numbers(numbers: NDArray[np.float64], rows: NDArray[np.int64], name: str) -> ColumnTimes:
-    found = times_of_numbers(numbers)
+def _from_numbers(
+    distinct: pa.ChunkedArray, codes: NDArray[np.int64] | None, rows: NDArray[np.int64], name: str
+) -> ColumnTimes:
+    numbers = to_numbers(distinct)
+    found = times_of_numbers(numbers if codes is None else numbers[codes])
     if found is None:
         raise SourceError(
             f"the time column {name!r} holds numbers that are no times since 1970",
             hint="write times as 2024-05-31T14:00:00+02:00, as seconds or milliseconds since "
             "1970, or rename the column if it only counts rows",
+        )
+    if cut := cut_to_s(distinct, found):
+        raise SourceError(
+            f"the numbers in the time column {name!r} were cut to {length(round(cut))}: digits of "
+            "them are lost",
+            hint="export them again with all digits: a spreadsheet saves what it shows, so give "
+            "the column a format that shows seconds before saving, or do not open it there",
         )
     notes: tuple[str, ...] = ()
     if bad := int(found.bad.sum()):

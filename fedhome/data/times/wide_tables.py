@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from fedhome.data.files.table_file import UNNAMED
-from fedhome.data.times.time_cells import CLOCK, DATE, MOMENT, parse
+from fedhome.data.times.time_cells import CLOCK, DATE, MOMENT, SPAN, parse
 from fedhome.errors import SourceError
 
 _FEWEST_MOMENTS = 3
@@ -43,6 +43,9 @@ def told_wide(names: Sequence[str], times: Sequence[str], *, file: str) -> tuple
     others = [name.strip() for name in names if name not in times]
     kinds = parse(pa.chunked_array([pa.array(others, pa.string())])).kinds
     dated = [others[place] for place in np.flatnonzero((kinds == MOMENT) | (kinds == DATE))]
+    # Six digits, as in 202403, are as often a device's number.
+    months = [others[place] for place in np.flatnonzero(kinds == SPAN)]
+    dated = dated or [name for name in months if not name.isdigit()]
     if len(dated) >= _FEWEST_MOMENTS and not times:
         raise SourceError(
             f"{file}: its times stand side by side in the header: {len(dated)} columns are called "

@@ -1,0 +1,131 @@
+"""Months, quarters and weeks: read where a column names them, refused where they may be others."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from fedhome.data.home_files import HomeFilesRead, read_home
+from fedhome.errors import SourceError
+
+
+def read(folder: Path, name: str, cells: list[str]) -> HomeFilesRead:
+    path = folder / "home.csv"
+    rows = "".join(f"{cell};{place}\n" for place, cell in enumerate(cells))
+    path.write_text(f"{name};kWh\n{rows}", encoding="utf-8")
+    return read_home(path)
+
+
+def days(found: HomeFilesRead) -> list[str]:
+    times = found.table.time_s.tolist()
+    return [datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d") for at in times]
+
+
+MONTHS = ["2023-12-01", "2024-01-01", "2024-02-01"]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("month", ["2023-12", "2024-01", "2024-02"]),
+        ("Date", ["2023/12", "2024/01", "2024/02"]),
+        ("Monat", ["12/2023", "1/2024", "2/2024"]),
+        ("Monat", ["12.2023", "01.2024", "02.2024"]),
+        ("Abrechnungsmonat", ["202312", "202401", "202402"]),
+        ("Month", ["December 2023", "January 2024", "February 2024"]),
+        ("Monat", ["Dezember 2023", "Jänner 2024", "Februar 2024"]),
+        ("Monat", ["Dez. 2023", "Jän. 2024", "Feb. 2024"]),
+        ("Mois", ["décembre 2023", "janvier 2024", "FÉVRIER 2024"]),
+        ("maand", ["2023 december", "2024 januari", "2024 februari"]),
+        ("Mes", ["diciembre de 2023", "enero de 2024", "febrero de 2024"]),
+        ("x", ["dic-2023", "gen-2024", "feb-2024"]),
+    ],
+)
+def test_months_are_their_first_days(tmp_path: Path, name: str, cells: list[str]) -> None:
+    found = read(tmp_path, name, cells)
+    assert days(found) == MONTHS
+    assert f"the months or quarters in '{name}' were read as their first days" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("KW", ["KW 52/2023", "KW 1/2024", "KW 02/2024"]),
+        ("Woche", ["52. KW 2023", "1. KW 2024", "2. KW 2024"]),
+        ("Datum", ["2023 KW52", "2024 KW01", "2024 KW02"]),
+        ("semaine", ["semaine 52 2023", "semaine 1 2024", "semaine 2 2024"]),
+        ("x", ["Week 52, 2023", "Week 1, 2024", "Week 2, 2024"]),
+    ],
+)
+def test_weeks_are_their_mondays(tmp_path: Path, name: str, cells: list[str]) -> None:
+    found = read(tmp_path, name, cells)
+    assert days(found) == ["2023-12-25", "2024-01-01", "2024-01-08"]
+    told = f"the weeks, as ISO 8601 counts them, in '{name}' were read as their first days"
+    assert told in found.notes
+
+
+@pytest.mark.parametrize("cells", [["2023-Q4", "2024-Q1"], ["Q4 2023", "Q1 2024"]])
+def test_quarters_are_their_first_days(tmp_path: Path, cells: list[str]) -> None:
+    assert days(read(tmp_path, "Quarter", cells)) == ["2023-10-01", "2024-01-01"]
+
+
+@pytest.mark.parametrize("cells", [["2024-05", "2024-06"], ["05/2024", "06/2024"]])
+def test_numbers_of_weeks_are_not_taken_for_months(tmp_path: Path, cells: list[str]) -> None:
+    with pytest.raises(SourceError, match="called one of weeks, but its cells could be months"):
+        read(tmp_path, "KW", cells)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("KW", ["KW 01", "KW 02", "KW 03"]),  # of which year?
+        ("week", ["2024-51", "2024-52", "2024-53"]),
+        ("Month", ["Mar-24", "Apr-25", "May-26"]),  # days of a month, or years?
+        ("Monat", ["13/2023", "01/2024", "02/2024"]),
+        ("Datum", ["2024-Q5", "2024-Q1", "2024-Q2"]),
+        ("Period", ["1 - 7 Jan", "8 - 14 Jan", "15 - 21 Jan"]),
+    ],
+)
+def test_what_may_be_several_things_is_refused(tmp_path: Path, name: str, cells: list[str]) -> None:
+    """Such rows were numbered in their order, as those of a table that has no times."""
+    with pytest.raises(SourceError, match=f"row 1: the cell in the time column '{name}' is no"):
+        read(tmp_path, name, cells)
+
+
+def test_months_among_days_are_refused(tmp_path: Path) -> None:
+    cells = ["2024-01-01", "2024-01-02", "2024-02", "2024-02-01"]
+    with pytest.raises(SourceError, match="row 3: some cells in the time column 'Datum' are days"):
+        read(tmp_path, "Datum", cells)
+
+
+def test_a_sum_of_a_month_among_many_days_is_left_out_and_told(tmp_path: Path) -> None:
+    cells = [f"2024-01-{day:02d}" for day in range(1, 32)]
+    found = read(tmp_path, "Datum", [*cells, "2024-01"])
+    assert days(found) == cells
+    assert any("no times stand in 1 cell of the time column 'Datum'" in one for one in found.notes)
+
+
+@pytest.mark.parametrize("sum_of_all", ["Gesamt", "Ø", "Gemiddelde", "Promedio"])
+def test_a_sum_below_a_year_of_months_is_none_of_them(tmp_path: Path, sum_of_all: str) -> None:
+    """One of seven rows is too many to be left out as a slip."""
+    months = ["Dezember 2023", "Januar 2024", "Februar 2024", "März 2024", "April 2024", "Mai 2024"]
+    found = read(tmp_path, "Monat", [*months, sum_of_all])
+    assert days(found) == [*MONTHS, "2024-03-01", "2024-04-01", "2024-05-01"]
+    assert found.table.columns["kWh"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert "home.csv: 1 line at the end, beginning as a sum, was left out" in found.notes
+
+
+@pytest.mark.parametrize("name", ["Datum", "Monat", "x"])
+def test_a_slip_in_a_short_column_of_times_is_named(tmp_path: Path, name: str) -> None:
+    """The column was no time then, and its rows were numbered."""
+    with pytest.raises(SourceError, match=f"row 3: the cell in the time column '{name}' is no"):
+        read(tmp_path, name, ["1. März 2024", "2. März 2024", "bald", "4. März 2024"])
+
+
+def test_months_side_by_side_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "home.csv"
+    path.write_text("house,Jan 2024,Feb 2024,Mar 2024\n1,5,6,7\n2,6,7,8\n", encoding="utf-8")
+    with pytest.raises(SourceError, match="3 columns are called 'Jan 2024' to 'Mar 2024'"):
+        read_home(path)
