@@ -202,7 +202,7 @@ def _other_spans(parsed: Parsed, name: str, notes: list[str]) -> NDArray[np.bool
     Raises:
         SourceError: Weeks by the column's name that read as months: 2024-05.
     """
-    spans = parsed.kinds == SPAN
+    spans = np.asarray(parsed.kinds == SPAN)
     if not spans.any():
         return spans
     if is_week(name) and parsed.doubtful:
