@@ -19,6 +19,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _MOST_HEAD = 1 << 16
 _PIECE = 1 << 16
+_ANOTHER_LENGTH = "a body has another length than was announced"
 _IDLE_S = 30.0  # half of what the other side waits before it closes
 
 
@@ -129,7 +130,7 @@ class SocketClient:
             method: What is to be done.
 
         Raises:
-            LinkError: ``unreachable``.
+            LinkError: ``unreachable``; or the body has another length than was announced.
         """
         sent = list(headers)
         chunked = not isinstance(body, bytes) and all(name != b"content-length" for name, _ in sent)
@@ -137,9 +138,10 @@ class SocketClient:
             sent.append((b"content-length", str(len(body)).encode()))
         if chunked:
             sent.append((b"transfer-encoding", b"chunked"))
+        announced = None if chunked else int(dict(sent)[b"content-length"])
         connection = await self._connected()
         try:
-            await _write(connection.writer, _head(method, path, sent), body, chunked=chunked)
+            await _write(connection.writer, _head(method, path, sent), body, announced)
             async with asyncio.timeout(self._wait_s):
                 status, found = await _read_head(connection.reader)
         except (OSError, EOFError, asyncio.LimitOverrunError) as error:
@@ -191,19 +193,33 @@ def _head(method: str, path: str, headers: Sequence[tuple[bytes, bytes]]) -> byt
 
 
 async def _write(
-    writer: asyncio.StreamWriter, head: bytes, body: bytes | AsyncIterator[bytes], *, chunked: bool
+    writer: asyncio.StreamWriter,
+    head: bytes,
+    body: bytes | AsyncIterator[bytes],
+    announced: int | None,
 ) -> None:
+    """Write a request; its body has the length that was announced, or is chunked.
+
+    Raises:
+        EOFError: It has another. What is beyond it would be the next request on this connection.
+    """
     if isinstance(body, bytes):
         writer.write(head + body)
         await writer.drain()
         return
     writer.write(head)
+    size = 0
     async for piece in body:
+        size += len(piece)
+        if announced is not None and size > announced:
+            raise EOFError(_ANOTHER_LENGTH)
         if piece:
-            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if announced is None else piece)
             await writer.drain()
-    if chunked:
+    if announced is None:
         writer.write(b"0\r\n\r\n")
+    elif size < announced:
+        raise EOFError(_ANOTHER_LENGTH)
     await writer.drain()
 
 

@@ -82,8 +82,8 @@ _OK = 200
 _HEALTH_S = 1.0  # how long an answer about that holds
 FORWARDED = frozenset({*FLEET_PATHS, LOOK, ANSWER})
 """The SuperLink's paths that homes reach."""
-_NOT_FORWARDED = {b"connection", b"content-length", b"host", b"keep-alive", b"upgrade"}
-_NOT_FORWARDED |= {b"transfer-encoding"}
+_NOT_FORWARDED = {b"connection", b"content-length", b"expect", b"host", b"keep-alive"}
+_NOT_FORWARDED |= {b"te", b"trailer", b"transfer-encoding", b"upgrade"}  # of one connection each
 
 
 class Route(NamedTuple):
@@ -155,6 +155,7 @@ class Front:
 
     async def _answer(self, request: FrontRequest) -> Answer | None:
         """Return the answer to a request; None where it is on its way already."""
+        request.check_length()
         if request.method == "POST" and request.path in FORWARDED:
             if not self._is_a_homes(request):
                 return _NOT_SIGNED

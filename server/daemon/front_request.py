@@ -15,7 +15,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
-TOO_SLOW, TOO_LARGE = 408, 413
+TWO_LENGTHS, TOO_SLOW, TOO_LARGE = 400, 408, 413
 HUNG_UP = 0
 _SILENT_S = 30.0  # for the next piece of a body, or of an answer
 _SLOWEST = 4096  # bytes in a second, over a whole body
@@ -54,6 +54,7 @@ class FrontRequest:
         self.visitor: Visitor = scope.get("state", {}).get(VISITOR) or Visitor()
         length = self.header(b"content-length")
         self.size = int(length) if length.isdigit() else None
+        self._is_chunked = bool(self.header(b"transfer-encoding"))
         self._receive, self._send = receive, send
         self._read = asyncio.Event()
 
@@ -64,6 +65,16 @@ class FrontRequest:
             name: In lower case.
         """
         return next((value for key, value in self.headers if key == name), b"")
+
+    def check_length(self) -> None:
+        """Refuse a body with two lengths: read by one of them and passed on by the other, its end
+        would be the beginning of another request, which nobody has looked at (RFC 9112, 6.3).
+
+        Raises:
+            RefusedError: It says how long it is, and comes in chunks.
+        """
+        if self._is_chunked and self.size is not None:
+            raise RefusedError(TWO_LENGTHS)
 
     async def pieces(self, most: int) -> AsyncIterator[bytes]:
         """Yield the body as it comes: the next piece is received once the last one is used.

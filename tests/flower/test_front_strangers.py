@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -14,7 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Message, RecordDict
-from flwr.common.constant import HEARTBEAT_MAX_INTERVAL
+from flwr.common.constant import HEARTBEAT_MAX_INTERVAL, TIMESTAMP_HEADER
+from flwr.proto.control_pb2 import RegisterNodeRequest
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
+from flwr.supercore.primitives.asymmetric import sign_message
 
 import fedhome.server.daemon.flower_bundle
 from fedhome.clients.agent.announce import join
@@ -24,12 +28,15 @@ from fedhome.fleet.state_file import FileStore
 from fedhome.flower.fleet_connection import FleetConnection
 from fedhome.flower.node_key import NodeKey
 from fedhome.flower.run_grid import run_grid
+from fedhome.flower.superlink import Control
+from fedhome.ops import local_socket
 from fedhome.ops.doors import DoorLimits
 from fedhome.ops.processes import Processes, allow_many_files
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 from helpers.living import tiny_plan
+from helpers.patience import PATIENCE_S
 from helpers.raw_client import connected, is_closed, until_closed
 
 pytestmark = [
@@ -227,3 +234,63 @@ def test_what_is_large_passes_through_in_pieces(fleet: Fleet) -> None:
         (reply,) = grid.pull_messages([name])
         assert reply.content == content
     assert fleet.peak_mb() - before < 30  # each piece is 20 MB; whole, it was there twice
+
+
+def signed_head(key: NodeKey, path: bytes, *framing: bytes) -> bytes:
+    """Return a request's head, as a home of the fleet signs it."""
+    stamp = fedhome.flower.node_key.now().isoformat()
+    signature = sign_message(key.private, stamp.encode("ascii"))
+    headers = {
+        FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(key.public).decode(),
+        TIMESTAMP_HEADER: stamp,
+        FLEET_HTTP_SIGNATURE_HEADER: b64encode(signature).decode(),
+    }
+    lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
+    return HEAD % path + b"".join(lines) + b"".join(one + b"\r\n" for one in framing) + b"\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def hidden_request(key: NodeKey) -> bytes:
+    """Return what no home may ask of the SuperLink: to take a node that nobody claimed."""
+    asked = RegisterNodeRequest(public_key=key.public).SerializeToString()
+    return ANNOUNCED % (b"/v1/control/register-node", len(asked)) + asked
+
+
+def test_no_home_hides_a_request_behind_its_own(fleet: Fleet) -> None:
+    """A body with two lengths: what is beyond one of them would be the SuperLink's next request.
+
+    The control is the SuperLink itself, whose next request it is where nobody is in between.
+    """
+    first, keys = 70_000, (NodeKey.create(), NodeKey.create())  # above what is forwarded whole
+    path = b"/v1/fleet/push-messages"
+    with closing(fleet.home(0)) as home, connected(fleet.port) as connection:
+        framing = b"content-length: %d" % first, b"transfer-encoding: chunked"
+        head = signed_head(fleet.homes[0].node_key(), path, *framing)
+        body = chunk(bytes(first)) + chunk(hidden_request(keys[0])) + chunk(b"")
+        connection.sendall(head + body)
+        assert until_closed(connection).startswith(b"HTTP/1.1 400")
+        home.beat()
+    with closing(socket.socket(socket.AF_UNIX)) as link:
+        link.settimeout(PATIENCE_S)
+        link.connect(local_socket.address(fleet.server.link))
+        link.sendall(ANNOUNCED % (path, first) + bytes(first) + hidden_request(keys[1]))
+        answers = b""
+        while answers.count(b"HTTP/1.1 ") < 2:
+            answers += link.recv(1 << 16) or pytest.fail("the SuperLink has hung up")
+    with closing(Control(fleet.server.link)) as control:
+        assert control.states([key.public for key in keys]).keys() == {keys[1].public}
+
+
+def test_a_home_that_asks_whether_it_may_go_on_is_answered(fleet: Fleet) -> None:
+    """The SuperLink's "100 Continue" is no answer: the front failed, with ten lines in its log."""
+    with closing(fleet.home(0)), connected(fleet.port) as connection:
+        framing = b"content-length: 8", b"expect: 100-continue", b"connection: close"
+        path = b"/v1/fleet/push-messages"
+        connection.sendall(signed_head(fleet.homes[0].node_key(), path, *framing))
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"no proto")
+        assert until_closed(connection).startswith(b"HTTP/1.1 400 ")  # it was passed on
+    assert "Traceback" not in (fleet.server.path / "logs" / "front.log").read_text()

@@ -169,3 +169,18 @@ def test_who_stops_in_the_middle_leaves_no_connection(tmp_path: Path) -> None:
         assert await body(client) == b"well"
 
     played(tmp_path, Server(WELL), play, PATIENCE_S)
+
+
+@pytest.mark.parametrize("part", [b"beyond", b"less"])
+def test_a_body_of_another_length_than_announced_spoils_no_connection(
+    tmp_path: Path, part: bytes
+) -> None:
+    async def play(client: SocketClient) -> None:
+        with pytest.raises(LinkError, match="another length"):
+            await client.send("/path", [(b"content-length", b"5")], pieces(part))
+        assert client._free == []
+        assert await body(client) == b"well"
+
+    server = Server(WELL)
+    played(tmp_path, server, play, PATIENCE_S)
+    assert server.connections == 2
