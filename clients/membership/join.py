@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -26,7 +25,7 @@ from fedhome.fleet.entries import fingerprint, home_keys
 from fedhome.fleet.front_requests import ENROL, ask
 from fedhome.fleet.invites import EnrolmentResponse, Invite
 from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore
-from fedhome.plan.overrides import code_at_home
+from fedhome.plan.overrides import code_at_home, parse_toml
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import check_tier, is_sliced
 from fedhome.printable import hidden_in
@@ -276,10 +275,7 @@ def _same_fleet(home_folder: HomeFolder, invite: Invite) -> bool:
 
 def _plan_of(invite: Invite) -> Plan:
     where = "the invite's plan"
-    try:
-        table = tomllib.loads(invite.plan)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise PlanError([f"it is not TOML: {error}"], where=where) from None
+    table = parse_toml(invite.plan, where=where)
     # Before any of it is printed: people read on a terminal what they agree to.
     if faults := list(hidden_in(table)):
         raise PlanError(faults, where=where)

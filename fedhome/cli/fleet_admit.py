@@ -217,7 +217,7 @@ def _sort_waiting(owned: Fleet, waiting: owner_requests.PendingApplications) -> 
             continue
         if notice.home in owned.homes:
             leaving[notice.home] = notice
-        else:
+        elif notice.home in new and notice.time >= new[notice.home].time:  # else of before that
             del new[notice.home]
             notes.append(f"passed over: {notice.home!r} was invited, and does not want to any more")
     return _WaitingHomes(

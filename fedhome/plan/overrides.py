@@ -15,6 +15,9 @@ from fedhome.own_code import located
 from fedhome.passed_objects import is_object
 from fedhome.spelling import did_you_mean, setting_meant
 
+_AS_WRITTEN = "`fedhome plan show` prints a plan as one is written"
+_MOST_DEPTH = 64  # a plan of ours has four; what looks through one calls itself for each
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
@@ -23,7 +26,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         PlanError: No such file, or a syntax error with its line.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise PlanError(
             ["there is no such file"], where=str(path), hint="`fedhome simulate` needs none"
@@ -34,12 +37,36 @@ def read_toml(path: Path) -> dict[str, Any]:
             where=str(path),
             hint="a plan is a file of text in UTF-8 that this account may read",
         ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise PlanError(
-            [f"it is not TOML: {error}"],
-            where=str(path),
-            hint="`fedhome plan show` prints a plan as one is written",
-        ) from None
+    return parse_toml(text, where=str(path))
+
+
+def parse_toml(text: str, *, where: str) -> dict[str, Any]:
+    """Return the tables of a TOML text, which may come from anybody.
+
+    Args:
+        text: The text.
+        where: What it is called in messages.
+
+    Raises:
+        PlanError: A syntax error with its line; or tables within tables without end, or a number
+            of thousands of digits, which are no plan's.
+    """
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # of a number's digits it is a plain one
+        raise PlanError([f"it is not TOML: {error}"], where=where, hint=_AS_WRITTEN) from None
+    below: list[Any] = [table]
+    for _ in range(_MOST_DEPTH):
+        below = [
+            inside
+            for one in below
+            for inside in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inside, dict | list)
+        ]
+    if below:
+        fault = f"it has tables or lists within each other more than {_MOST_DEPTH} deep"
+        raise PlanError([fault], where=where, hint=_AS_WRITTEN)
+    return table
 
 
 def parse_set(setting: str) -> dict[str, Any]:

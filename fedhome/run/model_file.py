@@ -52,6 +52,9 @@ def to_bytes(parameters: Mapping[str, NDArray[np.float32]], plan: str, round_num
     return with_sorted_header(safetensors.numpy.save(arrays, metadata))
 
 
+_NO_MODEL = (KeyError, ValueError, TypeError, RecursionError)
+
+
 def read_model_file(path: Path) -> SavedModel:
     """Return the model of a file.
 
@@ -65,7 +68,7 @@ def read_model_file(path: Path) -> SavedModel:
             parameters = {name: file.get_tensor(name) for name in names}
             round_number = int(metadata["round"])
             plan, layout_hash = metadata["plan"], metadata["layout"]
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, *_NO_MODEL, safetensors.SafetensorError) as error:
         raise unreadable(path, error) from None
     if Layout.of(parameters).hash != layout_hash:
         raise RunError(

@@ -67,8 +67,10 @@ class FrontRequest:
         return next((value for key, value in self.headers if key == name), b"")
 
     def check_length(self) -> None:
-        """Refuse a body with two lengths: read by one of them and passed on by the other, its end
-        would be the beginning of another request, which nobody has looked at (RFC 9112, 6.3).
+        """Refuse a body with two lengths (RFC 9112, 6.3).
+
+        Read by one of them and passed on by the other, what is beyond would be another request,
+        which nobody has looked at.
 
         Raises:
             RefusedError: It says how long it is, and comes in chunks.

