@@ -147,7 +147,8 @@ def _ask_what_is_newest(home_folder: HomeFolder, store: FileStore, heads: HeadKe
     if heads.now() - known_head(home_folder).time < _DAY_S:
         return
     try:
-        ReleaseKeeper(home_folder, store.keys, heads).update()
+        saves = store.state.version
+        ReleaseKeeper(home_folder, store.keys, heads, saves=lambda: saves).update()
     except FedHomeError as error:  # what was said before may still be fresh enough
         _log.warning("no release was taken: %s", error)
 
@@ -175,6 +176,7 @@ def claim(home_folder: HomeFolder) -> NodeKey:
             fleet=home_folder.anchor.fleet,
             keys=store.keys,
             node=key,
+            saves=store.state.version,
         )
         heads = HeadKeeper(home_folder)
         heads.hear(welcome.freshness)

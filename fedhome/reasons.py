@@ -209,6 +209,11 @@ AT_HOME: Mapping[str, Reason] = {
 """What is wrong in a home itself: of its readings, files and code no more is told."""
 
 CONNECTING: Mapping[str, Reason] = {
+    "rolled-back": Reason(
+        "the server knows a later state of the home: its folder came from a backup, or its disk "
+        "has lost what it wrote",
+        "at home: `fedhome client forget`, and a new invite",
+    ),
     "no-expiry": Reason("the directory is of an earlier release", _SIGN),
     "chain": Reason(
         "two lines of directories: the owner's folder came from a backup, or somebody else signs",

@@ -19,6 +19,7 @@ def join(
     fleet: bytes,
     keys: HomeKeys,
     node: NodeKey,
+    saves: int,
     refused: str = NOTHING,
 ) -> Welcome:
     """Claim a node, and return its number and the fleet's directory.
@@ -29,6 +30,7 @@ def join(
         fleet: The fleet's number.
         keys: The home's keys.
         node: The node's key.
+        saves: How often the home's state was saved.
         refused: Why the home did not connect the last time, in one word.
 
     Raises:
@@ -43,5 +45,6 @@ def join(
         time=int(time.time()),
         release=version("fedhome"),
         refused=refused,
+        saves=saves,
     )
     return Welcome.from_bytes(ask(address, authorities, JOIN, claim.sign(keys)))

@@ -14,7 +14,7 @@ is taken.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -73,15 +73,21 @@ class ReleaseKeeper:
         home_folder: The home's folder.
         keys: The home's keys.
         heads: What it knows to be newest; None: what its folder says.
+        saves: Returns how often its state was saved.
 
     Attributes:
         address: Where the server is asked; None: where the home's settings say.
     """
 
     def __init__(
-        self, home_folder: HomeFolder, keys: HomeKeys, heads: HeadKeeper | None = None
+        self,
+        home_folder: HomeFolder,
+        keys: HomeKeys,
+        heads: HeadKeeper | None = None,
+        *,
+        saves: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._home_folder, self._keys = home_folder, keys
+        self._home_folder, self._keys, self._saves = home_folder, keys, saves
         self._heads = heads or HeadKeeper(home_folder)
         self._folder = home_folder.path / MODEL
         self._fleet = home_folder.anchor.fleet
@@ -145,7 +151,8 @@ class ReleaseKeeper:
     def _ask(self, last: SeenRelease | None) -> ReleaseResponse:
         """Ask for what comes after the last release that the home knows."""
         seen = 0 if last is None else last.number
-        request = Fetch.of(self._keys, self._fleet, self._release_hash(), seen).sign(self._keys)
+        fetch = Fetch.of(self._keys, self._fleet, self._release_hash(), seen, saves=self._saves())
+        request = fetch.sign(self._keys)
         address = self.address or self._home_folder.settings.server
         response = ask(address, self._home_folder.authorities, RELEASE, request)
         try:

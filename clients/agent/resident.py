@@ -91,7 +91,9 @@ class Agent:
         self._tasks = MessageDispatch(home_folder, store, work)
         self._tasks.tell_waits_to(partial(self._reporting.tell, "connected"))
         self._pace = ReplyPace(self._tasks.plan)
-        self._releases = ReleaseKeeper(home_folder, store.keys, self._tasks.heads)
+        self._releases = ReleaseKeeper(
+            home_folder, store.keys, self._tasks.heads, saves=lambda: store.state.version
+        )
         self._stop = threading.Event()
         self._looking: MessageWait | None = None
         self._draw = random.Random()  # noqa: S311 - spreads requests in time, hides nothing
@@ -191,6 +193,7 @@ class Agent:
             fleet=fleet,
             keys=self._store.keys,
             node=key,
+            saves=self._store.state.version,
             refused=self._refused,
         )
         epoch = self._tasks.renew(welcome.directory, welcome.freshness)

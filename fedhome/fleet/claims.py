@@ -49,6 +49,7 @@ class Claim(Message, label="claim", most=MOST):
         release: Its release of fedhome.
         refused: Why it did not connect the last time: a word of :data:`fedhome.reasons.CLAIMED`,
             or ``none``.
+        saves: How often the home's state was saved: an older copy of it shows by this.
     """
 
     fleet: Annotated[bytes, octets(16)]
@@ -57,6 +58,7 @@ class Claim(Message, label="claim", most=MOST):
     time: Annotated[int, number()]
     release: Id
     refused: Id = NOTHING
+    saves: Annotated[int, number()] = 0
 
     def sign(self, keys: HomeKeys) -> bytes:
         """Return the claim as the server gets it."""

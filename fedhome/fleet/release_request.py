@@ -42,6 +42,7 @@ class Fetch(Message, label="fetch", most=MOST):
         seen: Number of the last release that it knows; 0 for none. It may be after the one that it
             has: after a crash, or where releases were missed.
         time: Unix time, s.
+        saves: How often the home's state was saved: an older copy of it shows by this.
     """
 
     fleet: Annotated[bytes, octets(16)]
@@ -49,9 +50,12 @@ class Fetch(Message, label="fetch", most=MOST):
     have: Digest
     seen: Annotated[int, number()]
     time: Annotated[int, number()]
+    saves: Annotated[int, number()] = 0
 
     @classmethod
-    def of(cls, keys: HomeKeys, fleet: bytes, have: bytes | None, seen: int = 0) -> Fetch:
+    def of(
+        cls, keys: HomeKeys, fleet: bytes, have: bytes | None, seen: int = 0, saves: int = 0
+    ) -> Fetch:
         """Return a home's request, as of now.
 
         Args:
@@ -59,9 +63,16 @@ class Fetch(Message, label="fetch", most=MOST):
             fleet: The fleet's number.
             have: Hash of the manifest of the release that it has; None: it has none.
             seen: Number of the last release that it knows; 0: it knows none.
+            saves: How often its state was saved.
         """
-        now = int(time.time())
-        return cls(fleet=fleet, home=keys.home, have=have or NONE, seen=seen, time=now)
+        return cls(
+            fleet=fleet,
+            home=keys.home,
+            have=have or NONE,
+            seen=seen,
+            time=int(time.time()),
+            saves=saves,
+        )
 
     def sign(self, keys: HomeKeys) -> bytes:
         """Return the request as the server gets it."""

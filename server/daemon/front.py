@@ -26,7 +26,7 @@ import uvicorn
 
 from fedhome.errors import FedHomeError, LinkError, RegistryError, SecAggError, StateError
 from fedhome.fleet import release_request
-from fedhome.fleet.claims import MOST, Welcome
+from fedhome.fleet.claims import MOST, Claim, Welcome
 from fedhome.fleet.front_requests import ENROL, HEALTH, JOIN, LEAVE, OWNER, RELEASE, refusal
 from fedhome.fleet.invites import MOST as MOST_ENROLMENT
 from fedhome.fleet.owner_requests import MOST_REQUEST, PERMIT
@@ -53,6 +53,7 @@ from fedhome.server.daemon.front_request import (
     Send,
 )
 from fedhome.server.daemon.health import Health
+from fedhome.server.daemon.home_marks import HomeMarks
 from fedhome.server.daemon.known_nodes import KnownNodes
 from fedhome.server.daemon.newest import Newest
 from fedhome.server.daemon.nodes import Nodes
@@ -117,7 +118,8 @@ class Front:
         self._applications = Applications(server_folder)
         files = asyncio.Lock()
         self._newest = Newest(server_folder)
-        release = ReleaseDoor(self._newest).answer
+        self._marks = HomeMarks(server_folder.nodes)
+        release = ReleaseDoor(self._newest, self._marks).answer
         self._routes = {
             OWNER: Route(self._applications.owner, MOST_REQUEST, 0, files),
             LEAVE: Route(self._applications.leave, MOST_ENROLMENT, 0, files),
@@ -271,7 +273,13 @@ class Front:
             self._turns.refused = 0
 
     def _join(self, body: bytes) -> bytes:
-        claim, node = self._nodes.accept(body, self.known.directory, self._control)
+        directory = self.known.directory
+
+        def check(claim: Claim) -> None:
+            self.known.check(claim)
+            self._marks.check(claim.home, claim.saves, directory)
+
+        claim, node = self._nodes.accept(body, directory, self._control, check)
         self.known.note(claim)
         return Welcome(
             node=node,

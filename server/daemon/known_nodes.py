@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from fedhome.errors import SecAggError
-from fedhome.fleet.claims import Claim
+from fedhome.errors import DirectoryError, SecAggError
+from fedhome.fleet.claims import RETIRED, Claim
 from fedhome.fleet.owner_folder import DIRECTORY
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.cached_file import CachedFile
@@ -58,6 +58,22 @@ class KnownNodes:
                     self._note(claim)
                 self._directory = directory
         return self._homes.get(key)
+
+    def check(self, claim: Claim) -> None:
+        """Refuse a claim of a node that another home has claimed.
+
+        Whoever signs a claim need not have the node's key: it could take the other's messages,
+        shut it out, and get its node unregistered.
+
+        Raises:
+            DirectoryError: `RETIRED`.
+        """
+        if self.home_of(claim.node_key) not in {None, claim.home}:
+            raise DirectoryError(
+                f"{claim.home!r} claims the node of another home",
+                reason=RETIRED,
+                hint="it makes another key for itself",
+            )
 
     def note(self, claim: Claim) -> None:
         """Take a claim for the last of its home, which has one node at a time."""

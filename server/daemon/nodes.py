@@ -44,11 +44,23 @@ class Nodes:
             if claim := self._read(path, directory):
                 yield claim
 
-    def accept(self, data: bytes, directory: Directory, control: Control) -> tuple[Claim, int]:
+    def accept(
+        self,
+        data: bytes,
+        directory: Directory,
+        control: Control,
+        check: Callable[[Claim], None],
+    ) -> tuple[Claim, int]:
         """Register the node of a home, instead of an earlier one of the same home.
 
         A home has one node at a time. While one is connected, no other replaces it: a copy of
         a home's folder that is started elsewhere waits, and the home continues.
+
+        Args:
+            data: As `Claim.sign` wrote it.
+            directory: The one in force.
+            control: The SuperLink's.
+            check: Refuses a claim, signed as it is, that something else speaks against.
 
         Returns:
             The claim, and the node's number.
@@ -56,11 +68,12 @@ class Nodes:
         Raises:
             SecAggError: No claim that holds now; ``twice``: the home is connected by another
                 node; ``replayed``: by another node it came back since this was signed;
-                `RETIRED`: another node replaced this one.
+                `RETIRED`: another node replaced this one; or a reason of ``check``.
         """
         claim = Claim.verify(data, directory)
         claim.check_time(self._clock())
         claim.check_release(installed_app()[1])
+        check(claim)
         path = self._path(claim.home)
         with self._locks[path.name[0]]:
             return claim, self._registered(claim, path, data, directory, control)

@@ -7,6 +7,7 @@ home gets the server's word on what is newest.
 from __future__ import annotations
 
 from fedhome.fleet.release_request import MOST_MISSED, Fetch, ReleaseResponse
+from fedhome.server.daemon.home_marks import HomeMarks
 from fedhome.server.daemon.newest import Newest
 
 
@@ -15,10 +16,11 @@ class ReleaseDoor:
 
     Args:
         newest: What is newest at this server.
+        marks: How far the homes' states had come.
     """
 
-    def __init__(self, newest: Newest) -> None:
-        self._newest = newest
+    def __init__(self, newest: Newest, marks: HomeMarks) -> None:
+        self._newest, self._marks = newest, marks
 
     def answer(self, body: bytes) -> bytes:
         """Return the newest release, and the manifests of those that a home has missed.
@@ -30,11 +32,13 @@ class ReleaseDoor:
             A `ReleaseResponse`, without a release for a home that has the newest one.
 
         Raises:
-            SecAggError: No request that a home of the fleet signed just now; or the server cannot
-                say what is newest.
+            SecAggError: No request that a home of the fleet signed just now; ``rolled-back``: of
+                one whose state is older than before; or the server cannot say what is newest.
             RegistryError: The registry cannot be read.
         """
-        fetch = Fetch.verify(body, self._newest.directory())
+        directory = self._newest.directory()
+        fetch = Fetch.verify(body, directory)
+        self._marks.check(fetch.home, fetch.saves, directory)
         # Once: what is said to be the newest and what is handed over are the same.
         freshness, newest = self._newest.statement(), self._newest.release()
         moved = self._newest.move()

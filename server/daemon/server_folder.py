@@ -8,7 +8,8 @@
     server.card     for the owner: how homes reach this server, and know it
     link/           the SuperLink's socket, for this account alone (see fedhome.ops.local_socket);
                     the secret of whoever may run a ServerApp; what Flower stores
-    nodes/          each home's claim of its node, as it signed it
+    nodes/          each home's claim of its node, as it signed it; and how far its state had come
+                    (:mod:`.home_marks`)
     turns           the highest number of a sum, so that no number is used twice
     serials         one-time keys of homes that were used in this epoch, for the same reason
     left-out        homes that runs ask nothing more, and why

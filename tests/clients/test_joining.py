@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
@@ -34,6 +36,8 @@ from fedhome.keys.signing import ServerKeys
 from fedhome.plan.settings import Plan
 from fedhome.secagg import Directory, HomeKeys
 from fedhome.secagg.directory import Authority
+from fedhome.server.daemon.home_marks import HomeMarks
+from fedhome.server.daemon.known_nodes import KnownNodes
 from fedhome.server.daemon.nodes import Nodes
 from helpers.patience import PATIENCE_S
 
@@ -94,14 +98,41 @@ class World:
         self.link, self.now = Link(), float(NOW)
         folder.mkdir()
         self.nodes = Nodes(folder, clock=lambda: self.now)
+        place = SimpleNamespace(fleet=folder, directory=lambda: self.directory)
+        self.known = KnownNodes(place, self.nodes)  # type: ignore[arg-type]
+        self.marks = HomeMarks(folder)
+        self.checks = True
 
-    def claim(self, key: bytes, *, at: float = NOW, release: str = "", home: str = "oak") -> bytes:
+    def claim(
+        self,
+        key: bytes,
+        *,
+        at: float = NOW,
+        release: str = "",
+        home: str = "oak",
+        saves: int = 0,
+        keys: HomeKeys | None = None,
+    ) -> bytes:
         release = release or installed_app()[1]
-        claim = Claim(fleet=FLEET, home=home, node_key=key, time=int(at), release=release)
-        return claim.sign(self.keys[home])
+        claim = Claim(
+            fleet=FLEET, home=home, node_key=key, time=int(at), release=release, saves=saves
+        )
+        return claim.sign(keys or self.keys[home])
+
+    def check(self, claim: Claim) -> None:
+        if self.checks:
+            self.known.check(claim)
+            self.marks.check(claim.home, claim.saves, self.directory)
 
     def accept(self, data: bytes) -> int:
-        return self.nodes.accept(data, self.directory, self.link)[1]  # type: ignore[arg-type]
+        claim, node = self.nodes.accept(
+            data,
+            self.directory,
+            self.link,  # type: ignore[arg-type]
+            self.check,
+        )
+        self.known.note(claim)
+        return node
 
     def refused(self, data: bytes) -> DirectoryError:
         with pytest.raises(DirectoryError) as caught:
@@ -180,6 +211,49 @@ def test_an_older_claim_takes_nobodys_place(world: World) -> None:
     world.link.known.clear()
     assert world.refused(old).reason == "replayed"
     assert world.accept(world.claim(b"second", at=NOW + 1)) == 3
+
+
+def test_no_home_claims_the_node_of_another(world: World) -> None:
+    """A claim names a node's public key, and whoever signs it need not have the other half."""
+    world.accept(world.claim(b"elm's", home="elm"))
+    stolen = world.claim(b"elm's", at=NOW + 1)  # oak's, who read that key somewhere
+    assert world.refused(stolen).reason == "retired"
+    assert world.known.home_of(b"elm's") == "elm"
+    # The control: it is taken, elm is a stranger to its own server, and loses its node for good
+    # once oak comes again.
+    world.checks = False
+    world.accept(stolen)
+    assert world.known.home_of(b"elm's") == "oak"
+    world.link.goes(b"elm's")
+    world.accept(world.claim(b"oak's", at=NOW + 2))
+    world.now = NOW + 3
+    assert world.refused(world.claim(b"elm's", home="elm", at=NOW + 3)).reason == "retired"
+
+
+def test_a_folder_that_is_put_back_whole_is_noticed(world: World, tmp_path: Path) -> None:
+    """From inside it looks sound; its server heard how far it had come, which is no part of it."""
+    place, backup, keys = tmp_path / "oak", tmp_path / "backup", world.keys["oak"]
+
+    def comes(at: float) -> bytes:
+        with FileStore.open(place, home="oak") as store:  # the control: nothing there is amiss
+            return world.claim(b"key", at=at, saves=store.state.version, keys=store.keys)
+
+    with FileStore.create(place, keys) as store:
+        store.save(replace(store.state, version=store.state.version + 1))
+    world.accept(comes(NOW))
+    shutil.copytree(place, backup)
+    with FileStore.open(place, home="oak") as store:
+        store.save(replace(store.state, version=store.state.version + 1))
+    world.accept(comes(NOW + 1))
+    shutil.rmtree(place)
+    shutil.copytree(backup, place)
+    error = world.refused(comes(NOW + 2))
+    assert (error.reason, error.message) == (
+        "rolled-back",
+        "the state of 'oak' was saved 1 times, and it had come to 2",
+    )
+    world.checks = False
+    world.accept(comes(NOW + 3))  # as it was
 
 
 def test_a_copy_of_a_folder_has_a_node_of_its_own(

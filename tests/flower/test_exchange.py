@@ -104,6 +104,7 @@ def claimed(home: HomeFolder) -> int:
             fleet=home.anchor.fleet,
             keys=store.keys,
             node=home.node_key(),
+            saves=store.state.version,
         )
     return welcome.node
 

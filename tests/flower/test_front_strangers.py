@@ -98,6 +98,7 @@ def claimed(home: HomeFolder, key: NodeKey | None = None) -> int:
             fleet=home.anchor.fleet,
             keys=store.keys,
             node=key or home.node_key(),
+            saves=store.state.version,
         ).node
 
 

@@ -28,6 +28,7 @@ from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.secagg import Authority, Directory, HomeKeys, ServerKeys
 from fedhome.server.daemon.beginning import Beginning
+from fedhome.server.daemon.home_marks import HomeMarks
 from fedhome.server.daemon.newest import Newest
 from fedhome.server.daemon.publishing import MODELS, Publisher, registry_of
 from fedhome.server.daemon.release_door import ReleaseDoor
@@ -187,7 +188,7 @@ class Hub:
         self.key = SERVER
         self.sign("a", "b")
         self.newest = Newest(self.place, keys=lambda: self.key)
-        self.door = ReleaseDoor(self.newest)
+        self.door = ReleaseDoor(self.newest, HomeMarks(self.place.fleet))
         self.asked: list[bytes] = []
         self.told: bytes | None = None  # the release that is told instead
         self.missed: tuple[bytes, ...] = ()  # and the manifests with it
