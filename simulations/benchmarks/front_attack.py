@@ -75,6 +75,7 @@ class Asker:
                 fleet=home.anchor.fleet,
                 keys=store.keys,
                 node=home.node_key(),
+                saves=store.state.version,
             ).node
         self._connection = self._connect()
         self.connected: list[float] = []
