@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +43,7 @@ from fedhome.errors import StateError
 from fedhome.store import disk
 
 _MOST_PARTS = 16  # of a day; the next one takes their place
-_PATIENCE_S, _POLL_S = 20.0, 0.02
+_PATIENCE_S = 20.0
 _DAMAGED = frozenset({"altered", "truncated", "foreign"})
 _AGAIN = 8  # times that a reader looks anew while a writer tidies up
 
@@ -367,15 +366,7 @@ class ReadingStore:
     @contextmanager
     def _held(self) -> Iterator[None]:
         """Hold the store, so that two processes do not write at once; wait while another does."""
-        until = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                lock = disk.lock(self.folder)
-                break
-            except StateError as error:
-                if error.reason != "in-use" or time.monotonic() > until:
-                    raise
-            time.sleep(_POLL_S)
+        lock = disk.lock(self.folder, wait_s=_PATIENCE_S)
         try:
             self._parts.tidy()
             yield

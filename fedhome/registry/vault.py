@@ -11,7 +11,6 @@ file. Between the last two steps the index opens with the key file that is still
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ INDEX, KEY_FILE = "registry.fh", "registry.key"
 MOST_RELEASES = 100_000  # as long as a list of `fedhome.wire.codec` may be
 _PURPOSE = "registry of models"
 _MOST = 1 << 26
-_PATIENCE_S, _PAUSE_S = 10.0, 0.02
+_PATIENCE_S = 10.0
 _DAMAGED = ("truncated", "altered", "foreign")
 
 
@@ -92,16 +91,8 @@ class Vault:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the folder against other processes, waiting for them for some seconds."""
-        end = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                with registry_errors():
-                    lock = disk.lock(self.folder)
-                break
-            except RegistryError as error:
-                if error.reason != "in-use" or time.monotonic() > end:
-                    raise
-            time.sleep(_PAUSE_S)
+        with registry_errors():
+            lock = disk.lock(self.folder, wait_s=_PATIENCE_S)
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ HOME_KEY = "state.key"
 FULL = "disk-full"
 """The reason of an error where a disk has no room."""
 _SOME_ROOM = 1 << 20
+_PAUSE_S = 0.02
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
@@ -155,11 +157,15 @@ def read_key(path: Path) -> bytes:
     return key
 
 
-def lock(folder: Path) -> int:
+def lock(folder: Path, *, wait_s: float = 0.0) -> int:
     """Lock a folder against other processes, and other stores in this one.
 
     A folder into which every account may write is refused: whatever is in it is others' to replace,
     a plan or the keys by which a home knows its fleet, whoever may read the files themselves.
+
+    Args:
+        folder: It.
+        wait_s: How long to wait, in seconds, for whoever holds it.
 
     Returns:
         A file descriptor; closing it, or the end of the process, frees the folder.
@@ -168,6 +174,17 @@ def lock(folder: Path) -> int:
         StateError: ``in-use``, ``missing``, ``not-readable``, ``permissions``, or ``disk``: no
             locks there.
     """
+    end = time.monotonic() + wait_s
+    while True:
+        try:
+            return _lock_now(folder)
+        except StateError as error:
+            if error.reason != "in-use" or time.monotonic() >= end:
+                raise
+        time.sleep(_PAUSE_S)
+
+
+def _lock_now(folder: Path) -> int:
     if sys.platform == "win32":
         raise StateError(
             "secret files need the locks of a POSIX system", reason="disk", hint="use WSL"

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from dataclasses import asdict, dataclass
 from fedhome.counted import was
 from fedhome.data.inputs import NOT_NAMED
 from fedhome.data.told_once import some
-from fedhome.errors import PlanError, RunError, StateError
+from fedhome.errors import PlanError, RunError
 from fedhome.fleet.owner_folder import PLAN as OWNERS_PLAN
 from fedhome.plan.overrides import process_faults
 from fedhome.plan.protocol import check_groups
@@ -39,7 +38,7 @@ DONE, BROKEN_OFF, PAUSED, AGAIN = 0, 1, 74, 75
 started again at once; with any other status it was killed, and is started again too."""
 _STATES = (RUNNING, FINISHED, FAILED, CANCELLED)
 _NAME = re.compile(r"\w[\w.-]{0,63}", re.ASCII)
-_PATIENCE_S, _PAUSE_S = 5.0, 0.02
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,15 +207,7 @@ class Runs:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Lock the file against other processes, waiting for them for some seconds."""
-        end = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                lock = disk.lock(self._server_folder.runs)
-                break
-            except StateError as error:
-                if error.reason != "in-use" or time.monotonic() > end:
-                    raise
-            time.sleep(_PAUSE_S)
+        lock = disk.lock(self._server_folder.runs, wait_s=_PATIENCE_S)
         try:
             yield
         finally:

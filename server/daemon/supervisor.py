@@ -287,20 +287,16 @@ def waiting(server_folder: ServerFolder) -> int:
 def _lock(server_folder: ServerFolder) -> int:
     """Lock a server's folder; a process that only checks the lock holds it for a moment."""
     server_folder.settings  # noqa: B018 - there is a server in it
-    end = time.monotonic() + _LOCK_S
-    while True:
-        try:
-            return disk.lock(server_folder.path)
-        except StateError as error:
-            if error.reason != "in-use":
-                raise
-            if time.monotonic() > end:
-                raise StateError(
-                    f"a server runs in {server_folder.path} already",
-                    reason="in-use",
-                    hint=f"`fedhome server status {server_folder.path}` says how it is",
-                ) from None
-        time.sleep(_PAUSE_S)
+    try:
+        return disk.lock(server_folder.path, wait_s=_LOCK_S)
+    except StateError as error:
+        if error.reason != "in-use":
+            raise
+        raise StateError(
+            f"a server runs in {server_folder.path} already",
+            reason="in-use",
+            hint=f"`fedhome server status {server_folder.path}` says how it is",
+        ) from None
 
 
 def _wait_for_port(host: str, port: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,6 +34,26 @@ def test_the_process_that_uses_a_folder_is_named(tmp_path: Path) -> None:
         os.close(lock)
         os.close(other)
     os.close(disk.lock(tmp_path))
+
+
+def test_who_waits_gets_the_folder_when_it_is_free_and_no_later_than_it_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, passed = disk.lock(tmp_path), [0.0]
+
+    def sleep(seconds: float) -> None:
+        passed[0] += seconds
+        if passed[0] >= frees:
+            os.close(lock)
+
+    monkeypatch.setattr(disk, "time", SimpleNamespace(monotonic=lambda: passed[0], sleep=sleep))
+    frees = float("inf")
+    with pytest.raises(StateError, match="is in use by"):
+        disk.lock(tmp_path, wait_s=2.0)
+    assert passed[0] == pytest.approx(2.0, abs=disk._PAUSE_S)
+    frees = 3.0
+    os.close(disk.lock(tmp_path, wait_s=2.0))
+    assert passed[0] == pytest.approx(3.0, abs=disk._PAUSE_S)
 
 
 @pytest.mark.parametrize(
