@@ -195,6 +195,24 @@ def test_every_decision_is_in_the_index_once_and_in_order() -> None:
     assert [name[:3] for _, name in listed] == [number for number, _ in listed]
 
 
+def test_what_undid_a_decision_is_said_in_the_index_and_is_there() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = dict(
+        re.findall(
+            r"^\| \[(\d+)\]\(\S+\) \| (.*) \|$",
+            (folder / "README.md").read_text("utf-8"),
+            re.MULTILINE,
+        )
+    )
+    by: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("[0-9]*.md")):
+        head = path.read_text("utf-8").split("## ")[0]
+        by[path.name[:3]] = re.findall(r"undone by \[(\d+)\]", head, re.IGNORECASE)
+    assert sum(map(len, by.values())) >= 3
+    assert {number: re.findall(r"undone by (\d+)", index[number]) for number in by} == by
+    assert all(other > number for number, others in by.items() for other in others)
+
+
 def test_the_readmes_tree_names_every_folder() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     folders = [
