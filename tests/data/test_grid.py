@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -406,21 +405,18 @@ def test_what_is_used_in_a_gap_is_missing_and_no_spike() -> None:
 
 
 @pytest.mark.parametrize("unset", [0, 7, 60])
-def test_a_single_row_of_1970_costs_neither_memory_nor_time(unset: int) -> None:
+def test_a_single_row_of_1970_costs_no_memory_for_the_years_between(unset: int) -> None:
     rows = 300
     times = np.concatenate([[unset], _START + _MINUTE * np.arange(rows)])
     table = _home(times, start=0, a=np.sin(np.arange(rows + 1)), b=np.cos(np.arange(rows + 1)))
     assert not table.timeless
     for changes in ({}, {"step": "1min"}, {"step": "5min", "rules": {"b": "hold"}}):
         tracemalloc.start()
-        begin = time.perf_counter()
         cut = windows(table, _data(**changes), ["b"])
-        took = time.perf_counter() - begin
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert len(cut.y) > 50
         assert peak < 5_000_000
-        assert took < 1
 
 
 def test_a_column_that_costs_many_rows_is_named_with_what_it_costs() -> None:

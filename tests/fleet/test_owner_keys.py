@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -292,7 +291,5 @@ def test_a_home_follows_many_changes_at_once(
 ) -> None:
     for _ in range(3):
         world.owned.change_keys(PASSPHRASE, renew=True)
-    begin = time.monotonic()
     assert reads(home, world.sign()) == 1
-    assert time.monotonic() - begin < 5
     assert reads(home_in(tmp_path / "new", world.owned.anchor), world.sign()) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fedhome import spelling
 from fedhome.cli import app
 from fedhome.cli.scenarios import named_plan
 from fedhome.data.inputs import columns_of
@@ -36,11 +34,6 @@ def test_the_nearest_name_is_found_whatever_its_capitals_and_hyphens() -> None:
     assert nearest("mnist", known) is None
     assert nearest("krum", []) is None
     assert did_you_mean("mnist", known) == ""
-
-
-def test_the_examples_hold() -> None:
-    done = doctest.testmod(spelling)
-    assert (done.failed, done.attempted > 0) == (0, True)
 
 
 @pytest.mark.parametrize(
