@@ -7,16 +7,18 @@ import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from fedhome.clients import client_app
+from fedhome.clients.home import ClientHome
 from fedhome.clients.membership.consent import Invitation, consent_text
 from fedhome.clients.protocol_questions import PROTOCOL
-from fedhome.errors import UpdateError
-from fedhome.flower.messages import array_record
+from fedhome.errors import DirectoryError, UpdateError
+from fedhome.flower.messages import array_record, take_identity
 from fedhome.questions import question_table
 from fedhome.questions.contributions import Terms
 from fedhome.questions.question import ConsentWords
@@ -28,6 +30,7 @@ from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 from helpers import tiny
 
+ASKED = (*SUMMED.values(), *PROTOCOL.values())
 COUNTS = ((23, 6, 7), (9, 4, 5), (41, 5, 4), (16, 7, 6), (30, 6, 5), (12, 5, 5), (27, 4, 6))
 SPREAD = SummedQuestion(
     name="evaluate.spread",
@@ -51,6 +54,26 @@ def test_the_names_are_the_rows_own_and_stand_once() -> None:
     assert all(name == row.name for name, row in {**SUMMED, **PROTOCOL}.items())
     assert not set(SUMMED) & set(PROTOCOL)
     assert set(client_app.handlers()) == set(SUMMED) | set(PROTOCOL)
+
+
+@pytest.mark.parametrize("name", [row.name for row in ASKED if row.asker == "simulation"])
+def test_a_real_home_does_nothing_that_a_simulation_alone_may_ask(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Message] = []
+    monkeypatch.setitem(
+        vars(client_app)["_PROTOCOL"], name, lambda _home, message, _context: done.append(message)
+    )
+    take_identity(1)
+    ask, home = client_app.handlers()[name], cast("ClientHome", None)
+    message = Message(RecordDict(), dst_node_id=7, message_type=name)
+    for place in ({}, {"home": "kitchen"}):
+        with pytest.raises(DirectoryError) as refused:
+            ask(home, message, Context(1, 7, dict(place), RecordDict(), {}))
+        assert refused.value.reason == "enrolment"
+    assert done == []
+    ask(home, message, Context(1, 7, {"partition-id": 0}, RecordDict(), {}))
+    assert done == [message]
 
 
 def test_an_unknown_question_is_refused() -> None:
