@@ -314,7 +314,7 @@ def add(
         requested_sum: The sum.
         participant: The home's part in the protocol; None in ideal mode.
         home: Name of the home.
-        seed: The plan's seed, which names the rounding.
+        seed: The plan's seed, which names the rounding where steps are fine.
         terms: The home's numbers, of one home.
         update: What it learnt, float32 ``[1, size]``.
 
@@ -322,8 +322,11 @@ def add(
         UpdateError: What it learnt is not finite.
     """
     kind, form = message.metadata.message_type, requested_sum.form
-    keys = contributions.rounding_keys(seed, kind, requested_sum.round, [home])
     weights, values = private_sums.added(form, terms)
+    if _draws(participant) and form.fixed.is_coarse(weights).any():
+        keys = [os.urandom(32)]
+    else:
+        keys = contributions.rounding_keys(seed, kind, requested_sum.round, [home])
     noise = _noise_key(message, requested_sum, participant, home=home, seed=seed)
     words = form.encode(update, weights, values, keys, [noise])[0]
     return _reply(message, requested_sum, participant, words)
@@ -372,10 +375,15 @@ def _noise_key(
     seed: int,
 ) -> bytes:
     """Return the key of a home's noise: a new one, but in a simulation, whose noise is known."""
-    if participant is None or participant.simulated:
+    if not _draws(participant):
         kind, number = message.metadata.message_type, requested_sum.round
         return contributions.simulated_noise_keys(seed, kind, number, [home])[0]
     return os.urandom(32)  # gone with its use: nobody can take the noise off again
+
+
+def _draws(participant: SecurePart | None) -> bool:
+    """Whether a home draws its own chances: in a simulation all of them follow from the seed."""
+    return participant is not None and not participant.simulated
 
 
 def _number(record: Mapping[str, Any], name: str) -> int:

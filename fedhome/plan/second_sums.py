@@ -1,8 +1,9 @@
 """When a second sum of nearly the same numbers about a model can be had, for a plan and a fleet.
 
 How a model does on validation rows is summed as it is and once adapted; how experts err on them,
-alone and in mixtures. Members open the second of such a pair over the same homes as the first, or
-over sets that differ by as many as a sum takes at least (:mod:`fedhome.secagg.alike`).
+of which it is one, alone and in mixtures. Members open the second of such sums over the same homes
+as the first, or over sets that differ by as many as a sum takes at least
+(:mod:`fedhome.secagg.alike`).
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ def second_sums_line(plan: Plan, homes: int) -> list[tuple[str, str]]:
     judged = judged_every(plan) > 0 and plan.rounds.evaluate_fraction > 0
     all_test = plan.rounds.evaluate_fraction == 1
     first_of_them, second_of_them = ("once adapted", "as it is")[:: 1 if all_test else -1]
-    mixtures = "in the sum of experts' errors alone, and not in that of their mixtures"
+    mixtures = (
+        "in a test of the model that the run ends with, and away when the sums of experts' errors "
+        "and of their mixtures' follow"
+    )
     away = (
         f"a home may be in the test of a model {first_of_them}, and away when it is tested "
         f"{second_of_them}, minutes later; or {mixtures}"

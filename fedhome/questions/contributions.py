@@ -21,7 +21,7 @@ from fedhome.plugins import look_up
 from fedhome.questions.responses import Columns, QuestionContext
 from fedhome.questions.train_config import TrainConfig
 from fedhome.questions.weights import weights_of
-from fedhome.secagg.fixedpoint import lengths
+from fedhome.secagg.fixedpoint import greatest, lengths
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
 from fedhome.wire.names import EXAMPLES
@@ -154,14 +154,8 @@ def sizes_of(updates: NDArray[np.float32], size_in: str) -> NDArray[np.float64]:
     return look_up(_NORMS, size_in, "norm of an update")(updates)
 
 
-def _largest(updates: NDArray[np.float32]) -> NDArray[np.float64]:
-    high, low = updates.max(axis=1, initial=0), updates.min(axis=1, initial=0)
-    largest: NDArray[np.float64] = np.maximum(high, -low).astype(np.float64)
-    return largest
-
-
 _NORMS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {
-    "linf": _largest,
+    "linf": lambda updates: greatest(updates).astype(np.float64),
     "l2": lengths,
 }
 
@@ -236,7 +230,8 @@ def rounding_keys(seed: int, kind: str, round_number: int, homes: Sequence[str])
     """Return each home's key for the rounding of one sum, 32 bytes each.
 
     They are no secret: they decide only which way a number is rounded, so that a simulation and
-    a deployment of the same plan round alike.
+    a deployment of the same plan round alike. Where a step is coarse that would tell of single
+    homes (:meth:`fedhome.secagg.FixedPoint.is_coarse`): there real homes draw other keys.
     """
     return _keys("rounding", seed, kind, round_number, homes)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -20,6 +21,7 @@ _BLOCK = 1 << 15  # elements at a time: three temporaries of 128 KB stay in the 
 _FOLD = 1024  # partial sums of a norm
 _CTR = modes.CTR(bytes(16))
 _UNIT = np.float32(1 << 24)
+_FINE = 2.0**-12  # of an update: homes' ordinary numbers are tens of such steps and more
 NORMS = ("linf", "l2")
 
 
@@ -29,7 +31,10 @@ class FixedPoint:
 
     Args:
         bits: Bits of an element with its sign, 2 to 24 (float32 holds no more).
-        clip: Greatest size of an update: of each element (``linf``) or of its length (``l2``).
+        clip: Greatest size of an update: of its greatest element (``linf``) or of its length
+            (``l2``). A larger one is shortened as a whole. Were each element cut by itself, a clip
+            far too small would leave but signs, times a home's weight: one sum would tell each
+            home's.
         norm: ``linf`` or ``l2``.
         weight_cap: Greatest weight of a home; a greater one counts as this.
 
@@ -76,11 +81,29 @@ class FixedPoint:
             )
         return np.minimum(weights, self.weight_cap)
 
-    def scales(self, weights: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def is_coarse(self, weights: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return of each home whether steps are so coarse that its rounding has to be its secret.
+
+        Of numbers of a few steps, rounding that others can work out tells in the sum whose they
+        are: where one home alone would round up, it shows whether that one did.
+
+        Args:
+            weights: int64 ``[homes]``.
+        """
+        return np.asarray(self.step > _FINE * self.cap(weights), np.bool_)
+
+    def sizes(self, updates: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+        """Return the size of each update, ``[homes]``: what is held against the clip."""
+        return lengths(updates) if self.norm == "l2" else greatest(updates)
+
+    def scales(
+        self, weights: NDArray[np.int64], sizes: NDArray[np.floating[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return how many steps a unit of each home's update is, and how many it has at most.
 
         Args:
             weights: int64 ``[homes]``.
+            sizes: What `sizes` says of the updates, ``[homes]``.
 
         Returns:
             float32 ``[homes]`` each.
@@ -88,8 +111,10 @@ class FixedPoint:
         Raises:
             ParameterError: As in `cap`.
         """
-        scale = (self.cap(weights) / self.step).astype(np.float32)
-        return scale, np.minimum(np.float32(self.clip) * scale, np.float32(self.most))
+        plain = self.cap(weights) / self.step
+        shrink = np.minimum(1.0, self.clip / np.maximum(sizes.astype(np.float64), 1e-99))
+        bound = np.float32(self.clip) * plain.astype(np.float32)
+        return (plain * shrink).astype(np.float32), np.minimum(bound, np.float32(self.most))
 
     def quantise(
         self, updates: NDArray[np.float32], weights: NDArray[np.int64], keys: Sequence[bytes]
@@ -101,8 +126,9 @@ class FixedPoint:
         Args:
             updates: float32 ``[homes, elements]``.
             weights: int64 ``[homes]``.
-            keys: 32 bytes a home. They decide rounding and nothing else: no secret, but never
-                used twice for the same home, or its rounding errors would not be independent.
+            keys: 32 bytes a home. They decide rounding and nothing else. No secret where steps are
+                fine (`is_coarse`), but never used twice for the same home, or its rounding errors
+                would not be independent.
 
         Returns:
             int32 ``[homes, elements]``, within ``±most``.
@@ -126,12 +152,12 @@ class FixedPoint:
     ) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
         """Yield what `quantise` returns block by block, in one buffer that is used again.
 
-        The arithmetic, which a compiled kernel may repeat exactly: ``x = float32(update *
-        scale)`` with ``scale = float32(weight / step)``, for ``l2`` times ``min(1, clip / length)``
-        in float64 before the cast; ``x`` clamped to ``float32(clip) * float32(weight / step)``,
-        at most ``most``; ``f = floor(x)``; one more where ``(x - f) * 2^24 > u``. Of element ``i``,
-        ``u`` is the top 24 bits of word ``i`` (little-endian, 32 bits) of the AES-256-CTR
-        keystream under the home's key, from counter zero.
+        The arithmetic, which a compiled kernel may repeat exactly: ``x = float32(update * scale)``
+        with ``scale = float32(weight / step * min(1, clip / size))``, all but the casts in float64,
+        ``size`` as of `sizes`; ``x`` clamped to ``float32(clip) * float32(weight / step)``, at most
+        ``most``; ``f = floor(x)``; one more where ``(x - f) * 2^24 > u``. Of element ``i``, ``u``
+        is the top 24 bits of word ``i`` (little-endian, 32 bits) of the AES-256-CTR keystream under
+        the home's key, from counter zero.
 
         Args:
             updates: As in `quantise`.
@@ -147,21 +173,19 @@ class FixedPoint:
             UpdateError: As in `quantise`, before the block that holds it.
         """
         homes, elements = _check(updates, weights, keys)
-        plain, bound = self.scales(weights)
+        weights = self.cap(weights)
         rows = max(1, min(_BLOCK // max(elements, 1), most_homes or homes, homes))
         width = max(1, min(elements, _BLOCK))
         buffers = _Buffers(rows * width)
         for first in range(0, homes, rows):
             chosen = slice(first, min(first + rows, homes))
-            scale = plain[chosen, None]
-            if self.norm == "l2":
-                shrink = np.minimum(1.0, self.clip / np.maximum(lengths(updates[chosen]), 1e-99))
-                scaled = self.cap(weights[chosen]) / self.step * shrink
-                scale = scaled.astype(np.float32)[:, None]
+            scale, bound = self.scales(weights[chosen], self.sizes(updates[chosen]))
             streams = [_keystream(key) for key in keys[chosen]]
             for start in range(0, elements, width):
                 part = slice(start, min(start + width, elements))
-                block = buffers.round(updates[chosen, part], scale, bound[chosen, None], streams)
+                block = buffers.round(
+                    updates[chosen, part], scale[:, None], bound[:, None], streams
+                )
                 yield chosen, part, block
 
     def mean(self, total: NDArray[np.int64], weight: int) -> NDArray[np.float64]:
@@ -222,6 +246,12 @@ class _Buffers:
         x -= drawn.view("<i4").astype(np.float32)
         floor += x > 0
         return floor
+
+
+def greatest(updates: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the greatest element of each row, whatever its sign, float32 ``[homes]``."""
+    high, low = updates.max(axis=1, initial=0), updates.min(axis=1, initial=0)
+    return np.asarray(np.maximum(high, -low), np.float32)
 
 
 def lengths(updates: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -31,9 +31,10 @@ _HEAD_BYTES = 32 + 32 + 32 + 64
 _SUBJECT, _NO_MODEL = b"fedhome/subject/2\0", b"no model\0"
 _SMALL = number(MOST_ROSTER)
 
-ALIKE: tuple[tuple[str, ...], ...] = (("evaluate", "adapted"), ("blend", "shrink"))
-"""Purposes of sums whose numbers are nearly the same: losses of a model on validation rows, as it
-is and once adapted; errors of experts on them, and of their mixtures."""
+ALIKE: tuple[tuple[str, ...], ...] = (("evaluate", "adapted", "blend", "shrink"),)
+"""Purposes of sums whose numbers are nearly the same: losses and scores of a model on validation
+rows, as it is and once adapted; errors of experts on them, and of their mixtures. A score is one
+less the error of the expert that the model is."""
 
 
 def alike_to(purpose: str) -> tuple[str, ...]:

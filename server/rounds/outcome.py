@@ -128,9 +128,9 @@ def _fleets_choice(questions: ModelQuestions, plan: Plan, log: EventLog) -> dict
     else:
         (rate, epochs), alone, homes = _trial(questions, own)
         adapting = {"rate": rate, "epochs": epochs}
-        matrix, mixed = _blend(questions, adapting, experts)
+        matrix, mixed = _blend(questions, adapting, experts, log)
         shrinking = {**adapting, MATRIX: upper(matrix).tolist(), HOMES: mixed}
-        strength = _shrink(questions, shrinking, log)
+        strength = _shrink(questions, shrinking, log) if mixed else FIRST_STRENGTH
     log.append(
         "personalisation-chosen",
         rate=rate,
@@ -169,11 +169,29 @@ def _trial(
 
 
 def _blend(
-    questions: ModelQuestions, adapting: Mapping[str, Any], experts: int
+    questions: ModelQuestions, adapting: Mapping[str, Any], experts: int, log: EventLog
 ) -> tuple[NDArray[np.float64], int]:
-    """Return how experts' errors go together over the fleet, and over how many homes."""
+    """Return how experts' errors go together over the fleet, and over how many homes.
+
+    Under masks, homes that went away since they tested the model may be too many, or too few, for
+    a sum over the others. Then each expert is worth the same, as where nobody is asked, and the log
+    says so.
+
+    Raises:
+        RoundError: In the clear, no home answered.
+    """
     count = entries(experts)
-    replies = questions.ask(BLEND, adapting, lambda m: _list_fault(m, "errors", count))
+    try:
+        replies = questions.ask(BLEND, adapting, lambda m: _list_fault(m, "errors", count))
+    except RoundError as error:
+        if not isinstance(questions.grid, SecureGrid):
+            raise
+        log.append(
+            "note",
+            text="how experts' errors go together in the fleet is not learnt, and each is taken "
+            f"to be worth the same: {error.message}",
+        )
+        return knowing_nothing(experts), 0
     values = np.clip(_mean(replies, "errors"), -BOUND, BOUND)
     # Mended, an entry at the bound may lie beyond it by rounding, and homes would refuse it.
     return np.clip(full(values.tolist(), experts), -BOUND, BOUND), _homes_behind(replies)

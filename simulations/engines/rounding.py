@@ -85,7 +85,7 @@ class Rounding:
             int64 ``[size]``.
         """
         homes, size = params.shape
-        scale, bound = fixed.scales(weights)
+        scale, bound = fixed.scales(weights, self.largest(params, start))
         most = ((1 << 31) - 1) // fixed.most  # homes whose sum fits 32 bits
         rows = max(1, min(homes, _DRAWN // (4 * size), most))
         zeros = memoryview(bytes(4 * size))

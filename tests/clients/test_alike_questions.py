@@ -62,6 +62,32 @@ def test_control_two_questions_about_one_model_showed_a_homes_error(
 
 
 @pytest.mark.long
+def test_a_test_of_the_model_and_how_experts_err_show_no_homes_score() -> None:
+    """The model is an expert: its error is one less the score. No model is made for it."""
+    tested = Fleet(EVALUATE, {"server-round": 2})
+    tested.open()
+    with pytest.raises(OpeningError) as refused:
+        Fleet(BLEND, _BLENDED, beside=tested).open(without=["h03"])
+    assert refused.value.reason == "alike"
+
+
+@pytest.mark.long
+def test_control_a_test_of_the_model_and_how_experts_err_showed_a_homes_score(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weaken(monkeypatch, committee_member, "_case_of", "manifest.alike_subjects")
+    tested = Fleet(EVALUATE, {"server-round": 2})
+    of_all = tested.open().values["score"] * HOMES  # all have as many validation rows
+    words = tested.parts["h03"].words
+    assert words is not None
+    own = tested.sum.manifest.form.decode(words, 1).values["score"]
+    erring = Fleet(BLEND, _BLENDED, beside=tested).open(without=["h03"]).values
+    others = (1 - erring[f"errors-{_of_one_expert()[0]}"]) * (HOMES - 1)
+    assert own != 0
+    assert of_all - others == pytest.approx(own, abs=1e-6)
+
+
+@pytest.mark.long
 def test_a_model_that_no_adaptation_moves_shows_no_homes_loss() -> None:
     """Adapted as the plan says it is what it was: both questions sum the very same losses."""
     with pytest.raises(OpeningError) as refused:

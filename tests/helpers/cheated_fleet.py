@@ -6,7 +6,7 @@ fleet's true server key and signs what it likes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,8 @@ class Fleet:
         settings: With which settings.
         start: About which model.
         beside: A fleet that was asked something before: these are its homes.
+        rows: Of each home its rows to learn from, for validation and for the test.
+        fixed: How updates become whole numbers; None: as of sixteen bits, and a clip of one.
     """
 
     def __init__(
@@ -64,6 +66,9 @@ class Fleet:
         settings: Mapping[str, Any] = TRAINED,
         start: NDArray[np.float32] | None = None,
         beside: Fleet | None = None,
+        *,
+        rows: Sequence[tuple[int, int, int]] = (ROWS,) * HOMES,
+        fixed: FixedPoint | None = None,
     ) -> None:
         take_identity(1)
         self.kind, self.settings = kind, dict(settings)
@@ -76,9 +81,9 @@ class Fleet:
             }
             self.homes = {
                 name: ClientHome.of(
-                    PLAN, tiny.home(name, ROWS), mode="secure", participant=part, real=True
+                    PLAN, tiny.home(name, its), mode="secure", participant=part, real=True
                 )
-                for name, part in self.parts.items()
+                for (name, part), its in zip(self.parts.items(), rows, strict=True)
             }
         else:
             self.world, self.parts, self.homes = beside.world, beside.parts, beside.homes
@@ -88,7 +93,7 @@ class Fleet:
         form = Form(
             elements=LEARNING.layout.size if row.update else 0,
             layout=bytes.fromhex(LEARNING.layout.hash),
-            fixed=FixedPoint(16, 1.0, "linf", 64 if row.weighted else 1),
+            fixed=fixed or FixedPoint(16, 1.0, "linf", 64 if row.weighted else 1),
             scalars=scalars_of(asked, PLAN),
             homes=HOMES,
         )

@@ -1,4 +1,4 @@
-"""Stages of transfer over real processes: the weights of a simulation, and what waits is sealed."""
+"""Stages of transfer over real processes: a simulation's weights, and what waits is sealed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="as the other tests of processes"),
 ]
 
-HOMES = 5
+HOMES, ROUNDS = 5, 3
 
 
-def test_what_is_not_sent_waits_sealed_in_each_home_and_the_weights_are_the_simulations(
+def test_what_is_not_sent_waits_sealed_in_each_home_and_weights_differ_by_rounding(
     tmp_path: Path,
 ) -> None:
-    plan = tiny_plan(HOMES, 3)
+    """Real homes draw how they round coarse numbers: nobody can work it out."""
+    plan = tiny_plan(HOMES, ROUNDS)
     plan = plan.change(transfer={"stages": ["random-k", "int8"], "share": 0.5})
     simulated = fedhome.simulate(plan, out=tmp_path / "simulated").folder
     file, out = tmp_path / "plan.toml", tmp_path / "run"
@@ -40,7 +41,7 @@ def test_what_is_not_sent_waits_sealed_in_each_home_and_the_weights_are_the_simu
         capture_output=True,
         timeout=PATIENCE_S,
     )
-    assert_same_weights(RunFolder.open(out), simulated)
+    assert_same_weights(RunFolder.open(out), simulated, rounding=ROUNDS / 127)
     kept = sorted(path.parent.parent for path in out.rglob(METHOD_STATE))
     assert len(kept) == HOMES
     for folder in kept:

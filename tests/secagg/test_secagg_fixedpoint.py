@@ -40,10 +40,9 @@ def _stream(key: bytes, count: int) -> list[int]:
 def _reference(fixed: FixedPoint, update: np.ndarray, weight: int, key: bytes) -> list[int]:
     """Round one home's update number by number, as the documentation says."""
     weight = min(weight, fixed.weight_cap)
-    scale = plain = np.float32(weight / fixed.step)
-    if fixed.norm == "l2":
-        length = float(lengths(update[None])[0])
-        scale = np.float32(weight / fixed.step * min(1.0, fixed.clip / max(length, 1e-99)))
+    size = float(lengths(update[None])[0] if fixed.norm == "l2" else abs(update).max())
+    scale = np.float32(weight / fixed.step * min(1.0, fixed.clip / max(size, 1e-99)))
+    plain = np.float32(weight / fixed.step)
     bound = min(np.float32(fixed.clip) * plain, np.float32(fixed.most))
     whole = []
     for number, drawn in zip(update, _stream(key, len(update)), strict=True):
@@ -80,9 +79,14 @@ def test_steps_and_clipping_by_hand() -> None:
     assert fixed.most == 255
     assert fixed.step == pytest.approx(0.5 * 10 / 255)
     # Weight 10 of 10: the clip is 255 steps. Weight 4: it is 102 steps, and 0.25 is 51.
-    update = np.array([[0.5, -0.5, 9.0, -9.0, 0.0]] * 3, np.float32)
-    q = fixed.quantise(update, np.array([10, 4, 0]), _keys(3))
-    assert q.tolist() == [[255, -255, 255, -255, 0], [102, -102, 102, -102, 0], [0] * 5]
+    update = np.array([[0.5, -0.5, 0.25, 0.0]] * 3, np.float32)
+    weights = np.array([10, 4, 0])
+    q = fixed.quantise(update[:, [0, 1, 3]], weights, _keys(3))
+    assert q.tolist() == [[255, -255, 0], [102, -102, 0], [0] * 3]
+    # Eighteen times too large: all of it is shortened, and its numbers keep their proportions.
+    q = fixed.quantise(18 * update, weights, _keys(3))
+    assert q[:, [0, 1, 3]].tolist() == [[255, -255, 0], [102, -102, 0], [0] * 3]
+    assert np.abs(q[:, 2] - np.array([127.5, 51, 0])).max() <= 1
 
 
 def test_an_l2_clip_shortens_and_keeps_the_direction() -> None:
@@ -339,7 +343,8 @@ def test_what_is_decoded_is_the_weighted_mean(seed: int, size: tuple[int, int]) 
     decoded = form.decode(form.total(updates, weights, values, _keys(7, seed)), 7)
     counted = np.minimum(weights, 100)
     assert decoded.weight == counted.sum()
-    wanted = (np.clip(updates, -0.5, 0.5) * counted[:, None]).sum(axis=0) / decoded.weight
+    shortened = updates * np.minimum(1, 0.5 / np.abs(updates).max(axis=1))[:, None]
+    wanted = (shortened * counted[:, None]).sum(axis=0) / decoded.weight
     # Rounding moves each home by less than a step, and float32 by its last bits.
     error = form.fixed.step * 7 / decoded.weight + 1e-6
     assert np.abs(decoded.mean - wanted).max() < error

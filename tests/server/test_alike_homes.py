@@ -11,8 +11,8 @@ from flwr.app import Message
 
 from fedhome.errors import OpeningError, StateError
 from fedhome.flower.messages import content_of
-from fedhome.learning.mixture import FIRST_STRENGTH
-from fedhome.questions.question_table import ADAPTED, EVALUATE, OUTCOME, SHRINK
+from fedhome.learning.mixture import FIRST_STRENGTH, knowing_nothing, upper
+from fedhome.questions.question_table import ADAPTED, BLEND, EVALUATE, OUTCOME, SHRINK
 from fedhome.run.events import read_events
 from fedhome.secagg.alike import smallest_lot
 from fedhome.server.rounds.alike_homes import AlikeHomes
@@ -109,16 +109,27 @@ def test_in_a_small_fleet_those_that_judge_test_the_model_as_well(tmp_path: Path
 
 
 @pytest.mark.long
-def test_where_too_few_can_be_asked_how_far_to_follow_homes_follow_as_by_default(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("away", "told"),
+    [
+        (SHRINK, "how far homes follow the fleet's mixture"),
+        (BLEND, "how experts' errors go together in the fleet is not learnt"),
+    ],
+)
+def test_where_too_few_can_be_asked_how_to_mix_homes_mix_as_by_default(
+    away: str, told: str, tmp_path: Path
 ) -> None:
+    """A home was in the test of the model, and is away when it is asked how experts err on it."""
     fleet = _fleet(tmp_path, 7)
     asked: list[Any] = []
+    matrices: list[Any] = []
 
     def deaf(name: str, message: Message) -> bool:
         if message.metadata.message_type == OUTCOME:
-            asked.append(content_of(message)[1]["strength"])
-        return name == "h03" and message.metadata.message_type == SHRINK
+            settings = content_of(message)[1]
+            asked.append(settings["strength"])
+            matrices.append(settings["matrix"])
+        return name == "h03" and message.metadata.message_type == away
 
     fleet.wire.deaf = deaf
     with fleet.run() as loop:
@@ -136,7 +147,9 @@ def test_where_too_few_can_be_asked_how_far_to_follow_homes_follow_as_by_default
     (counted,) = _told(fleet, "scores-counted")
     assert counted["homes"] == 7
     notes = [one["text"] for one in _told(fleet, "note")]
-    assert any(note.startswith("how far homes follow the fleet's mixture") for note in notes)
+    assert any(note.startswith(told) for note in notes)
+    nothing = upper(knowing_nothing(len(fleet.plan.personalise.experts))).tolist()
+    assert (matrices[0] == nothing) == (away == BLEND)
 
 
 # --- the choice itself
@@ -162,7 +175,7 @@ def test_without_an_earlier_sum_all_that_are_there_are_in_it() -> None:
     assert _fitting(alike, HOMES[:6]) == set(HOMES[:6])
     journal.keep_homes(name_of("blend", b"n" * 32, 0), HOMES)  # about another model
     journal.keep_homes(name_of("blend", MODEL, 1), HOMES)  # of another group
-    journal.keep_homes(name_of("evaluate", MODEL, 0), HOMES)  # of other numbers
+    journal.keep_homes(name_of("train", MODEL, 0), HOMES)  # of other numbers
     notes: list[str] = []
     assert _fitting(alike, HOMES[:11], notes) == set(HOMES[:11])
     assert notes == []

@@ -73,7 +73,7 @@ class DeviceRounding:
         put, (homes, size) = self._placement.put, params.shape
         if not homes:
             return np.zeros(size, np.int64)
-        scale, bound = fixed.scales(weights)
+        scale, bound = fixed.scales(weights, self.largest(params, start))
         each = -(-homes // _GROUPS)
         groups = -(-homes // each)
         sums = put(np.zeros((groups, size), np.int64))
