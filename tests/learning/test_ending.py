@@ -90,10 +90,12 @@ def test_a_home_ends_with_its_own_mixture() -> None:
     assert losses["baseline"] == losses["seasonal"] == [4, 4]
     # Alone: training is constant, so that lines and trees state its mean; with validation 4 and 0.
     assert losses["linear"] == losses["trees"] == [0, 0]
-    # As the fleet would: 10, 7, 5.5 and 10, 6, 4. By its own rows 4.375; 3 passes are too many
-    # for -2, but no more than 4 are tried: 10, 6, 4, 3, 2.5.
-    assert losses["settings"] == [1.5**2, 16]
-    assert losses["local"] == [0.375**2, 2.5**2]
+    # As the fleet would: 7, 5.5 and 6, 4, of which the second counts for 4/5. By its own rows four
+    # passes, 7, 5.5, 4.75, 4.375, in shares of 6, 24, 60 and 120 in 210; 5 would be better for -2,
+    # but no more than 4 are tried: 6, 4, 3, 2.5.
+    assert losses["settings"] == pytest.approx([1.8**2, 4.4**2], rel=1e-5)
+    own = 984 / 210 - 4, 612 / 210
+    assert losses["local"] == pytest.approx([own[0] ** 2, own[1] ** 2], rel=1e-5)
     # Validation prefers the line in the first home: it is exact. In the second no learning is
     # off by 2, all else by 4 and more: yet on its test rows the line is better.
     assert [ALONE[best] for best in ended.alone] == ["linear", "seasonal"]

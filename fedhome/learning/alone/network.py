@@ -1,6 +1,8 @@
 """The plan's network alone: tuned by the home's own rows, or trained as the whole fleet would.
 
-Both start from the model that a run begins with, as a home without a fleet would have to.
+Both start from the model that a run begins with, as a home without a fleet would have to, and end
+with the mean of the path that their training took (:mod:`fedhome.learning.path_mean`), as
+fine-tuned models do.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import Part
 from fedhome.learning.alone.pass_counts import passes_of
 from fedhome.learning.cohort import Cohort
+from fedhome.learning.path_mean import path_mean
 from fedhome.plan.settings import PersonaliseSettings
 
 _STREAM, _AGAIN = 1 << 40, 4 << 40  # streams of batches, apart from the rounds' and each other
@@ -110,10 +113,11 @@ def _losses(cohort: Cohort, settings: PersonaliseSettings) -> NDArray[np.float64
     losses = np.empty(shape)
     losses[:, :, 0] = cohort.evaluate(initial, "validation").losses[:, None]
     for place, rate in enumerate(settings.rates):
-        params = initial
+        params = mean = initial
         for epoch in range(settings.local_epochs):
             params = cohort.train(params, stream=_STREAM + epoch, epochs=1, rate=rate).params
-            losses[:, place, epoch + 1] = cohort.evaluate(params, "validation").losses
+            mean = path_mean(mean, params, epoch + 1)
+            losses[:, place, epoch + 1] = cohort.evaluate(mean, "validation").losses
     return losses
 
 
@@ -122,6 +126,7 @@ def _trained(
 ) -> NDArray[np.float32]:
     initial, (rates, epochs) = cohort.learning.initial, schedule
     params = np.broadcast_to(initial, (len(epochs), len(initial))).copy()
+    mean = params.copy()
     for rate in np.unique(rates[epochs > 0]):
         for epoch in range(int(epochs[rates == rate].max())):
             going = np.flatnonzero((rates == rate) & (epochs > epoch))
@@ -133,4 +138,5 @@ def _trained(
                 rate=float(rate),
                 part=part,
             ).params
-    return params
+            mean[going] = path_mean(mean[going], params[going], epoch + 1)
+    return mean

@@ -5,7 +5,8 @@ Shmatikov, "Salvaging federated learning by local adaptation", 2020.
 
 Every home reports its validation loss after each pass of fine-tuning at each rate; the fleet takes
 the pair that is best on average, and every home trains so: on its training rows, and once more on
-training and validation rows together.
+training and validation rows together. What a home has after some passes is the mean of the path
+that it took (:mod:`fedhome.learning.path_mean`), in a trial too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import Part
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.methods import Method
+from fedhome.learning.path_mean import path_mean
 from fedhome.plan.settings import PersonaliseSettings
 
 _STREAM, _REFIT = 2 << 40, 3 << 40  # streams of batches, apart from the rounds'
@@ -44,12 +46,13 @@ def trial(
     losses = np.empty((len(cohort.homes), len(settings.rates), 1 + settings.epochs))
     losses[:, :, 0] = before[:, None]
     for index, rate in enumerate(settings.rates):
-        params = start
+        params = mean = start
         for epoch in range(settings.epochs):
             stream = _STREAM + epoch
             trained = cohort.train(params, stream=stream, epochs=1, rate=rate, method=method)
             params = trained.params
-            losses[:, index, epoch + 1] = cohort.evaluate(params, "validation").losses
+            mean = path_mean(mean, params, epoch + 1)
+            losses[:, index, epoch + 1] = cohort.evaluate(mean, "validation").losses
     # Against the home's own loss before, and bounded: one home whose loss explodes must not
     # decide for all, and a bounded number can be summed in secret.
     exploded = np.where(np.isnan(losses), np.inf, losses)
@@ -78,9 +81,10 @@ def adapt(
         method: As of `trial`.
     """
     begin = _STREAM if part == "train" else _REFIT
-    params = np.broadcast_to(start, (len(cohort.homes), start.shape[-1]))
+    params = mean = np.broadcast_to(start, (len(cohort.homes), start.shape[-1]))
     for epoch in range(epochs):
         stream = begin + epoch
         trained = cohort.train(params, stream=stream, epochs=1, rate=rate, part=part, method=method)
         params = trained.params
-    return params
+        mean = path_mean(mean, params, epoch + 1)
+    return mean
