@@ -48,7 +48,7 @@ _COMMANDS: Mapping[str, _Words] = {
     "client": _Words("client", "A home on its device: join, start, pause, leave."),
     "model": _Words("model", "The fleet's models: every release, signed."),
     "pipeline": _Words("pipeline", "A network over several devices of a home."),
-    "data": _Words("data", "Named sets of real homes."),
+    "data": _Words("data", "Readings: how files are read, and named sets of real homes."),
 }
 """All commands, in the order in which they are listed."""
 

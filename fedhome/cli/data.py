@@ -18,14 +18,13 @@ from fedhome.counted import counted
 
 app = typer.Typer(
     cls=Group,
-    help="Readings: how files are read, and named sets of real homes.",
     no_args_is_help=True,
 )
 app.command("check")(data_check.check)
 app.command("convert")(data_check.convert)
 app.command("pack")(data_pack.pack)
 
-_Name = Annotated[str, typer.Argument(help="name of the set, as in `fedhome data list`")]
+_Name = Annotated[str, typer.Argument(help="Name of the set, as in `fedhome data list`.")]
 
 
 @app.command("list")

@@ -145,6 +145,6 @@ def tell_taken(server_folder: ServerFolder) -> None:
     except StateError:
         return  # by this server itself, most likely: it says so
     typer.echo(
-        f"the server cannot listen at {settings.host}:{settings.port} yet: {why}; it waits up to "
-        f"{FREE_S:.0f} s for that to be free"
+        f"the server cannot listen at {settings.host}:{settings.port} yet: {why}; it tries again "
+        f"for up to {FREE_S:.0f} s"
     )

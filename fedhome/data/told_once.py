@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 SHOWN = 4
@@ -17,10 +18,24 @@ def some(names: Sequence[str]) -> str:
 def told_once(notes: Iterable[tuple[str, str]]) -> list[str]:
     """Return each sentence once, after the names of the homes that it was said of.
 
+    Sentences that begin with a file's name are alike where each home's file is called like it.
+
+    >>> told_once([("oak", "oak.csv is empty"), ("elm", "elm.csv is empty")])
+    ['oak, elm: the file of each is empty']
+    >>> told_once([("oak", "oak.csv is empty")])
+    ['oak: oak.csv is empty']
+
     Args:
         notes: A home's name, or nothing, and a sentence.
     """
-    homes: dict[str, list[str]] = {}
+    said: dict[str, dict[str, str]] = {}  # what is said, of whom, in which words
     for home, note in notes:
-        homes.setdefault(note, []).extend([home] if home else [])
-    return [f"{some(names)}: {note}" if names else note for note, names in homes.items()]
+        own = re.match(re.escape(home) + r"(\.\w+)+(?=[: ])", note) if home else None
+        alike = f"the file of each{note[own.end() :]}" if own else note
+        said.setdefault(alike, {})[home] = note
+    told = []
+    for alike, notes_of in said.items():
+        names = [home for home in notes_of if home]
+        note = alike if len(names) > 1 else next(iter(notes_of.values()))
+        told.append(f"{some(names)}: {note}" if names else note)
+    return told

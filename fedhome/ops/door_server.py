@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fedhome.errors import RunError
 from fedhome.ops.doors import Door, DoorLimits, Visitor
+from fedhome.ops.listening import NO_ADDRESS
 from fedhome.ops.serving import GracefulServer
 
 MOST_HEAD = 1 << 14
@@ -127,7 +128,7 @@ class DoorServer(GracefulServer):
         except OSError as error:
             raise RunError(
                 f"the server cannot listen at {host}:{port}: {error.strerror}",
-                hint="another program may listen there: end it, or change server.toml",
+                hint=NO_ADDRESS,
             ) from None
         await super().startup(sockets=[])
         for listener in self._listeners:

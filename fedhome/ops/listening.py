@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Final
 
 FREE_S: Final = 15.0
 """Seconds that a server waits for its address: what a killed one left there ends in that time."""
+
+NO_ADDRESS: Final = (
+    "end what else listens there; or set host in server.toml to an address of this machine, such "
+    "as 0.0.0.0 for all that it has, or port to one that is free"
+)
+"""What to do where a server cannot listen at its address."""
 
 
 def why_taken(host: str, port: int) -> str:
@@ -22,5 +29,7 @@ def why_taken(host: str, port: int) -> str:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind((host, port))
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            return "this machine has no such address"
         return error.strerror or str(error)  # of a name, the resolver's words: its errno is its own
     return ""

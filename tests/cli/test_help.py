@@ -88,3 +88,22 @@ def test_help_that_is_there_already_stays() -> None:
     group: Any = typer.main.get_command(small)
     group.commands["one"].params[0].help = "What is there."
     assert group.get_command(typer.Context(group), "one").params[0].help == "What is there."
+
+
+def test_every_help_tells_what_to_do_and_not_what_the_code_raises() -> None:
+    odd = [
+        words
+        for words, command in COMMANDS.items()
+        if not command.help or any(f"{part}:" in command.help for part in ("Args", "Raises"))
+    ]
+    assert odd == []
+
+
+def test_a_paragraph_of_help_is_broken_by_the_terminal_alone() -> None:
+    assert {len(part.splitlines()) for c in COMMANDS.values() for part in c.help.split("\n\n")} == {
+        1
+    }
+
+
+def test_words_between_brackets_are_part_of_the_help() -> None:
+    assert "a plan with [slicing]. Of a module" in output("model", "slices", "--help", status=0)

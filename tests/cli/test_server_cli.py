@@ -488,7 +488,10 @@ def test_a_port_that_is_taken_is_told_before_anything_slow(
         taken.bind((place.settings.host, place.settings.port))
         taken.listen()
         told = CliRunner().invoke(app, ["server", "start", str(place.path)]).output
-        assert f"cannot listen at {address} yet: Address already in use; it waits up to 15" in told
+        assert (
+            f"cannot listen at {address} yet: Address already in use; it tries again for up to 15"
+            in told
+        )
         lock = disk.lock(place.path)  # a server runs there: it is this one's own
         try:
             assert CliRunner().invoke(app, ["server", "start", str(place.path)]).output == ""

@@ -81,3 +81,14 @@ def test_lengths_are_told_in_their_greatest_whole_unit() -> None:
 def test_what_holds_for_many_homes_is_told_once() -> None:
     notes = [(home, "read as UTC") for home in "abcdef"] + [("", "a file"), ("b", "another")]
     assert told_once(notes) == ["a, b, c, d and 2 more: read as UTC", "a file", "b: another"]
+
+
+def test_what_holds_for_many_homes_files_is_told_once_though_each_is_called_like_its_home() -> None:
+    notes = [(home, f"{home}.csv.gz is not in UTF-8") for home in ("oak", "elm")]
+    notes += [("ash", "ash.csv: 2 lines were left out"), ("oak", "elm.csv is empty"), ("", "x")]
+    assert told_once(notes) == [
+        "oak, elm: the file of each is not in UTF-8",
+        "ash: ash.csv: 2 lines were left out",
+        "oak: elm.csv is empty",
+        "x",
+    ]

@@ -26,3 +26,7 @@ def test_a_host_that_nobody_knows_is_told_by_the_resolver(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(socket, "socket", Unknown)
     assert why_taken("hub.invalid", 8080) == "Name or service not known"
+
+
+def test_an_address_of_no_card_of_this_machine_is_told_as_that() -> None:
+    assert why_taken("192.0.2.1", 8080) == "this machine has no such address"  # RFC 5737: nobody's
