@@ -156,7 +156,8 @@ def mend(folder: Path) -> bool:
 
     Raises:
         StateError: ``altered``: key and certificate are not of each other, and nothing here
-            makes them so; ``in-use``: another process renews them; ``missing``.
+            makes them so; ``permissions``: others may read the key; ``in-use``: another process
+            renews them; ``missing``.
     """
     lock = disk.lock(folder)
     try:
@@ -256,6 +257,7 @@ def _read(path: Path, *, hint: str = _CURE) -> x509.Certificate:
 
 
 def _read_key(path: Path, *, hint: str = _CURE) -> ec.EllipticCurvePrivateKey:
+    disk.check_private(path)  # who copies a folder easily opens it to all
     try:
         key = serialization.load_pem_private_key(disk.read(path), None)
     except (ValueError, TypeError):

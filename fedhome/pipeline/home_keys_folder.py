@@ -41,9 +41,10 @@ def token_of(folder: Path) -> bytes:
     """Return the home's secret, 32 bytes.
 
     Raises:
-        StateError: ``missing`` or ``altered``.
+        StateError: ``missing``, ``altered``, or ``permissions``: others may read it.
     """
     token = disk.read(folder / TOKEN)
+    disk.check_private(folder / TOKEN)
     if len(token) != TOKEN_BYTES:
         raise StateError(f"{folder / TOKEN} is damaged", reason="altered", hint="copy it again")
     return token
@@ -68,8 +69,10 @@ def answering(folder: Path) -> ssl.SSLContext:
     """Return how a device answers: with the home's certificate.
 
     Raises:
-        StateError: The folder holds none.
+        StateError: The folder holds none; or ``permissions``: others may read its key.
     """
+    if (folder / KEY).exists():
+        disk.check_private(folder / KEY)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:

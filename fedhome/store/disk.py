@@ -148,20 +148,36 @@ def read_key(path: Path) -> bytes:
             reason="altered",
             hint="bring it back from wherever a copy of it is kept",
         )
-    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+    check_private(path, hint="where the disk knows no owners, use a passphrase instead")
+    return key
+
+
+def check_private(path: Path, *, hint: str = "a disk that knows no owners is none for it") -> None:
+    """Refuse a file with a secret that others than its owner may read.
+
+    Args:
+        path: The file.
+        hint: What to do besides.
+
+    Raises:
+        StateError: ``permissions``; or ``missing``.
+    """
+    with errors_of(path):
+        mode = path.stat().st_mode
+    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
         raise StateError(
             f"{path} can be read by others",
             reason="permissions",
-            hint=f"chmod 600 {path}; where the disk knows no owners, use a passphrase instead",
+            hint=f"chmod 600 {path}; {hint}",
         )
-    return key
 
 
 def lock(folder: Path, *, wait_s: float = 0.0) -> int:
     """Lock a folder against other processes, and other stores in this one.
 
-    A folder into which every account may write is refused: whatever is in it is others' to replace,
-    a plan or the keys by which a home knows its fleet, whoever may read the files themselves.
+    A folder into which every account may write is refused, and so is one that belongs to another
+    account (not root's), for root too: whatever is in it is others' to replace, a plan or the keys
+    by which a home knows its fleet, whoever may read the files themselves.
 
     Args:
         folder: It.
@@ -191,7 +207,17 @@ def _lock_now(folder: Path) -> int:
         )
     with errors_of(folder, refused="not-readable"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        if os.fstat(descriptor).st_mode & stat.S_IWOTH:
+        found = os.fstat(descriptor)
+        if found.st_uid not in {0, os.geteuid()}:
+            os.close(descriptor)
+            raise StateError(
+                f"{folder} belongs to another account (number {found.st_uid}), which may replace "
+                "what is in it",
+                reason="permissions",
+                hint="run this as that account; or, after a look at what is in it, give it to "
+                f"yours: chown -R {os.geteuid()} {folder}",
+            )
+        if found.st_mode & stat.S_IWOTH:
             os.close(descriptor)
             raise StateError(
                 f"every account of this machine may write into {folder}, and replace what is in it",

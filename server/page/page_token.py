@@ -9,11 +9,13 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from fedhome.errors import StateError
 from fedhome.store import disk
 
 TOKEN = "page.token"  # noqa: S105 - the name of its file
 """Its file in the server's folder."""
 _BYTES = 32
+_LEAST = 16  # characters, of a token that somebody has chosen
 
 
 def token_of(folder: Path) -> str:
@@ -23,12 +25,20 @@ def token_of(folder: Path) -> str:
         folder: The server's folder.
 
     Raises:
-        StateError: It can neither be read nor written.
+        StateError: It can neither be read nor written; or ``altered``: it is too short, as the
+            empty file is that a full disk leaves. With no token the page would be everybody's.
     """
     path = folder / TOKEN
     if not path.exists():
         disk.put(path, f"{secrets.token_urlsafe(_BYTES)}\n".encode())
-    return disk.read(path).decode(errors="replace").strip()
+    token = disk.read(path).decode(errors="replace").strip()
+    if len(token) < _LEAST:
+        raise StateError(
+            f"{path} holds no token: {len(token)} characters, and {_LEAST} are needed",
+            reason="altered",
+            hint="remove it, and another one is made when the server starts",
+        )
+    return token
 
 
 def permits(authorization: bytes, token: str) -> bool:

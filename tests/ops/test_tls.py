@@ -217,6 +217,17 @@ def test_a_pair_that_nothing_here_mends(folder: Path, tmp_path: Path) -> None:
     assert not tls.mend(folder)
 
 
+@pytest.mark.parametrize("name", [tls.KEY, tls.CA_KEY])
+def test_a_key_that_others_may_read_is_refused(folder: Path, name: str) -> None:
+    """Whoever copies a folder easily leaves it so; until now it was used as it lay."""
+    use = {tls.KEY: tls.mend, tls.CA_KEY: tls.renew_certificate}[name]
+    use(folder)  # the control
+    (folder / name).chmod(0o644)
+    with pytest.raises(StateError, match="can be read by others") as refused:
+        use(folder)
+    assert refused.value.reason == "permissions"
+
+
 def test_one_process_renews_at_a_time(folder: Path) -> None:
     lock = disk.lock(folder)
     try:

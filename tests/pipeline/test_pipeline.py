@@ -24,10 +24,11 @@ from torch import nn
 
 from fedhome.errors import LayoutError, ModelError, PipelineError, PlanError, StateError
 from fedhome.models.cut_slices import FinishedModel
+from fedhome.ops.tls import KEY
 from fedhome.pipeline.device_table import HomeDevice, read_devices
 from fedhome.pipeline.home_keys_folder import TOKEN, make_keys
 from fedhome.pipeline.layer_slice import Floats, LayerSlice, layers_of, widths_of
-from fedhome.pipeline.part_server import MOST_CONNECTIONS
+from fedhome.pipeline.part_server import MOST_CONNECTIONS, PartServer
 from fedhome.pipeline.pipeline_run import PipelineRun, RemotePart
 from fedhome.pipeline.split_plan import SplitPlan, bytes_of, split
 from helpers.json_guide import checked
@@ -307,6 +308,16 @@ def test_a_device_of_another_home_is_refused_and_refuses(tmp_path: Path) -> None
             pytest.raises(ssl.SSLCertVerificationError),
         ):
             context.wrap_socket(plain, server_hostname=host)
+
+
+@pytest.mark.parametrize("name", [TOKEN, KEY])
+def test_keys_that_others_may_read_are_refused(tmp_path: Path, name: str) -> None:
+    """They are copied to devices by hand, and were used as they lay there."""
+    make_keys(tmp_path / "keys", ["127.0.0.1"])
+    PartServer(tmp_path / "keys", host="127.0.0.1", port=0).server_close()  # the control
+    (tmp_path / "keys" / name).chmod(0o644)
+    with pytest.raises(StateError, match="can be read by others"):
+        PartServer(tmp_path / "keys", host="127.0.0.1", port=0)
 
 
 def test_a_slice_of_a_sliced_model_goes_through_a_pipeline_too() -> None:

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from fedhome.errors import RunError
+from fedhome.errors import RunError, StateError
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.ops import tls
 from fedhome.run.events import Event, EventLog, read_events
@@ -156,6 +156,18 @@ def test_a_token_is_made_once_and_for_its_account_alone(tmp_path: Path) -> None:
     assert len(token) >= 43
     assert token_of(tmp_path) == token
     assert (tmp_path / TOKEN).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b" \n\t", b"short"])
+def test_a_token_that_is_none_opens_the_page_to_nobody(tmp_path: Path, content: bytes) -> None:
+    """A full disk leaves an empty file; the control is a page that wants an empty token."""
+    (tmp_path / TOKEN).write_bytes(content)
+    assert asked(token="").status_code == 200
+    with pytest.raises(StateError, match="holds no token") as refused:
+        token_of(tmp_path)
+    assert refused.value.reason == "altered"
+    (tmp_path / TOKEN).unlink()
+    assert len(token_of(tmp_path)) >= 43
 
 
 def asked(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -29,7 +30,7 @@ from fedhome.secagg.ledger import Ledger, LedgerEntry
 from fedhome.secagg.state import HomeState, Opening
 from fedhome.store import disk
 from helpers.examples import share_of
-from helpers.other_account import by_nobody, open_folder
+from helpers.other_account import NOBODY, by_nobody, interpreter, open_folder
 
 WORDS, OTHER_WORDS = "Stra\u00dfe nach \u00c5by", "Strasse nach Aby"
 IDENTITY, SHARE = bytes(range(32)), bytes(range(100, 132))
@@ -197,6 +198,25 @@ def test_a_folder_that_every_account_may_write_is_refused(tmp_path: Path, mode: 
     assert refused(folder) == "permissions"
     folder.chmod(0o770)  # a group is its people's own affair
     FileStore.open(folder).close()
+
+
+def test_a_folder_of_another_account_is_refused_also_by_root() -> None:
+    """Whoever made ``oak`` in a folder of all accounts, before a home was made there, owns it."""
+    with open_folder() as folder:
+        place = folder / "oak"
+        FileStore.create(place, keys()).close()
+        disk.put(place / "fleet.pub", b"this fleet")
+        place.chmod(0o755)
+        other = pwd.getpwnam(NOBODY).pw_uid if interpreter() else 0
+        os.chown(place, other, other)
+        with pytest.raises(
+            StateError, match=f"belongs to another account .number {other}"
+        ) as error:
+            FileStore.open(place)
+        assert error.value.reason == "permissions"
+        assert by_nobody(_REPLACE, str(place)).strip() == "replaced"  # the control
+        os.chown(place, os.geteuid(), os.getegid())
+        FileStore.open(place).close()
 
 
 def test_what_another_account_does_in_such_a_folder() -> None:
