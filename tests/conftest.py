@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,7 +15,14 @@ from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 pytest.register_assert_rewrite("helpers")
 
-FLEETS = ("test_up_data.py", "test_flower_run.py", "test_ray.py", "test_worker.py", "test_enrol.py")
+FLEETS = (
+    "test_up_data.py",
+    "test_flower_run.py",
+    "test_ray.py",
+    "test_ray_slices.py",
+    "test_worker.py",
+    "test_enrol.py",
+)
 """Tests beside those of tests/processes that start many processes."""
 
 # No example has a deadline: what takes long on a busy machine is no fault. `make slow` runs the
@@ -21,6 +31,18 @@ _STEADY = settings(derandomize=True, deadline=None, suppress_health_check=[Healt
 settings.register_profile("few", parent=_STEADY, max_examples=25)
 settings.register_profile("many", parent=_STEADY, max_examples=100)
 settings.load_profile("few")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two cores of Ray in this process; a run finds them there, and leaves them."""
+    ray = pytest.importorskip("ray")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(
+        "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+    )
+    yield ray
+    ray.shutdown()
 
 
 def pytest_sessionstart() -> None:

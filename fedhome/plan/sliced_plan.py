@@ -91,13 +91,6 @@ def faults_of(plan: Plan) -> list[str]:
             "it promises something of a mean over all devices, and few carry some places",
         ),
         (
-            plan.engine.name == "ray",
-            "engine.name",
-            plan.engine.name,
-            "vector",
-            "Ray's workers hold homes of one model",
-        ),
-        (
             plan.engine.device != "cpu",
             "engine.device",
             plan.engine.device,

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import EngineError
 from fedhome.passed_objects import at_hand
+from fedhome.plan.sliced_plan import is_sliced, tiers_of
 from fedhome.questions.responses import Response
 from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.chunk_sums import RequestedForm, Words
@@ -32,7 +33,8 @@ from fedhome.simulations.engines.ray_claims import Claims, core_claims, gpu_clai
 from fedhome.simulations.engines.ray_cluster import connected, imported, last_line
 from fedhome.simulations.engines.ray_worker import WorkerResponse, actor
 from fedhome.simulations.engines.shard import Homes, Mean
-from fedhome.simulations.engines.stacked_homes import StackedHomes
+from fedhome.simulations.engines.sliced_homes import slices_in
+from fedhome.simulations.engines.tier_shards import fleets_of, integrated
 from fedhome.simulations.engines.vector_grid import JointGrid
 from fedhome.simulations.engines.world import World, against_vectors
 
@@ -61,13 +63,19 @@ class RayHomes(Homes):
         self._states, self._names = world.states, np.array(world.names)
         homes = world.gathered.homes
         self._shard_of, self._index_of = deal([len(home.x) for home in homes], shards)
+        tiers = tiers_of(world.plan, world.names) if is_sliced(world.plan) else None
         self._made_of = [
             ray.put(
                 {
                     "plan": world.plan,
-                    "fleet": vars(
-                        StackedHomes.of([homes[home] for home in np.flatnonzero(of_shard)])
-                    ),
+                    "fleets": {
+                        number: vars(fleet)
+                        for number, fleet in fleets_of(
+                            [homes[home] for home in some],
+                            np.zeros(len(some), np.int64) if tiers is None else tiers[some],
+                        ).items()
+                    },
+                    "tiers": None if tiers is None else tiers[some],
                     "classes": world.gathered.classes,
                     "threads": threads,
                     "of": shards,
@@ -75,7 +83,7 @@ class RayHomes(Homes):
                     "objects": _objects(),
                 }
             )
-            for of_shard in (self._shard_of == shard for shard in range(shards))
+            for some in (np.flatnonzero(self._shard_of == shard) for shard in range(shards))
         ]
         self._actor = ray.remote(actor())
         self._claims = claims
@@ -244,6 +252,37 @@ class RayHomes(Homes):
         )
 
 
+class RaySlicedHomes(RayHomes):
+    """A fleet of devices that carry slices; a shard has homes of several tiers.
+
+    Args:
+        ray: As of :class:`RayHomes`, and so are the next.
+        world: What is simulated.
+        settings: The rest.
+    """
+
+    def __init__(self, ray: Any, world: World, **settings: Any) -> None:
+        super().__init__(ray, world, **settings)
+        self._carried = [carried.rounds.places for carried in slices_in(world)]
+
+    def train_mean(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
+    ) -> Mean:
+        """Train; a tier's means are added in the order of the shards, then tiers integrated."""
+        found: dict[int, list[Mean]] = {}
+        for indices, of_shard in self._ask_shards("train_tiers", homes, start, config):
+            for tier, mean in of_shard:
+                lost = tuple(indices[list(mean.lost)].tolist())
+                found.setdefault(tier, []).append(mean._replace(lost=lost))
+        return integrated(
+            start,
+            [
+                (self._carried[tier].in_round(config.round), Mean.of(means))
+                for tier, means in sorted(found.items())
+            ],
+        )
+
+
 def _objects() -> dict[str, object]:
     """Return the objects in place of names that workers need."""
     return {kind: it for kind, it in at_hand().items() if kind in _WORKERS_NEED}
@@ -309,7 +348,8 @@ def ray_grid(world: World) -> Iterator[InProcessGrid]:
         shards = min(engine.ray_shards or gpus or cores, len(world.names))
         claims = gpu_claims(cores, gpus, shards) if gpus else core_claims(cores, shards)
         threads = 1 if gpus else engine.threads or max(1, int(claims.cpus))
-        homes = RayHomes(ray, world, shards=shards, claims=claims, threads=threads)
+        kind = RaySlicedHomes if is_sliced(world.plan) else RayHomes
+        homes = kind(ray, world, shards=shards, claims=claims, threads=threads)
         try:
             homes.start(world.learning.initial)
             machines = sum(bool(node["Alive"]) for node in ray.nodes())

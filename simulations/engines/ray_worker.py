@@ -8,16 +8,22 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedhome.errors import FedHomeError
 from fedhome.learning.build import learning_of
+from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.own_state import OwnState, StatesInMemory
 from fedhome.learning.personalise import personaliser
 from fedhome.own_code import faults_told
 from fedhome.passed_objects import given
 from fedhome.plan.settings import Plan
+from fedhome.questions.shells import shells_of
 from fedhome.simulations.engines.shard import Shard
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.threaded_cohort import cohort_of
+from fedhome.simulations.engines.tier_shards import TierShards
 
 
 class WorkerResponse(NamedTuple):
@@ -34,7 +40,9 @@ class ShardWorker:
 
     Args:
         plan: The plan.
-        fleet: Fields of the shard's ``stacked_homes.StackedHomes``.
+        fleets: Fields of the shard's ``stacked_homes.StackedHomes``, of each tier's homes by its
+            number; where all carry the whole model one, of the number 0.
+        tiers: The tier of each of the shard's homes, int64 ``[homes]``; None: all carry the whole.
         classes: Class names of the target.
         threads: How many chunks are trained at a time.
         of: How many shards there are.
@@ -46,7 +54,8 @@ class ShardWorker:
         self,
         *,
         plan: Plan,
-        fleet: dict[str, Any],
+        fleets: Mapping[int, dict[str, Any]],
+        tiers: NDArray[np.int64] | None,
         classes: tuple[str, ...],
         threads: int,
         of: int,
@@ -55,15 +64,34 @@ class ShardWorker:
     ) -> None:
         self._notices: list[str] = []
         self._open = ExitStack()
-        shard, name = StackedHomes(**fleet), plan.personalise.name
+        stacked = {number: StackedHomes(**fields) for number, fields in fleets.items()}
+        features, name = next(iter(stacked.values())).x.shape[1], plan.personalise.name
         with given(objects):
-            self._learning = learning_of(plan, shard.x.shape[1], classes)
+            self._learning = learning_of(plan, features, classes)
             how = None if name == "none" else personaliser(name)
+            slices = (
+                () if tiers is None else carried_slices(plan, self._learning, features, classes)
+            )
         self._states = StatesInMemory()
+        if tiers is not None:
+            self._shard: Shard | TierShards = TierShards(
+                plan,
+                slices=slices,
+                shells=shells_of(plan, self._learning.layout),
+                tiers=tiers,
+                fleets=stacked,
+                open_=self._open,
+                threads=threads,
+                notice=self._notices.append,
+                states=self._states,
+                how=how,
+                of=of,
+            )
+            return
         cohort = self._open.enter_context(
             cohort_of(
                 self._learning,
-                shard,
+                stacked[0],
                 plan,
                 threads=threads,
                 notice=self._notices.append,
@@ -76,10 +104,10 @@ class ShardWorker:
     def ask(
         self, question: str, arguments: Sequence[Any], kept: Mapping[str, OwnState]
     ) -> WorkerResponse:
-        """Answer a question: the name of one of ``shard.Homes``' methods.
+        """Answer a question.
 
         Args:
-            question: The name.
+            question: The name of a method of ``shard.Shard`` or of ``tier_shards.TierShards``.
             arguments: What the method is given.
             kept: What the shard's homes keep; it comes anew with every question, so that a worker
                 can be replaced.

@@ -277,13 +277,13 @@ def test_all_that_slices_do_not_go_with_is_told_at_once() -> None:
             {
                 **_tiers(("a", 0.5, 1, 0.5), ("a", 1.0, 2, 0.4)),
                 "model": {"norm": "layer"},
-                "engine": {"name": "ray"},
+                "engine": {"device": "cuda"},
                 "evaluation": {"unseen": 0.5},
                 "privacy": {"mechanism": "discrete-gaussian", "noise_multiplier": 1.0},
             }
         )
     told = str(caught.value)
-    for part in ("two tiers", "together they must be 1", "model.norm", "engine.name"):
+    for part in ("two tiers", "together they must be 1", "model.norm", "engine.device"):
         assert part in told
     for part in ("evaluation.unseen", "privacy.mechanism", "aggregation.weights"):
         assert part in told

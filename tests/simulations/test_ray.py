@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -222,18 +221,6 @@ def test_a_model_that_does_not_vectorise_is_refused() -> None:
     world = world_of(plan)
     with pytest.raises(EngineError, match="fused recurrent layer"), ray_grid(world):
         pass
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two cores of Ray in this process; a run finds them there, and leaves them."""
-    ray = pytest.importorskip("ray")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(
-        "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-    )
-    yield ray
-    ray.shutdown()
 
 
 @pytest.mark.slow
