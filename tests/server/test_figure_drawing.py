@@ -42,6 +42,10 @@ def line(**more: Any) -> go.Scatter:
     return go.Scatter(**{"x": [0, 1, 2], "y": [0.0, 10.0, None], **settings, **more})
 
 
+def test_a_soft_colour_is_the_same_red_green_and_blue() -> None:
+    assert soft("#0a141e") == "rgba(10,20,30,0.2)"
+
+
 def test_a_line_ends_where_its_values_do() -> None:
     plot = figure(300, xaxis={"range": [0, 2]}, yaxis={"range": [0, 20]})
     plot.add_trace(line())

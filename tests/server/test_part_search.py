@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fedhome.plan.parts import MOST_PARTS, can_do_without, parts_in, parts_line
 from fedhome.plan.private_plan import cohort_of
 from fedhome.secagg.rank import solved
-from fedhome.server.rounds.part_search import PartSearch
+from fedhome.server.rounds.part_search import PartSearch, _hitting
 from helpers import tiny
 
 SIZE, KIND = 5, "train"
@@ -57,6 +57,13 @@ class Rounds:
             self.out |= found
             self.search.forget(found)
         return True
+
+
+def test_what_meets_most_spoilt_sums_is_taken_first() -> None:
+    sums = [frozenset(some) for some in ((1, 2), (2, 3), (2, 4), (5, 6), (6, 7))]
+    assert _hitting(sums, ()) == {2, 6}
+    assert _hitting(sums, {3, 5}) == {2, 3, 5, 6}
+    assert _hitting([], {3}) == {3}
 
 
 @given(st.integers(2, MOST_PARTS), st.data())

@@ -91,7 +91,7 @@ def test_the_plans_rounds_reach_the_strategy() -> None:
     made: Any = strategy_of(plan, 8)
     assert isinstance(made, flower.QFedAvg)  # names are read in any case
     assert (made.fraction_train, made.fraction_evaluate) == (0.5, 0.25)
-    assert made.min_available_nodes == 1
+    assert (made.min_train_nodes, made.min_evaluate_nodes, made.min_available_nodes) == (1, 1, 1)
     assert made.client_learning_rate == plan.train.learning_rate
     wrapped: Any = strategy_of(_plan("dp-server-fixed").change(rounds={"fraction": 0.5}), 8)
     assert wrapped.num_sampled_clients == 4

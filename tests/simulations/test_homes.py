@@ -17,7 +17,7 @@ from fedhome.errors import PlanError
 from fedhome.simulations.homes import COLUMNS, generate, generate_home
 from fedhome.simulations.homes.clock import Clock, clock
 from fedhome.simulations.homes.draws import Floats
-from fedhome.simulations.homes.household import GAP_CHANCE, GAPPY_SHARE
+from fedhome.simulations.homes.household import GAP_CHANCE, GAPPY_SHARE, _setpoints
 from fedhome.simulations.homes.people import presence
 from fedhome.simulations.homes.thermal import Building, Climate, buildings, exact_step, warm
 from fedhome.simulations.homes.weather import REGIONS, weather
@@ -196,6 +196,33 @@ def test_heated_homes_are_kept_near_their_set_points(fleet: list[HomeTable]) -> 
         if home.time_zone != "Australia/Sydney":
             lack = home.columns["setpoint_c"] - home.columns["indoor_c"]
             assert np.nanmean(lack) < 0.7, home.home
+
+
+def test_homes_are_kept_cooler_at_night_and_while_nobody_is_there() -> None:
+    at, homes = clock(days=60, step_minutes=60, time_zone="UTC"), list(range(1000))
+    people = presence(seed=3, homes=homes, clock=at)
+    points = _setpoints(3, homes, at, people)
+    gone = people.on_holiday[:, at.day]
+    up, there = people.awake >= 0.5, people.occupancy > 0
+    lowered: dict[str, list[float]] = {"away": [], "asleep": []}
+    for home in np.flatnonzero((up & there & ~gone).any(axis=1)):
+        kept = points[home]
+        (comfort,) = set(kept[(up & there & ~gone)[home]].tolist())
+        for name, when in (("away", up & ~there & ~gone), ("asleep", ~up & there & ~gone)):
+            if when[home].any():
+                (lower,) = set(kept[when[home]].tolist())
+                lowered[name].append(comfort - lower)
+    for name, share in (("away", 0.4), ("asleep", 0.6)):
+        found = np.array(lowered[name])
+        some = found[found > 0]
+        assert len(found) > 500
+        assert some.min() > 0.99
+        assert some.max() < 4.01
+        assert abs(len(some) / len(found) - share) < 0.08  # three and a half deviations or more
+    travelled = gone.any(axis=1)
+    frost = (points[travelled] == 15.0).any(axis=1)
+    assert travelled.sum() > 100
+    assert abs(frost.mean() - 0.7) < 0.16
 
 
 def test_homes_differ_in_level_shape_and_response(fleet: list[HomeTable]) -> None:

@@ -109,7 +109,6 @@ class Localised:
         skipped: Number of times that do not exist, where clocks skip an hour.
         twice: Number of times in hours that come twice.
         second: How many of them were taken for the hour's second pass.
-        fixed: Whether the clock seems not to follow the zone's summer time.
     """
 
     seconds: NDArray[np.int64]
