@@ -114,6 +114,13 @@ def test_every_number_of_a_form_is_listed_with_its_meaning() -> None:
     assert sum(lane.count or 0 for lane in listed["evaluate.shrink"].lanes) == 9
 
 
+def test_what_a_plan_never_asks_is_not_listed() -> None:
+    plan = Plan.load(sets=["rounds.judge_every=0"])
+    assert [one.question.name for one in lanes_of(plan, 1000)] == [
+        name for name in SUMMED if name != ADAPTED
+    ]
+
+
 def test_with_noise_each_number_but_the_weight_has_it() -> None:
     plan = Plan.load(sets=["privacy.mechanism=discrete-gaussian", "privacy.epsilon=4"])
     listed = list(lanes_of(plan, 1000))
