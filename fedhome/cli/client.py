@@ -17,7 +17,7 @@ from fedhome.cli.client_join import join
 from fedhome.cli.client_ledger import JsonOption, print_ledger, read_state
 from fedhome.cli.client_record import record
 from fedhome.cli.client_words import rows_of
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.group import Group
 from fedhome.cli.json_fleets import ConsentShown
 from fedhome.cli.json_out import JsonFlag, print_json
@@ -64,7 +64,7 @@ def start(folder: _Home = Path()) -> None:
             console.print(f"[bold]hint:[/]  {escape(error.hint)}", highlight=False)
         raise typer.Exit(REFUSED) from None
     name = home_folder.settings.home
-    _say(Console(stderr=True), f"the agent of {name} runs; Ctrl-C ends it, and it can come back")
+    say(Console(stderr=True), f"the agent of {name} runs; Ctrl-C ends it, and it can come back")
     # In place of this process: what the command line loaded would stay in memory for months.
     command = [
         sys.executable,
@@ -113,7 +113,7 @@ def consent(folder: _Home = Path(), *, as_json: JsonFlag = False) -> None:
         return
     console = Console()
     typer.echo(fitting(console, agreed.text))
-    _say(console, f"agreed to on {when(agreed.time)}, with fedhome {agreed.release}")
+    say(console, f"agreed to on {when(agreed.time)}, with fedhome {agreed.release}")
 
 
 @app.command()
@@ -148,7 +148,7 @@ def privacy(
         print_json(privacy_spent(home_folder))
         return
     for line in statement_of(home_folder):
-        _say(console, line)
+        say(console, line)
 
 
 @app.command()
@@ -231,9 +231,9 @@ def tier(
     plan, home = Plan.load(home_folder.plan_path), home_folder.settings.home
     set_tier(home_folder, plan, name)
     carried = carried_tier(home_folder, plan)
-    _say(Console(), f"{home} carries what tier {carried.in_use} has")
+    say(Console(), f"{home} carries what tier {carried.in_use} has")
     if carried.told:
-        _say(Console(), f"{carried.told}: tell the owner `fedhome fleet tier {home} {name}`")
+        say(Console(), f"{carried.told}: tell the owner `fedhome fleet tier {home} {name}`")
 
 
 app.command()(record)
@@ -250,7 +250,7 @@ def rollback(folder: _Home = Path()) -> None:
     home_folder = _home_folder_at(folder)
     name = home_folder.settings.home
     OwnModels(home_folder.path, name).roll_back()
-    _say(Console(), f"{name} predicts by the model of {own_model(home_folder).run} now")
+    say(Console(), f"{name} predicts by the model of {own_model(home_folder).run} now")
 
 
 @app.command()
@@ -258,7 +258,7 @@ def pause(folder: _Home = Path()) -> None:
     """Take no part for now; the agent goes on running, and waits for `resume`."""
     home_folder = _present_home_folder(folder)
     home_folder.paused = True
-    _say(
+    say(
         Console(),
         f"{home_folder.settings.home} takes no part until `fedhome client resume {folder}`",
     )
@@ -271,7 +271,7 @@ def resume(folder: _Home = Path()) -> None:
     was_paused = home_folder.paused
     home_folder.paused = False
     outcome = "takes part again" if was_paused else "was not paused"
-    _say(Console(), f"{home_folder.settings.home} {outcome}")
+    say(Console(), f"{home_folder.settings.home} {outcome}")
 
 
 @app.command()
@@ -289,12 +289,12 @@ def leave(folder: _Home = Path(), yes: _Yes = False) -> None:
         and not yes
         and not typer.confirm(f"Let {name} leave its fleet for good?")
     ):
-        _say(console, f"{name} stays")
+        say(console, f"{name} stays")
         raise typer.Exit(1)
     known = leave_fleet(home_folder)
     heard = "its owner is told" if known else "the server does not know it (any more)"
-    _say(console, f"{name} has left its fleet; {heard}")
-    _say(console, f"next: `fedhome client forget {folder}` erases its keys")
+    say(console, f"{name} has left its fleet; {heard}")
+    say(console, f"next: `fedhome client forget {folder}` erases its keys")
 
 
 @app.command()
@@ -317,18 +317,16 @@ def forget(
     home_folder, console = HomeFolder(folder), Console()
     if not yes:
         if not home_folder.left:
-            _say(
-                console, "this home has not left its fleet: `fedhome client leave` tells its owner"
-            )
+            say(console, "this home has not left its fleet: `fedhome client leave` tells its owner")
         if not typer.confirm(f"Erase keys, state and settings in {folder}? They cannot come back."):
-            _say(console, "nothing was erased")
+            say(console, "nothing was erased")
             raise typer.Exit(1)
     erased = forget_home(home_folder, readings=readings)
-    _say(console, f"erased {counted(len(erased), 'file')}: {', '.join(erased)}")
+    say(console, f"erased {counted(len(erased), 'file')}: {', '.join(erased)}")
     if (home_folder.path / LEDGER).exists():
-        _say(console, f"{folder}/{LEDGER} stays: what this home has spent of its privacy is spent")
+        say(console, f"{folder}/{LEDGER} stays: what this home has spent of its privacy is spent")
     elif home_folder.path.exists():
-        _say(console, f"{folder} stays: it holds files that are not fedhome's")
+        say(console, f"{folder} stays: it holds files that are not fedhome's")
 
 
 @app.command()
@@ -386,7 +384,3 @@ def _present_home_folder(folder: Path) -> HomeFolder:
     home_folder = _home_folder_at(folder)
     check_present(home_folder)
     return home_folder
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(escape(text), highlight=False, soft_wrap=True)

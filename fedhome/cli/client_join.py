@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.narrow import fitting
 from fedhome.wire.moments import when
 
@@ -87,34 +86,30 @@ def join(  # noqa: PLR0917 - typer gives them by name
     if request.findings.matches:
         console.print(inputs_table(request))
     for note in request.findings.notes:
-        _say(console, f"note: {note}")
+        say(console, f"note: {note}")
     console.print()
     if request.consent is None:
         typer.echo(fitting(console, request.text))
         if not yes and not typer.confirm(f"Take part as {opened_invite.home}?"):
-            _say(console, "declined: nothing was written, and nothing was sent")
+            say(console, "declined: nothing was written, and nothing was sent")
             raise typer.Exit(1)
     else:
-        _say(console, f"agreed to the same on {when(request.consent.time)}")
+        say(console, f"agreed to the same on {when(request.consent.time)}")
     joined = join.enrol(request)
     keys = "made keys" if joined.new else "kept the keys that were there"
-    _say(
+    say(
         console,
         f"\nenrolled {opened_invite.home} at {opened_invite.card.server}; {keys}, in {folder}",
     )
     console.print(f"fingerprint: [bold]{joined.fingerprint}[/]", highlight=False)
     if joined.admitted:
-        _say(console, "the fleet's owner has admitted this home already")
+        say(console, "the fleet's owner has admitted this home already")
         if told := carried_tier(request.home_folder, request.plan).told:
             name = opened_invite.home
-            _say(console, f"{told}: tell the owner `fedhome fleet tier {name} {request.tier}`")
+            say(console, f"{told}: tell the owner `fedhome fleet tier {name} {request.tier}`")
     else:
-        _say(console, "tell the fleet's owner the fingerprint; `fedhome fleet admit` shows it too")
+        say(console, "tell the fleet's owner the fingerprint; `fedhome fleet admit` shows it too")
     if not request.findings.rows:
-        _say(console, f"\nrecord readings: `SENSORS | fedhome client record {folder} -`, or a file")
-    _say(console, f"\nnext: `fedhome client start {folder}`")
-    _say(console, f"or, as a service that outlives a reboot: `fedhome client service {folder}`")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(escape(text), highlight=False, soft_wrap=True)
+        say(console, f"\nrecord readings: `SENSORS | fedhome client record {folder} -`, or a file")
+    say(console, f"\nnext: `fedhome client start {folder}`")
+    say(console, f"or, as a service that outlives a reboot: `fedhome client service {folder}`")

@@ -17,7 +17,7 @@ import typer
 from rich.markup import escape
 
 from fedhome.cli import ages
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.counted import counted
 from fedhome.errors import RunError, SourceError
 
@@ -241,7 +241,7 @@ class _Told:
         return tuple(note for note in notes if note in told.values())
 
     def _say(self, text: str) -> None:
-        self._out.print(escape(text), highlight=False)
+        say(self._out, text, wrapped=True)
         sys.stdout.flush()
 
     def _line(self, told: dict[str, object]) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedhome.cli import completion
-from fedhome.cli.console import Console
-from fedhome.cli.data_words import ahead_of_clock, print_homes, say
+from fedhome.cli.console import Console, say
+from fedhome.cli.data_words import ahead_of_clock, print_homes
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.counted import counted
@@ -84,7 +84,7 @@ def check(
         if found is not None:
             _print_use(console, read, found)
         if plot is not None:
-            say(console, f"\ndrawn in {plot}")
+            say(console, f"\ndrawn in {plot}", wrapped=True)
     if isinstance(found, FedHomeError):
         raise typer.Exit(1)
 
@@ -118,7 +118,11 @@ def convert(
                 write_home(home, new / f"{home.home}.parquet")
             new.replace(out)
     print_homes(console, read)
-    say(console, f"\n{counted(len(read.homes), 'home')} in {out}: use it as data.source")
+    say(
+        console,
+        f"\n{counted(len(read.homes), 'home')} in {out}: use it as data.source",
+        wrapped=True,
+    )
 
 
 def table_of(source: Path | str, plan: str | None, sets: list[str] | None) -> dict[str, Any]:
@@ -149,9 +153,9 @@ def _found(read: FolderRead, plan: Plan) -> FoundHomes | FedHomeError:
 
 def _print_use(console: Console, read: FolderRead, found: FoundHomes | FedHomeError) -> None:
     if isinstance(found, FedHomeError):
-        say(console, f"\na run with this plan would fail: {found.message}")
+        say(console, f"\na run with this plan would fail: {found.message}", wrapped=True)
         if found.hint:
-            say(console, found.hint)
+            say(console, found.hint, wrapped=True)
         return
     homes, data = found.gathered.homes, found.gathered.plan.data
     counts = [sum(home.counts) for home in homes]
@@ -161,15 +165,20 @@ def _print_use(console: Console, read: FolderRead, found: FoundHomes | FedHomeEr
         f"{', '.join(found.schema.columns) or 'no column'}"
         f"{', and earlier values' if data.lags else ''}: {counted(homes[0].x.shape[1], 'input')}, "
         f"{counted(len(homes), 'home')}, {_span(counts)} examples each",
+        wrapped=True,
     )
     for note in _of_plan(read, found):
-        say(console, f"note: {note}")
+        say(console, f"note: {note}", wrapped=True)
     if data_fault := _too_few(found.gathered.plan, len(homes)):
-        say(console, f"a simulation of these homes alone would be refused: {data_fault}")
+        say(
+            console,
+            f"a simulation of these homes alone would be refused: {data_fault}",
+            wrapped=True,
+        )
     told = {item.home for item in read.excluded}
     for home, reason in found.gathered.excluded:
         if home not in told:
-            say(console, f"left out: {home}: {reason}")
+            say(console, f"left out: {home}: {reason}", wrapped=True)
 
 
 def _too_few(plan: Plan, homes: int) -> str:

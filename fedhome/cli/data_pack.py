@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.data_check import PlanOption, Sets, table_of
-from fedhome.cli.data_words import say
 from fedhome.data.table import HomeTable
 from fedhome.plan.settings import Plan
 
@@ -42,7 +41,7 @@ def pack(
     tables, columns, notes = _homes(resolved)
     console = Console()
     for note in notes:
-        say(console, f"note: {note}")
+        say(console, f"note: {note}", wrapped=True)
     given = Path(source)
     packed = write(
         tables, out or given.with_name(f"{given.stem or given.name}.homes"), columns=columns
@@ -51,8 +50,9 @@ def pack(
         console,
         f"{packed.homes:,} home(s), {packed.rows:,} rows, {packed.bytes / 2**20:,.1f} MB in "
         f"{packed.path}",
+        wrapped=True,
     )
-    say(console, f"train: fedhome simulate --set data.source={packed.path}")
+    say(console, f"train: fedhome simulate --set data.source={packed.path}", wrapped=True)
 
 
 def _homes(plan: Plan) -> tuple[Iterable[HomeTable], list[str], list[str]]:

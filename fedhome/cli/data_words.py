@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import ages
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.data.read_report import aligned, alike, length
 from fedhome.data.table import CLOCKS_APART_S
 from fedhome.data.told_once import some, told_once
@@ -27,11 +27,6 @@ _READ = ("number", "flag", "words")
 _USUAL = ("", "decimal point", "whole numbers")  # formats that are not worth a word
 
 
-def say(console: Console, text: str) -> None:
-    """Print a sentence as it is, wrapped at words."""
-    console.print(escape(text), highlight=False)
-
-
 def print_homes(console: Console, read: FolderRead) -> None:
     """Print how homes were read, what they have in common, and who was left out.
 
@@ -45,7 +40,7 @@ def print_homes(console: Console, read: FolderRead) -> None:
             console.print()
         print_alike(console, reports)
     if len(groups) > 1:
-        say(console, f"\n{_in_common(groups)}")
+        say(console, f"\n{_in_common(groups)}", wrapped=True)
     print_notes(console, read)
 
 
@@ -64,11 +59,11 @@ def _in_common(groups: Sequence[Sequence[HomeReport]]) -> str:
 def print_notes(console: Console, read: FolderRead) -> None:
     """Print what the readers noticed, and who was left out, why, and what to do about it."""
     for note in (*read.notes, *ahead_of_clock(read)):
-        say(console, f"note: {note}")
+        say(console, f"note: {note}", wrapped=True)
     for item in read.excluded:
-        say(console, f"left out: {item.home}: {item.reason}")
+        say(console, f"left out: {item.home}: {item.reason}", wrapped=True)
         if item.hint:
-            say(console, f"  {item.hint}")
+            say(console, f"  {item.hint}", wrapped=True)
 
 
 def ahead_of_clock(read: FolderRead) -> list[str]:
@@ -98,17 +93,21 @@ def print_alike(console: Console, reports: Sequence[HomeReport]) -> None:
     title = names[0] if len(names) == 1 else f"{len(names)} homes read alike: {some(names)}"
     console.print(f"[bold]{escape(title)}[/]", highlight=False)
     for how in first.formats:
-        say(console, f"files: {how}")
+        say(console, f"files: {how}", wrapped=True)
     if first.time is None:
-        say(console, "times: none; rows keep their order")
+        say(console, "times: none; rows keep their order", wrapped=True)
     else:
         columns = " and ".join(first.time.columns)
-        say(console, f"times: {columns}, {first.time.format}; zone {first.time.time_zone}")
+        say(
+            console,
+            f"times: {columns}, {first.time.format}; zone {first.time.time_zone}",
+            wrapped=True,
+        )
     if console.width < _WIDE:
         for same in _columns(reports):
-            say(console, f"{same[0].name}: {_sentence(same)}")
+            say(console, f"{same[0].name}: {_sentence(same)}", wrapped=True)
         for report in reports[:_HOMES]:
-            say(console, f"{report.home}: {_times(report)}")
+            say(console, f"{report.home}: {_times(report)}", wrapped=True)
         return
     console.print(_columns_table(reports))
     console.print(_homes_table(reports))

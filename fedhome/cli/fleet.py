@@ -9,13 +9,12 @@ import typer
 from rich.markup import escape
 
 from fedhome.cli import fleet_admit, fleet_invites, fleet_keys
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.fleet_words import (
     Folder,
     PassphraseFile,
     passphrase_of,
     plan_of,
-    say,
     table_of,
     text_of,
     tier_told,

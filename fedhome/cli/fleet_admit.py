@@ -11,7 +11,7 @@ from typing import Annotated, TypedDict
 import typer
 from rich.markup import escape
 
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.fleet_words import (
     CardFile,
     Folder,
@@ -20,7 +20,6 @@ from fedhome.cli.fleet_words import (
     needed_card,
     passphrase_of,
     plan_of,
-    say,
     summary,
     table_of,
     tier_told,

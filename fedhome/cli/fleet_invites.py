@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fedhome.cli.console import Console
-from fedhome.cli.fleet_words import CardFile, Folder, needed_card, plan_of, say
+from fedhome.cli.console import Console, say
+from fedhome.cli.fleet_words import CardFile, Folder, needed_card, plan_of
 from fedhome.data.inputs import HOW_NAMED, NOT_NAMED
 from fedhome.errors import PlanError, StateError
 from fedhome.fleet.entries import check_name

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.fleet_admit import send_last
 from fedhome.cli.fleet_words import (
     CardFile,
@@ -18,7 +18,6 @@ from fedhome.cli.fleet_words import (
     card_of,
     few,
     passphrase_of,
-    say,
     table_of,
     text_of,
 )

@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.cli.console import Console
 from fedhome.cli.scenarios import named_plan
 from fedhome.errors import StateError
 from fedhome.fleet.cards import Card
@@ -88,11 +87,6 @@ def table_of(title: str, *columns: str) -> Table:
     for name in columns:
         table.add_column(name, overflow="fold")
     return table
-
-
-def say(console: Console, text: str) -> None:
-    """Print a line as it is."""
-    console.print(escape(text), highlight=False, soft_wrap=True)
 
 
 def passphrase_of(file: Path | None, *, new: bool = False) -> str:

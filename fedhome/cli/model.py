@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.group import Group
 from fedhome.cli.json_models import ChainShown, entry_of, release_shown
 from fedhome.cli.json_out import JsonFlag, print_json
@@ -103,10 +103,10 @@ def publish(
             key_file=key_file,
         )
         whose = "signed by the fleet's server" if keys else "signed by itself, for trials"
-        _say(console, f"made the registry {registry}, {whose}")
+        say(console, f"made the registry {registry}, {whose}")
     release = opened.publish(draft, keys)
     fidelity = release.manifest.fidelity
-    _say(
+    say(
         console,
         f"release {release.number}: round {release.manifest.round} of {release.manifest.run}, "
         f"{release.hash.hex()[:_DIGITS]}, {fidelity.size} bytes of {fidelity.whole}, "
@@ -247,7 +247,7 @@ def verify(
         if (named.server, named.fleet) != (opened.server, opened.fleet):
             faults.append("the fleet's directory names another server or fleet")
     elif opened.signs and not as_json:
-        _say(console, "signed by the registry itself, for trials: no directory names its key")
+        say(console, "signed by the registry itself, for trials: no directory names its key")
     if as_json:
         left = [str(path) for path in report.leftovers]
         print_json(
@@ -267,10 +267,10 @@ def verify(
 
 def _say_report(console: Console, report: Report, faults: list[str]) -> None:
     for message in faults:
-        _say(console, f"fault: {message}")
+        say(console, f"fault: {message}")
     for path in report.leftovers:
-        _say(console, f"left by a crash, and no release: {path}; `fedhome model prune` removes it")
-    _say(
+        say(console, f"left by a crash, and no release: {path}; `fedhome model prune` removes it")
+    say(
         console,
         f"{counted(report.releases, 'release')}, {counted(report.models, 'model')} read, "
         f"{len(faults) or 'no'} "
@@ -288,7 +288,7 @@ def rollback(
 ) -> None:
     """Publish an older model once more, as the next release."""
     made = opened_registry(registry, key_file, passphrase_file).rollback(release, _keys(server))
-    _say(
+    say(
         Console(),
         f"release {made.number} gives the model of release {made.manifest.restores}: "
         f"{made.hash.hex()[:_DIGITS]}",
@@ -308,7 +308,7 @@ def pin(
         release, pinned=not remove
     )
     stays = "goes when it is old" if remove else "stays"
-    _say(Console(), f"the model of release {pinned_release.number} {stays}")
+    say(Console(), f"the model of release {pinned_release.number} {stays}")
 
 
 @app.command()
@@ -320,7 +320,7 @@ def prune(
 ) -> None:
     """Remove old models; pinned ones stay, and those that a kept release goes back to."""
     gone = opened_registry(registry, key_file, passphrase_file).prune(keep)
-    _say(Console(), f"removed {counted(len(gone), 'model')}: {', '.join(map(str, gone)) or 'none'}")
+    say(Console(), f"removed {counted(len(gone), 'model')}: {', '.join(map(str, gone)) or 'none'}")
 
 
 @app.command()
@@ -348,7 +348,7 @@ def rotate(
     if to_passphrase or new_passphrase_file is not None:
         passphrase = passphrase_of(new_passphrase_file, new=True)
     opened.rotate(passphrase=passphrase, key_file=new_key_file)
-    _say(Console(), f"the key of {registry} is a new one; backups made before need the old one")
+    say(Console(), f"the key of {registry} is a new one; backups made before need the old one")
 
 
 def _keys(server: Path | None) -> ServerKeys | None:
@@ -375,7 +375,3 @@ def _time(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
     except (OverflowError, ValueError, OSError):
         return f"{seconds} s"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(escape(text), highlight=False, soft_wrap=True)

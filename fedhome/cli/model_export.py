@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.model_for_devices import OwnExport, write_own
 from fedhome.cli.opened_registry import (
     USUAL,
@@ -82,7 +81,7 @@ def export_(
             Path(what), home, kind, precision or "float", experts, source, out, horizon
         )
         for line in write_own(asked):
-            _say(console, line)
+            say(console, line)
         return
     own = {
         "--home": home,
@@ -106,8 +105,4 @@ def export_(
     opened = opened_registry(registry, key_file, passphrase_file)
     chosen = opened.find(what)
     export(opened.load(chosen), chosen.manifest, out)
-    _say(console, f"release {chosen.number}: {out}")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(escape(text), highlight=False, soft_wrap=True)
+    say(console, f"release {chosen.number}: {out}")

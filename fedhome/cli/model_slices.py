@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.json_models import SliceEntry
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.opened_registry import USUAL, KeyFile, PassphraseFile, RegistryFolder
@@ -67,16 +67,16 @@ def slices(
     console = Console()
     if console.width < _TABLE_WIDTH:
         for one in entries:
-            _say(console, _line(one))
+            say(console, _line(one))
     else:
         console.print(_table(entries, tiers=bool(source.tiers)))
-    _say(console, f"µs: one row in {source.by} on this machine, the best of some")
+    say(console, f"µs: one row in {source.by} on this machine, the best of some")
     if left_out := len(source.cuts) - len(entries):
-        _say(console, f"{counted(left_out, 'slice')} left out: a prediction takes longer")
+        say(console, f"{counted(left_out, 'slice')} left out: a prediction takes longer")
     for note in _about_scores(source, entries):
-        _say(console, note)
+        say(console, note)
     if not source.tiers:
-        _say(console, f"note: {UNTRAINED}")
+        say(console, f"note: {UNTRAINED}")
 
 
 def within(entries: Sequence[SliceEntry], limit_s: float) -> list[SliceEntry]:
@@ -152,7 +152,3 @@ def _table(entries: Sequence[SliceEntry], *, tiers: bool) -> Table:
 
 def _layers(one: SliceEntry) -> str:
     return "-".join(map(str, one.hidden)) or "own"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(escape(text), highlight=False, soft_wrap=True)

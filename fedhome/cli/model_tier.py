@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_tiers import TierChoice, TierEntry
 from fedhome.cli.sliced_source import widths_of_run
@@ -194,20 +193,21 @@ def _tell(choice: TierChoice, budget: DeviceBudget) -> None:
         if one.score is not None and choice.scored is not None:
             score = f", score {one.score:.3f} {_SCORED[choice.scored]}"
         fits = "fits" if not one.lacks else f"does not fit: needs {'; '.join(one.lacks)}"
-        _say(
+        say(
             console,
             f"{one.tier}: {one.carries}, {one.parameters:,} numbers, "
             f"{size_told(one.bytes_up)} up a round, {size_told(one.memory)} and "
             f"{one.step_ms:.2g} ms a step{score}; {fits}",
+            wrapped=True,
         )
-    _say(console, f"this device has: {budget}")
+    say(console, f"this device has: {budget}", wrapped=True)
     if choice.tier is None:
-        _say(console, "it can carry no tier: give it more, or the plan a smaller one")
+        say(console, "it can carry no tier: give it more, or the plan a smaller one", wrapped=True)
     else:
-        _say(console, f"it takes tier {choice.tier}, the largest that fits")
+        say(console, f"it takes tier {choice.tier}, the largest that fits", wrapped=True)
     if all(one.score is None for one in choice.tiers):
-        _say(console, "no score is known: name the folder of a finished run in place of its plan")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(escape(text), highlight=False)
+        say(
+            console,
+            "no score is known: name the folder of a finished run in place of its plan",
+            wrapped=True,
+        )

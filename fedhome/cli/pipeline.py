@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.group import Group
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_pipeline import PipelinePlanned
@@ -52,7 +52,7 @@ def plan(
     else:
         console.print(_table(found))
     for line in _told(found):
-        console.print(escape(line), highlight=False)
+        say(console, line, wrapped=True)
 
 
 @app.command()

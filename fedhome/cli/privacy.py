@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import completion
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.group import Group
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_plans import NoiseEntry, NoisePlan
@@ -72,15 +72,15 @@ def plan(
     )
     console.print()
     if outlook.excess(parameters) <= 1:
-        _say(console, f"realistic: {noise}")
+        say(console, f"realistic: {noise}")
         return
     bounds = f"above {LONGEST_NOISE:g} and {MOST_ERROR:g} a model loses skill"
-    _say(console, f"not realistic: {noise}; {bounds} (docs/privacy.md)")
+    say(console, f"not realistic: {noise}; {bounds} (docs/privacy.md)")
     ways = ways_out(chosen, homes, parameters)
     if ways:
-        _say(console, f"one of these would do: {'; or '.join(ways)}")
+        say(console, f"one of these would do: {'; or '.join(ways)}")
     else:
-        _say(console, "no other number of homes or rounds, nor an epsilon up to 100, would do")
+        say(console, "no other number of homes or rounds, nor an epsilon up to 100, would do")
 
 
 def _facts(plan: Plan, outlook: Outlook, parameters: int) -> Table:
@@ -170,7 +170,3 @@ def _noise_plan(plan: Plan, outlook: Outlook, parameters: int, epsilons: set[flo
             for epsilon, one in _outlooks(plan, outlook.homes, epsilons)
         ],
     )
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(escape(text), highlight=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import completion
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.group import Group
 from fedhome.cli.server_schedule import schedule
 from fedhome.cli.server_state import status
@@ -100,10 +100,10 @@ def init(
     console.print(table)
     at, steps = _word(folder), []
     if is_owners(fleet):
-        _say(console, f"\nwrote {server_folder.card_path}, and put a copy into {fleet}")
+        say(console, f"\nwrote {server_folder.card_path}, and put a copy into {fleet}")
         owner = _word(fleet)
     else:
-        _say(console, f"\nwrote {server_folder.card_path}: it tells homes where the server is")
+        say(console, f"\nwrote {server_folder.card_path}: it tells homes where the server is")
         steps.append(("give the owner this file", str(server_folder.card_path)))
         owner = "OWNER"
     steps += [
@@ -113,9 +113,9 @@ def init(
         ("and lets homes in", f"fedhome fleet admit --fleet {owner}"),
         ("then train", f"fedhome server run PLAN --server {at}"),
     ]
-    _say(console, "\nnext:")
+    say(console, "\nnext:")
     for number, (what, command) in enumerate(steps, 1):
-        _say(console, f"  {number}. {what + ':':<26}{command}")
+        say(console, f"  {number}. {what + ':':<26}{command}")
 
 
 @app.command()
@@ -214,11 +214,11 @@ def run(
         run_state = current
     action = "watching" if plan is None and resume is None else "handed over"
     console = Console()
-    _say(console, f"{action} {run_state.run}; Ctrl-C ends the watching, not the run")
+    say(console, f"{action} {run_state.run}; Ctrl-C ends the watching, not the run")
     try:
         _watch(console, server_folder, run_state.run, at)
     except KeyboardInterrupt:
-        _say(
+        say(
             console,
             f"\n{run_state.run} goes on; watch it again: `fedhome server run --server {at}`",
         )
@@ -238,9 +238,9 @@ def cancel(folder: _Folder = Path()) -> None:
             hint=f"how the last one ended: `fedhome server status {_word(folder)}`",
         )
     console = Console()
-    _say(console, f"cancelled {now.run}; what it has made stays in {runs.folder(now.run).path}")
+    say(console, f"cancelled {now.run}; what it has made stays in {runs.folder(now.run).path}")
     again = f"fedhome server run --resume {now.run} --server {_word(folder)}"
-    _say(console, f"to go on with it after all: `{again}`")
+    say(console, f"to go on with it after all: `{again}`")
 
 
 app.command()(status)
@@ -268,7 +268,7 @@ def readmit(
             f"not left out: {', '.join(missing)}",
             hint="`fedhome server status` lists those that are",
         )
-    _say(Console(), f"asked again, from the next run on: {', '.join(taken)}")
+    say(Console(), f"asked again, from the next run on: {', '.join(taken)}")
 
 
 @app.command()
@@ -296,7 +296,7 @@ def renew(
     known = host_of(server_folder)
     terms, changed = renew_server(server_folder, host or [])
     console = Console()
-    _say(console, f"renewed: for {', '.join(terms.names)}, until {terms.ends.date()}")
+    say(console, f"renewed: for {', '.join(terms.names)}, until {terms.ends.date()}")
     if known not in terms.names:
         console.print(
             f"[bold yellow]warning:[/] homes that have joined know this server as "
@@ -305,11 +305,11 @@ def renew(
             soft_wrap=True,
         )
     if changed:
-        _say(
+        say(
             console, f"{server_folder.card_path} is new: give it to the owner, for the next invites"
         )
     if is_running(server_folder):
-        _say(console, "the server takes it within seconds")
+        say(console, "the server takes it within seconds")
 
 
 @app.command()
@@ -365,7 +365,7 @@ def _watch(console: Console, server_folder: ServerFolder, run: str, at: str) -> 
         for line in texts:
             console.print(line, highlight=False, soft_wrap=True)
 
-    ended = follow(server_folder, run, show, lambda text: _say(console, text))
+    ended = follow(server_folder, run, show, lambda text: say(console, text))
     again = f"go on with it: `fedhome server run --resume {run} --server {at}`"
     if ended.state == CANCELLED:
         raise RunError(f"{run} was cancelled", hint=again)
@@ -395,7 +395,3 @@ def _server_folder(folder: Path) -> ServerFolder:
 def _word(path: Path) -> str:
     """Return a path as it is typed in a shell."""
     return shlex.quote(str(path))
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(escape(text), highlight=False, soft_wrap=True)

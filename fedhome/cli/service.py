@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated, Protocol
 
 import typer
-from rich.markup import escape
 
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.ops.service import Kind
 
 KindOption = Annotated[Kind, typer.Option("--kind", help="What is to run it.")]
@@ -36,7 +35,7 @@ def print_written(
     lines = [f"wrote {path}" for path in paths]
     lines += ["", "next:", *(f"  {line}" for line in _NEXT[kind](paths, user=user))]
     for line in lines:
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 def _unit(paths: Sequence[Path], *, user: bool) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from fedhome.cli import completion
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.cli.simulate import resolve
 from fedhome.ops.processes import end_on_sigterm
 from fedhome.run.progress import OnEvent, progress_on
@@ -98,7 +98,7 @@ class _Screen:
 
     def note(self, text: str) -> None:
         """Print what should stay on the screen."""
-        self._console.print(escape(text), highlight=False, soft_wrap=True)
+        say(self._console, text)
 
     def show(self, event: Event) -> None:
         """Show an event of the run; its failure is what the command ends with."""
