@@ -17,6 +17,7 @@ from fedhome.errors import UpdateError
 from fedhome.learning.local import Batch, LocalLearning
 from fedhome.learning.losses import row_losses
 from fedhome.learning.methods import FedAvg, FedProx
+from fedhome.learning.params import Params
 from fedhome.learning.update_clipping import UpdateClipping
 from fedhome.plan.settings import Plan
 from fedhome.questions.train_config import TrainConfig
@@ -138,6 +139,28 @@ def test_the_loss_of_a_step_is_the_loss_before_it() -> None:
     _, loss = learning.step(learning.init(learning.tensors(learning.initial)), _batch(x, y))
     expected = 2 * F.huber_loss(learning.model(x), y)
     assert float(loss) == pytest.approx(float(expected.detach()))
+
+
+class _Thrice(LocalLearning):
+    """Learns the same loss three times over, as slices of one network do theirs."""
+
+    @property
+    def terms(self) -> int:
+        return 3
+
+    def row_losses(self, params: Params, batch: Batch) -> Tensor:
+        return 3 * super().row_losses(params, batch)
+
+
+def test_of_a_sum_of_losses_a_step_tells_the_mean() -> None:
+    once = tiny.learning(tiny.plan())
+    thrice = _Thrice(once.model, once.task, once.train)
+    (x, y), *_ = _batches("regression")
+    told = [
+        float(one.step(one.init(one.tensors(one.initial)), _batch(x, y))[1])
+        for one in (once, thrice)
+    ]
+    assert told[1] == pytest.approx(told[0])
 
 
 def test_dropout_is_a_function_of_the_key_and_off_in_prediction() -> None:
