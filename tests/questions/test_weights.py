@@ -19,6 +19,7 @@ from fedhome.plan.told_weights import told_weights, weighed_sums
 from fedhome.questions.contributions import evaluate_terms
 from fedhome.questions.question_table import CENSUS, EVALUATE, SUMMED, TRAIN, summed
 from fedhome.questions.responses import QuestionContext
+from fedhome.questions.settings import census_faults
 from fedhome.questions.weights import weights_of
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form
@@ -93,6 +94,26 @@ def test_a_rounded_weight_is_the_nearest_power_of_two(examples: int) -> None:
 @pytest.mark.parametrize("rule", ["examples", "rounded", "equal"])
 def test_a_home_without_examples_has_no_weight(rule: str) -> None:
     assert weights_of(plan_of(rule), np.array([0, 1])).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("sets", "faults"),
+    [
+        ([], []),
+        (["aggregation.weight_cap=64"], ["the greatest weight"]),
+        (["aggregation.weights=equal"], ["the greatest weight"]),
+        (
+            ["privacy.mechanism=discrete-gaussian", "privacy.epsilon=4"],
+            ["with noise all homes count alike"],
+        ),
+    ],
+)
+def test_homes_count_their_examples_only_where_their_plan_leaves_it_open(
+    sets: list[str], faults: list[str]
+) -> None:
+    told = list(census_faults({}, Plan.load(sets=sets)))
+    assert len(told) == len(faults)
+    assert all(fault in one for fault, one in zip(faults, told, strict=True))
 
 
 @pytest.mark.long
