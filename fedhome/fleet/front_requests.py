@@ -57,15 +57,12 @@ def ask(
         raise LinkError(
             f"the server at {address} cannot be reached: {error or type(error).__name__}",
             reason="unreachable",
-            hint="see that the server runs and that this device has a network, then try again",
         ) from None
     if response.status_code == httpx.codes.FORBIDDEN:
         raise _refusal(content)
     if not response.is_success:
         raise LinkError(
-            f"the server at {address} answers {response.status_code}",
-            reason="unreachable",
-            hint="try again later; `fedhome server status` there says how it is",
+            f"the server at {address} answers {response.status_code}", reason="unreachable"
         )
     return content
 
