@@ -18,9 +18,12 @@ from fedhome.clients.asked_question import AskedQuestion, model_hash, scalars_of
 from fedhome.clients.home import ClientHome
 from fedhome.clients.secure_sums import Participant
 from fedhome.flower.messages import array_record, blobs_of, take_identity, with_sum_record
+from fedhome.learning.own_state import StatesInMemory
 from fedhome.plan.protocol import policy_of, terms_hash
+from fedhome.plan.settings import Plan
 from fedhome.questions.question_table import TRAIN, summed
 from fedhome.questions.settings import settings_hash
+from fedhome.questions.transfer import count_of
 from fedhome.secagg import FixedPoint, Form, Total
 from helpers import tiny
 from helpers.secagg_world import NOW, Sum, World
@@ -58,6 +61,7 @@ class Fleet:
         beside: A fleet that was asked something before: these are its homes.
         rows: Of each home its rows to learn from, for validation and for the test.
         fixed: How updates become whole numbers; None: as of sixteen bits, and a clip of one.
+        plan: The homes' plan.
     """
 
     def __init__(
@@ -69,19 +73,25 @@ class Fleet:
         *,
         rows: Sequence[tuple[int, int, int]] = (ROWS,) * HOMES,
         fixed: FixedPoint | None = None,
+        plan: Plan = PLAN,
     ) -> None:
         take_identity(1)
         self.kind, self.settings = kind, dict(settings)
         self.start = LEARNING.initial if start is None else start
         if beside is None:
-            self.world = World.of(HOMES, policy=policy_of(PLAN))
+            self.world = World.of(HOMES, policy=policy_of(plan))
             self.parts = {
                 name: Listening(machine, clock=lambda: NOW)
                 for name, machine in self.world.homes.items()
             }
             self.homes = {
                 name: ClientHome.of(
-                    PLAN, tiny.home(name, its), mode="secure", participant=part, real=True
+                    plan,
+                    tiny.home(name, its),
+                    mode="secure",
+                    participant=part,
+                    real=True,
+                    states=StatesInMemory(),
                 )
                 for (name, part), its in zip(self.parts.items(), rows, strict=True)
             }
@@ -91,15 +101,15 @@ class Fleet:
         asked = AskedQuestion(kind, self.settings, self.start)
         row = summed(kind)
         form = Form(
-            elements=LEARNING.layout.size if row.update else 0,
+            elements=count_of(plan, LEARNING.layout, self.settings) if row.update else 0,
             layout=bytes.fromhex(LEARNING.layout.hash),
             fixed=fixed or FixedPoint(16, 1.0, "linf", 64 if row.weighted else 1),
-            scalars=scalars_of(asked, PLAN),
+            scalars=scalars_of(asked, plan),
             homes=HOMES,
         )
         self.sum: Sum = self.world.draw_up(
             purpose=kind.rpartition(".")[2],
-            plan=terms_hash(PLAN),
+            plan=terms_hash(plan),
             settings=settings_hash(self.settings),
             model_hash=model_hash(self.start),
             round=2,
