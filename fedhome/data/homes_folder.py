@@ -17,6 +17,7 @@ from fedhome.data.files.data_files import (
     read_files,
     stem,
 )
+from fedhome.data.files.file_kinds import not_read
 from fedhome.data.home_files import HomeFilesRead, read_home, read_rows
 from fedhome.data.homes_settings import HOMES_FILE, read_homes_settings
 from fedhome.data.homes_side_by_side import noticed
@@ -146,7 +147,7 @@ def _sources(
     if not there:
         raise SourceError(f"{folder} is not a folder: it does not exist", hint=LAYOUT_HINT)
     if not folder.is_dir() and not is_data_file(folder):
-        raise SourceError(f"{folder} is no folder, and no file of readings", hint=LAYOUT_HINT)
+        raise not_read(folder, LAYOUT_HINT)
     paths, notes = _entries(folder) if folder.is_dir() else ([folder], [])
     sources: list[tuple[str, Path | Raw]] = [(stem(path), path) for path in paths]
     if settings.home_column and paths:

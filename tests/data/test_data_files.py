@@ -15,8 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fedhome.data.files.data_files import UNNAMED, Raw, is_data_file, read_files, stem
+from fedhome.data.files.data_files import (
+    LAYOUT_HINT,
+    UNNAMED,
+    Raw,
+    is_data_file,
+    read_files,
+    stem,
+)
+from fedhome.data.homes_folder import read_folder
 from fedhome.errors import SourceError
+from fedhome.plan.settings import DataSettings
 
 Cells = dict[str, list[Any]]
 TIMES = [f"2024-01-01 {hour:02d}:00" for hour in range(6)]
@@ -474,3 +483,31 @@ def test_a_parquet_file_that_swells_is_refused(tmp_path: Path) -> None:
 def test_parquet_in_an_archive(tmp_path: Path) -> None:
     content = zipped({"a.parquet": parquet({"load": [1.5]})})
     assert cells(read(tmp_path, content, "h.zip")) == {"load": [1.5]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.ndjson", b'{"time": "2024-03-01T00:00Z", "lux": 4}\n', "a JSON file"),
+        ("a.xml", b'<?xml version="1.0"?><feed xmlns="http://naesb.org/espi">', "a Green Button"),
+        ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "an old Excel workbook"),
+        ("a.db", b"SQLite format 3\0", "an SQLite database"),
+        (
+            "a.ods",
+            b"PK\x03\x04" + bytes(26) + b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet",
+            "an OpenDocument file",
+        ),
+    ],
+)
+def test_a_file_of_another_name_is_refused_as_what_it_is(
+    tmp_path: Path, name: str, content: bytes, what: str
+) -> None:
+    """All were told to be no file of readings, and what a folder of these looks like."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=f"is no file of readings: it is {what}") as caught:
+        read_folder(path, DataSettings(source=str(path)))
+    assert caught.value.hint != LAYOUT_HINT
+    (tmp_path / "a.odd").write_bytes(b"\0\1")
+    with pytest.raises(SourceError, match="is no folder, and no file of readings"):
+        read_folder(tmp_path / "a.odd", DataSettings(source="a.odd"))

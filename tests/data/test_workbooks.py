@@ -78,13 +78,59 @@ def test_sheets_of_the_same_columns_are_one_table(tmp_path: Path) -> None:
     }
     raw = read(tmp_path, workbook(sheets, hidden=["old"]))
     assert raw.rows["time"].to_pylist() == TIMES[:8]
-    assert raw.notes == ("home.xlsx: 1 sheet hidden or without a table was left out",)
+    assert raw.notes == ("home.xlsx: hidden sheets were left out: old",)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    "info",
+    [
+        [["Customer", "Smith"], ["Meter", 4711.0], ["Until", TIMES[9]]],
+        [["From", TIMES[0]], ["Until", TIMES[9]]],
+        [
+            ["Name", "Smith"],
+            ["Point", "AT00"],
+            ["Span", "01.03.2024 - 04.03.2024"],
+            ["By", TIMES[9]],
+        ],
+        [["Export"], ["of all readings"]],
+        [["Month", "kWh"], ["March", 34.5], ["April", 31.25], ["May", 28.0]],
+        [["W", "measured"], ["E", "estimated"]],
+    ],
+)
+def test_sheets_without_times_are_no_readings(
+    tmp_path: Path, info: list[list[Cell]], place: int
+) -> None:
+    """Such a workbook was refused: its sheets hold different tables."""
+    sheets = [("readings", sheet_xml(TABLE)), ("about", sheet_xml(info))]
+    raw = read(tmp_path, workbook(dict(sheets[:: 1 - 2 * place])))
+    assert raw.rows["time"].to_pylist() == TIMES
+    assert raw.notes == ("home.xlsx: sheets without a column of times were left out: about",)
 
 
 def test_sheets_of_other_columns_are_refused(tmp_path: Path) -> None:
     sheets = {"a": sheet_xml(TABLE), "b": sheet_xml([["time", "x"], [TIMES[0], 1.0]])}
-    with pytest.raises(SourceError, match="different tables: a and b"):
+    with pytest.raises(SourceError, match="tables, each with a column of times: a and b") as caught:
         read(tmp_path, workbook(sheets))
+    assert "take the other sheets out" in caught.value.hint
+    words = {"a": sheet_xml([["x"], [1.0]]), "b": sheet_xml([["y"], [2.0]])}
+    with pytest.raises(SourceError, match="different tables, and none has a column of times"):
+        read(tmp_path, workbook(words))
+
+
+@pytest.mark.parametrize(
+    ("sheet", "fault"),
+    [
+        (TABLE[1:], "no header row"),  # the first one's table goes on
+        ([["time", "load", "load", "mode"], *TABLE[1:]], "several columns of the name 'load'"),
+    ],
+)
+def test_readings_that_cannot_be_read_are_no_sheet_beside(
+    tmp_path: Path, sheet: list[list[Cell]], fault: str
+) -> None:
+    """They were left out as a sheet without a table, and the others were read."""
+    with pytest.raises(SourceError, match=f"sheet b has {fault}"):
+        read(tmp_path, workbook({"a": sheet_xml(TABLE), "b": sheet_xml(sheet)}))
 
 
 def test_without_the_library_it_says_what_to_install(

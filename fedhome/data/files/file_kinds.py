@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from fedhome.data.files.table_file import TEXT_HINT, unreadable
+from fedhome.errors import SourceError
 
 
 class FileKind(NamedTuple):
@@ -83,6 +85,8 @@ _WORD = rb"(?:\\.|[^\s,=\\])+"  # a blank, comma or = in it stands behind a back
 _FIELD = rb"%s=(?:\"(?:\\.|[^\"\\\n])*\"|[^\s,=\"]+)" % _WORD
 # A measurement, its tags, fields, and the time: power,room=kitchen value=0.4 1714521600000000000
 _LINE = re.compile(rb"%s(?:,%s=%s)* %s(?:,%s)* \d{10,19}" % (_WORD, _WORD, _WORD, _FIELD, _FIELD))
+_OPEN_DOCUMENT = b"mimetypeapplication/vnd.oasis.opendocument"
+_HEAD_OF_ZIP = 100
 _TAR = slice(257, 262)
 
 
@@ -92,6 +96,8 @@ def kind_of(head: bytes) -> FileKind | None:
     Args:
         head: The first :data:`HEAD_BYTES` bytes of the file.
     """
+    if _OPEN_DOCUMENT in head[:_HEAD_OF_ZIP]:
+        return FileKind("an OpenDocument file (.ods)", "save it as .xlsx or as CSV")
     for start, kind in _BY_BYTES:
         if head.startswith(start):
             return kind
@@ -115,6 +121,23 @@ def _kind_of_text(head: bytes) -> FileKind | None:
         return _LINE_PROTOCOL
     # "[kWh]" may be a column's name, and "[1, 2]" no row of a table.
     return _JSON if _JSON_START.match(text) else None
+
+
+def not_read(path: Path, hint: str) -> SourceError:
+    """Return the error for a file whose name is none of those that are read.
+
+    Args:
+        path: The file.
+        hint: What to do where its first bytes do not tell what it is.
+    """
+    try:
+        with path.open("rb") as stream:
+            kind = kind_of(stream.read(HEAD_BYTES))
+    except OSError:
+        kind = None
+    if kind is None:
+        return SourceError(f"{path} is no folder, and no file of readings", hint=hint)
+    return SourceError(f"{path} is no file of readings: it is {kind.words}", hint=kind.hint)
 
 
 def refuse_other_kinds(name: str, head: bytes, wanted: FileKind | None) -> None:

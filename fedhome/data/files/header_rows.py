@@ -31,6 +31,7 @@ _NAMED = re.compile(
     r"|Q\d[-/ ]\d{4}|(?:0?[1-9]|1[0-2])/\d{4}"
     rf"|(?:{WEEK}[ -]?\d{{1,2}}|\d{{1,2}}\.? ?{WEEK})[-/., ]{{1,2}}\d{{4}}"
 )
+_YEAR = re.compile(r"\d{4}")
 # Also with a currency before it or a short unit behind it; what it says is not asked here. A
 # number sign makes a name: "#1".
 _NUMBER = re.compile(
@@ -70,7 +71,8 @@ def _kind_of_short_cell(cell: str) -> CellKind:
         return "time"
     if _NUMBER.fullmatch(cell):
         return "number"
-    return "time" if _NAMED.fullmatch(without_accents(cell)) else "word"
+    named = _YEAR.search(cell) and _NAMED.fullmatch(without_accents(cell))
+    return "time" if named else "word"
 
 
 @dataclass(frozen=True, kw_only=True)

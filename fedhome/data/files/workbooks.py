@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from fedhome.counted import counted, was
 from fedhome.data.files.csv_rows import SUMMARY
-from fedhome.data.files.header_rows import Header, find_header, kind_of_cell, kinds_of_columns
+from fedhome.data.files.header_rows import (
+    CellKind,
+    Header,
+    find_header,
+    kind_of_cell,
+    kinds_of_columns,
+)
 from fedhome.data.files.packed_files import Source
 from fedhome.data.files.sheet_guard import refuse_swollen
 from fedhome.data.files.table_file import FileTable, lines_left_out, named, unreadable
+from fedhome.data.told_once import some
 from fedhome.errors import SourceError
 
 _HEAD = 400
@@ -54,75 +61,117 @@ def read_workbook(source: Source) -> Sequence[FileTable]:
                 if sheet.typ == python_calamine.SheetTypeEnum.WorkSheet
                 and sheet.visible == python_calamine.SheetVisibleEnum.Visible
             ]
-            others = len(book.sheet_names) - len(shown)
+            hidden = [name for name in book.sheet_names if name not in shown]
             sheets = {name: book.get_sheet_by_name(name).to_python() for name in shown}
     except BaseException as error:
         # What panics in the library's Rust comes as an exception that is no Exception.
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         raise unreadable(source.name, "it is not a whole workbook", hint=_SAVE) from None
-    return _tables(source, sheets, others)
+    return _tables(source, sheets, hidden)
 
 
-def _tables(source: Source, sheets: dict[str, list[Cells]], others: int) -> list[FileTable]:
-    tables: dict[str, FileTable] = {}
-    faults: list[SourceError] = []
+def _tables(source: Source, sheets: dict[str, list[Cells]], hidden: list[str]) -> list[FileTable]:
+    tables: dict[str, _Sheet] = {}
     for name, cells in sheets.items():
-        try:
-            if any(cell != "" for row in cells for cell in row):
-                tables[name] = _table(f"{source.name}, sheet {name}", cells)
-        except SourceError as error:
-            faults.append(error)
+        if any(cell != "" for row in cells for cell in row):
+            tables[name] = _sheet(f"{source.name}, sheet {name}", cells)
     if not tables:
-        if faults:
-            raise faults[0]
         raise unreadable(source.name, "no sheet of it holds anything", hint=_SAVE)
-    first = next(iter(tables.values()))
-    for name, table in tables.items():
-        if set(table.rows.column_names) != set(first.rows.column_names):
-            raise unreadable(
-                source.name,
-                f"its sheets hold different tables: {first.name.split(', sheet ')[-1]} and {name}",
-                hint=_SAVE,
-            )
-    left_out = others + len(faults)
-    if left_out:
-        what = f"{counted(left_out, 'sheet')} hidden or without a table"
-        note = f"{source.name}: {what} {was(left_out)} left out"
-        tables[next(iter(tables))] = _with_note(first, note)
-    return list(tables.values())
+    timed = {name: sheet for name, sheet in tables.items() if sheet.timed}
+    used = timed or {name: sheet for name, sheet in tables.items() if sheet.fault is None} or tables
+    for sheet in used.values():
+        if sheet.fault is not None:
+            raise sheet.fault
+    columns = {name: sheet.columns for name, sheet in used.items()}
+    first = next(iter(columns))
+    if odd := next((name for name in columns if columns[name] != columns[first]), None):
+        holds = "each with a column of times" if timed else "and none has a column of times"
+        raise unreadable(
+            source.name,
+            f"its sheets hold different tables, {holds}: {first} and {odd}",
+            hint=f"{_SAVE}, or take the other sheets out of the workbook",
+        )
+    found = [sheet.table for sheet in used.values() if sheet.table is not None]
+    notes = []
+    if others := [name for name in tables if name not in used]:
+        what = "without a column of times" if timed else "without a table"
+        notes.append(f"{source.name}: sheets {what} were left out: {some(others)}")
+    if hidden:
+        notes.append(f"{source.name}: hidden sheets were left out: {some(hidden)}")
+    return [replace(found[0], notes=(*notes, *found[0].notes)), *found[1:]]
 
 
-def _with_note(table: FileTable, note: str) -> FileTable:
-    return FileTable(
-        name=table.name,
-        rows=table.rows,
-        format=table.format,
-        notes=(note, *table.notes),
-        units=table.units,
-        places=table.places,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Sheet:
+    """What a sheet holds.
+
+    Args:
+        table: Its table; None where there is a fault.
+        fault: Why it holds no table that can be read.
+        timed: Whether most of a column are times: then it holds readings, or would.
+    """
+
+    table: FileTable | None = None
+    fault: SourceError | None = None
+    timed: bool
+
+    @property
+    def columns(self) -> frozenset[str]:
+        return frozenset(self.table.rows.column_names if self.table else ())
 
 
-def _table(name: str, cells: list[Cells]) -> FileTable:
+def _sheet(name: str, cells: list[Cells]) -> _Sheet:
+    numbers = _filled(cells)
+    head = [[_text(cell) for cell in cells[row]] for row in numbers[:_HEAD]]
+    kinds = kinds_of_columns(head, len(cells[0]))
+    # Of names and what they stand for (a customer, a meter, the day of the export) some are dates.
+    lines = len(head) + _lines(cells[: numbers[0]])
+    times = [
+        sum(kind_of_cell(row[place]) == "time" for row in head)
+        for place, kind in enumerate(kinds)
+        if kind == "time"
+    ]
+    dated = any(2 * count > lines or count == lines - 1 for count in times)
+    try:
+        return _Sheet(table=_table(name, cells, numbers, head, kinds), timed=dated)
+    except SourceError as error:
+        # Lines that say from when and until when an export goes are no readings.
+        return _Sheet(fault=error, timed=dated and "number" in kinds)
+
+
+def _filled(cells: list[Cells]) -> list[int]:
+    """Return the rows from the first on that is as full as most."""
     numbers = [row for row, here in enumerate(cells) if any(cell != "" for cell in here)]
     filled = [sum(cell != "" for cell in cells[row]) for row in numbers[:_HEAD]]
     start = next(place for place, count in enumerate(filled) if 2 * count >= np.median(filled))
-    numbers = numbers[start:]
-    width = len(cells[0])
-    head = [[_text(cell) for cell in cells[row]] for row in numbers[:_HEAD]]
-    kinds = kinds_of_columns(head, width)
+    return numbers[start:]
+
+
+def _lines(cells: list[Cells]) -> int:
+    """Return how many rows hold something."""
+    return sum(any(cell != "" for cell in row) for row in cells)
+
+
+def _table(
+    name: str,
+    cells: list[Cells],
+    numbers: list[int],
+    head: list[list[str]],
+    kinds: Sequence[CellKind | None],
+) -> FileTable:
     header = find_header(head, kinds)
     if header is None or not any(header.names):
         raise SourceError(f"{name} has no header row", hint=_SAVE)
+    before = header.row + _lines(cells[: numbers[0]])
     at = numbers[header.row + header.has_units]
     body = [row for row in numbers if row > at and not _repeats(cells[row], header)]
     times = [place for place, kind in enumerate(kinds) if kind == "time"]
     notes = [f"{name}: lines with nothing or the header in them were left out"]
     if not body or body[-1] - at == len(body):
         notes = []
-    if header.row + start:
-        notes.append(f"{name}: {lines_left_out(header.row + start, 'before the header')}")
+    if before:
+        notes.append(f"{name}: {lines_left_out(before, 'before the header')}")
     sums = _summaries(cells, body, times)
     if sums:
         notes.append(f"{name}: {lines_left_out(sums, 'at the end, beginning as a sum,')}")
