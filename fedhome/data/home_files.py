@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.columns.cells import ColumnRead, read_cells
+from fedhome.data.columns.row_units import with_row_units
 from fedhome.data.columns.unit_columns import are_offsets, mixed_units, told_in_turns
 from fedhome.data.files.data_files import UNNAMED, Raw, read_files, stem
 from fedhome.data.read_report import ColumnReport, HomeReport, TimeReport
@@ -107,6 +108,7 @@ def read_rows(
     rows, told = with_half_days(raw.rows)
     raw = replace(raw, rows=rows, notes=(*raw.notes, *told))
     if settings.pivot:
+        raw = _with_row_units(raw, settings.pivot[-1], settings.pivot[:1])
         raw = pivoted(raw, settings)
         times = TimeColumns(names=(raw.rows.column_names[0],))
     else:
@@ -121,6 +123,8 @@ def read_rows(
         raw, axis = completed(raw, axis, times=times.names, settings=settings)
         check_twins(raw, axis, times=times.names, settings=settings)
     check_names(raw, times.names, names)
+    raw = _with_row_units(raw, "", (*times.names, *times.others))
+    names = {source: name for source, name in names.items() if source in raw.rows.column_names}
     columns = _Columns()
     for source, name in names.items():
         if source not in (*times.names, *times.others):
@@ -218,6 +222,11 @@ class _Columns:
         if not self.empty:
             return told
         return [*told, f"left out, because nothing is in them: {', '.join(self.empty)}"]
+
+
+def _with_row_units(raw: Raw, value: str, leave: tuple[str, ...]) -> Raw:
+    rows, told = with_row_units(raw.rows, value, leave=leave)
+    return replace(raw, rows=rows, notes=(*raw.notes, *told))
 
 
 def _of_home(raw: Raw, column: str, home: str) -> Raw:

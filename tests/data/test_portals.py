@@ -192,24 +192,56 @@ def test_a_letter_in_brackets_may_name_a_phase(name: str, unit: str) -> None:
     assert unit_of_name(name) == unit
 
 
-def test_rows_of_different_units_are_told(tmp_path: Path) -> None:
+def test_rows_of_different_units_are_converted(tmp_path: Path) -> None:
     lines = [
         f"{one:%Y-%m-%dT%H:%M:%SZ},{place},{'kWh' if place % 3 else 'Wh'}"
         for place, one in enumerate(hours(40))
     ]
     home = read(tmp_path, ["time,value,unit", *lines])
-    told = "column 'unit' gives some rows in Wh and kWh: no reading was converted by it"
-    assert told in home.notes
+    assert "the column 'unit' says in which unit each row of 'value' is" in home.notes
+    assert home.table.units == {"value": "kWh"}
+    expected = [place / (1 if place % 3 else 1000) for place in range(40)]
+    assert home.table.columns["value"].tolist() == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_series_whose_unit_changes_is_told_by_its_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reading", ["state", "value"])
+def test_a_series_whose_unit_changes_is_converted(tmp_path: Path, reading: str) -> None:
+    """It was told: no reading was converted."""
     lines = []
     for place, one in enumerate(hours(40)):
-        for name, unit in (("power", "kW" if place < 20 else "W"), ("temp", "°C")):
+        for name, unit in (("power", "kW" if place < 15 else "W"), ("temp", "°C")):
             lines.append(f"{name},{place},{unit},{one:%Y-%m-%dT%H:%M:%SZ}")
-    settings = ReadingSettings(pivot=("entity_id", "state"))
-    home = read(tmp_path, ["entity_id,state,unit,last_changed", *lines], settings)
-    told = [note for note in home.notes if "no reading was converted" in note]
-    assert told == [
-        "column 'unit' gives some rows of 'power' in W and kW: no reading was converted by it"
+    settings = ReadingSettings(pivot=("entity_id", reading))
+    home = read(
+        tmp_path, [f"entity_id,{reading},unit_of_measurement,last_changed", *lines], settings
+    )
+    assert home.table.units == {"power": "W", "temp": "°C"}
+    power = [place * (1000 if place < 15 else 1) for place in range(40)]
+    assert home.table.columns["power"].tolist() == power
+    assert home.table.columns["temp"].tolist() == list(range(40))
+
+
+def test_a_unit_of_which_it_is_open_what_it_is_of_is_told(tmp_path: Path) -> None:
+    lines = [
+        f"{one:%Y-%m-%dT%H:%M:%SZ},{place},{place},{'kWh' if place % 3 else 'Wh'}"
+        for place, one in enumerate(hours(40))
     ]
+    told = "column '{}' gives some rows in Wh and kWh: no reading was converted by it"
+    for name in ("unit", "quality"):
+        assert told.format(name) in read(tmp_path, [f"time,a,b,{name}", *lines]).notes
+    home = read(tmp_path, ["time,a,b,b_unit", *lines])
+    assert home.table.units == {"b": "kWh"}
+    assert home.table.columns["a"].tolist() == list(range(40))
+
+
+def test_quantities_of_several_kinds_in_one_column_are_refused(tmp_path: Path) -> None:
+    lines = [
+        f"{one:%Y-%m-%dT%H:%M:%SZ},{place},{'W' if place % 3 else '°C'}"
+        for place, one in enumerate(hours(40))
+    ]
+    with pytest.raises(SourceError, match="row 1: the cell in column 'value' is in a unit that"):
+        read(tmp_path, ["time,value,unit", *lines])
+    twice = [f"{line},{name}" for line in lines for name in ("a", "b")]
+    with pytest.raises(SourceError, match="column 'sensor' tells rows apart") as caught:
+        read(tmp_path, ["time,value,unit,sensor", *twice])
+    assert 'data.pivot = ["sensor", "value"]' in caught.value.hint

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fedhome.data.columns.column_read import Column, ColumnRead, Kind
+from fedhome.data.columns.durations import seconds_of_text
 from fedhome.data.columns.missing import missing_numbers
 from fedhome.data.columns.odd_values import LARGEST_WHOLE, number_column
 from fedhome.data.columns.text_column import read_text
@@ -51,21 +52,28 @@ def read_cells(
     cells = _stored(cells)
     kind = cells.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return read_text(cells, column)
+        return _text(cells, column)
     if pa.types.is_null(kind) or (len(cells) and cells.null_count == len(cells)):
         return ColumnRead(values=np.full(len(cells), np.nan), kind="empty")
     if pa.types.is_boolean(kind):
         return ColumnRead(
             values=_floats(cells.cast(pa.uint8())), kind="flag", format="true and false"
         )
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _numbers(cells, column)
     if pa.types.is_duration(kind):
         seconds = _floats(cells.cast(pa.int64())) / _PER_SECOND[kind.unit]
         return number_column(seconds, column, unit="s", format="durations")
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return _numbers(cells, column)
     clock = pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind)
     what = "dates or times, which are no readings" if clock else "neither numbers nor text"
     return column.left_out(len(cells), f"holds {what}")
+
+
+def _text(cells: pa.ChunkedArray, column: Column) -> ColumnRead:
+    lengths = seconds_of_text(cells, column.settings)
+    if lengths is None:
+        return read_text(cells, column)
+    return number_column(lengths, column, unit="s", format="durations of ISO 8601")
 
 
 def _stored(cells: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -16,6 +16,7 @@ from fedhome.data.times.time_cells import SECOND_US
 from fedhome.data.times.time_reading import ColumnTimes, LocationOf
 from fedhome.data.times.twins import without_twins
 from fedhome.data.times.zones import localise, zone_of
+from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 
 __all__ = ["Axis", "RowTimes", "read_axis", "read_moments", "zone_of"]
@@ -107,6 +108,8 @@ def read_axis(
     moments = read_moments(rows, names, settings, location_of=location_of)
     notes = list(moments.notes)
     if missing := rows.num_rows - len(moments.rows):
+        if 2 * missing > rows.num_rows:
+            raise _mostly_without(rows.num_rows, moments.rows, names, location_of)
         notes.append(f"{counted(missing, 'row')} without a time {was(missing)} left out")
     us, numbers = _set_clocks(moments.us, moments.rows, location_of, notes)
     notes += _odd_years(us, numbers, location_of)
@@ -120,6 +123,19 @@ def read_axis(
         naive=moments.naive,
         twin_rows=kept.twin_rows,
         twin_places=kept.twin_places,
+    )
+
+
+def _mostly_without(
+    count: int, read: NDArray[np.int64], names: Sequence[str], location_of: LocationOf
+) -> SourceError:
+    first = int(np.setdiff1d(np.arange(count), read)[0])
+    columns = " and ".join(map(repr, names))
+    return SourceError(
+        f"{location_of(first)}: there is no time in {columns}, as in {count - len(read)} of "
+        f"{count} rows",
+        hint="write the time into every row: cells that were merged, and dates that stand only "
+        "where they change, have to be filled down",
     )
 
 

@@ -7,13 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fedhome.data.times.time_cells import DAY_US, SECOND_US
+from fedhome.data.times.time_names import are_year_and_span, is_week
 from fedhome.data.times.time_reading import (
     ColumnTimes,
     LocationOf,
+    are_numbers,
     filled_cells,
+    plain_column,
     read_clock,
     read_column,
     to_numbers,
@@ -36,8 +40,9 @@ def read_times(
 
     Args:
         rows: All columns.
-        names: One column of times; or those of date and clock; or those of year, month, day,
-            hour, minute and second, of which the last may be missing.
+        names: One column of times; or those of date and clock; or those of year and month, or
+            week; or those of year, month, day, hour, minute and second, of which the last may be
+            missing.
         settings: How dates are to be read, and the zone of times without an offset.
         location_of: Returns where a row is, for messages.
 
@@ -46,9 +51,32 @@ def read_times(
     """
     if len(names) == 1:
         return read_column(rows[names[0]], settings, name=names[0], location_of=location_of)
+    if are_year_and_span(names):
+        return _year_and_span(rows, names, settings, location_of)
     if len(names) == 2:  # noqa: PLR2004  (date and clock)
         return _date_and_clock(rows, names, settings, location_of)
-    return _parts(rows, names[: len(PARTS)], settings)
+    return _parts(rows, names[: len(PARTS)], settings, location_of)
+
+
+def _year_and_span(
+    rows: pa.Table, names: Sequence[str], settings: ReadingSettings, location_of: LocationOf
+) -> ColumnTimes:
+    """Read years, and months or weeks beside them, as what both say together: 2024-03, 2024-W09."""
+    year, span = (plain_column(rows[name]) for name in names)
+    both = pc.binary_join_element_wise(
+        _whole(year), _whole(span), "-W" if is_week(names[1]) else "-"
+    )
+    joined = " and ".join(names)
+    return read_column(both, settings, name=joined, location_of=location_of)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return numbers as text without a fraction, of two digits at least; text as it is."""
+    if pa.types.is_floating(column.type):
+        column = column.cast(pa.int64(), safe=False)
+    text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    return pc.if_else(are_numbers(text), pc.utf8_lpad(text, 2, padding="0"), text)
 
 
 def _date_and_clock(
@@ -121,7 +149,9 @@ def _counted(
     return replace(read, us=begin[place] * SECOND_US + hours, aware=True, notes=notes)
 
 
-def _parts(rows: pa.Table, names: Sequence[str], settings: ReadingSettings) -> ColumnTimes:
+def _parts(
+    rows: pa.Table, names: Sequence[str], settings: ReadingSettings, location_of: LocationOf
+) -> ColumnTimes:
     numbers = np.full((len(names), rows.num_rows), np.nan)
     for part, name in zip(numbers, names, strict=True):
         cells, places = filled_cells(rows[name], settings)
@@ -136,6 +166,14 @@ def _parts(rows: pa.Table, names: Sequence[str], settings: ReadingSettings) -> C
                 "and minute",
             )
     months = (parts[0] - 1970) * 12 + parts[1] - 1
+    after = (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    begin = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    if np.any(late := parts[2] > after - begin):
+        raise SourceError(
+            f"{location_of(int(read[np.argmax(late)]))}: the month has no such day as in the "
+            f"column {names[2]!r}",
+            hint="correct the day, or name the columns of year, month and day in data.time",
+        )
     days = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + parts[2] - 1
     us = days * DAY_US
     for part, unit in zip(parts[3:], (_HOUR_US, 60 * SECOND_US, SECOND_US), strict=False):

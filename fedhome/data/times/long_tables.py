@@ -25,6 +25,7 @@ from fedhome.spelling import did_you_mean
 
 __all__ = ["check_names", "check_twins", "homes_of", "pivoted"]
 
+_FEW_OF = 100  # of so many rows one may be another's double
 _MOST_NAMES = 2_000  # columns that a pivot may make
 _MOST_CELLS = 200_000_000  # cells, empty ones too, that a pivot may make
 _MOST_UNITS = 100  # different ones in a column
@@ -118,6 +119,8 @@ def pivoted(raw: Raw, settings: ReadingSettings) -> Raw:
             f"{was(missing)} left out"
         )
     values = plain_column(raw.rows[value_column])
+    left = [n for n in raw.rows.column_names if n not in {*found.names, *settings.pivot}]
+    _refuse_several(raw, left, moments.us[named][order], rows, name_column)
     groups = _grouped(names, len(words))
     columns, twins = _columns(values, rows, place, groups, height=len(times))
     if twins:
@@ -125,7 +128,6 @@ def pivoted(raw: Raw, settings: ReadingSettings) -> Raw:
             f"{counted(twins, 'row')} with the time and the name in {name_column!r} of a later row "
             f"{was(twins)} left out"
         )
-    left = [n for n in raw.rows.column_names if n not in {*found.names, *settings.pivot}]
     if left:
         notes.append(f"left out by the pivot: {', '.join(left)}")
         notes += _mixed(raw.rows.select(left), series, words)
@@ -140,6 +142,34 @@ def pivoted(raw: Raw, settings: ReadingSettings) -> Raw:
         notes=tuple(notes),
         places=firsts if raw.places is None else raw.places[firsts],
     )
+
+
+def _refuse_several(
+    raw: Raw, left: Sequence[str], us: NDArray[np.int64], rows: NDArray[np.int64], name: str
+) -> None:
+    """Refuse rows of one moment and one name that a column beside tells apart: of several homes."""
+    series = _codes(raw.rows[name])[0][rows]
+    doubled = _repeats(us, series)
+    if doubled <= len(rows) // _FEW_OF:
+        return
+    for column in left:
+        codes, words = _codes(raw.rows[column])
+        # A number of each row tells all of them apart, and says nothing.
+        if 1 < len(words) <= len(rows) // 2 and not _repeats(us, series, codes[rows]):
+            raise SourceError(
+                f"{raw.files[0][0]}: {doubled} of {len(rows)} rows have the time and the name in "
+                f"{name!r} of another row: the column {column!r} tells them apart",
+                hint=f'data.home_column = "{column}" makes a home of each of its names',
+            )
+
+
+def _repeats(*keys: NDArray[np.int64]) -> int:
+    """Return how many rows have all keys of another row."""
+    order = np.lexsort(keys)
+    same = np.ones(max(len(order) - 1, 0), dtype=bool)
+    for key in keys:
+        same &= np.diff(key[order]) == 0
+    return int(same.sum())
 
 
 def _columns(

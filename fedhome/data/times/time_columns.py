@@ -13,6 +13,7 @@ from fedhome.data.times.column_looks import FIRST_LOOK, SAMPLE, ColumnLook, look
 from fedhome.data.times.joined_times import PARTS
 from fedhome.data.times.time_names import (
     PART_NAMES,
+    are_year_and_span,
     is_exact_clock,
     is_known,
     is_plain,
@@ -75,7 +76,7 @@ def find_times(rows: pa.Table, settings: ReadingSettings, *, file: str) -> TimeC
             return _told(best, looks)
     elif pair := _pair(dates, clocks):
         pass
-    elif parts:
+    elif parts := parts or _year_and_span(rows):
         listed = ", ".join(repr(name) for name in parts)
         return TimeColumns(names=parts, notes=(f"the columns {listed} together are the time",))
     elif dates or (dates := _spans(looks)):
@@ -182,6 +183,17 @@ def _parts(rows: pa.Table, settings: ReadingSettings) -> tuple[str, ...]:
             break
         found.append(name)
     return tuple(found) if len(found) >= 3 else ()  # noqa: PLR2004  (year, month, day)
+
+
+def _year_and_span(rows: pa.Table) -> tuple[str, ...]:
+    """Return the columns of year and month, or week, if no two rows have the same of both."""
+    for year in rows.column_names:
+        for part in rows.column_names:
+            if are_year_and_span((year, part)):
+                both = rows.select([year, part]).group_by([year, part]).aggregate([])
+                if both.num_rows == rows.num_rows > 1:
+                    return year, part
+    return ()
 
 
 def _told(best: ColumnLook, looks: Sequence[ColumnLook]) -> TimeColumns:

@@ -61,7 +61,10 @@ _ISO_UNTIL = (
     r"(?:/(?:0000-00-00T00:00(?::00(?:\.0{1,9})?)?(?:Z|[+-]00:?00)?|"
     r"P(?:0+[YMWD])*(?:T(?:0+[HMS])+)?))?"
 )
-_BETWEEN = r"(?:T| +| ?, ?| - |_|:|,? (?:A|AT|UM|OM|KL\.?|ALLE|AS) )"
+# Behind a year of two digits a ":" would make a year of an hour: 1 Mar 13:00.
+_BETWEEN = (
+    r"(?:T| +| ?, ?| - |_|(?<=0000):(?=00:)|(?<=00000000)-(?=00:)|,? (?:A|AT|UM|OM|KL\.?|ALLE|AS) )"
+)
 _WHOLE = (
     *(
         re.compile(rf"{WEEKDAY}{date}(?:{_BETWEEN}{clock}{_HALF}{_RANGE}{_ZONE}{_ISO_UNTIL})?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from fedhome.data.columns.month_names import without_accents
 
@@ -71,8 +72,8 @@ _SPANS = {
     *("zeitraum", "abrechnungsmonat", "abrechnungszeitraum", "verbrauchsmonat", "billing"),
 }
 PART_NAMES = {
-    "year": ("year", "jahr", "annee", "ano", "anno", "jaar", "yyyy"),
-    "month": ("month", "monat", "mois", "mes", "mese", "maand", "mm"),
+    "year": ("year", "jahr", "annee", "année", "ano", "año", "anno", "jaar", "år", "yyyy"),
+    "month": ("month", "monat", "mois", "mes", "mês", "mese", "maand", "månad", "måned", "mm"),
     "day": ("day", "tag", "jour", "dia", "giorno", "dag", "dd"),
     "hour": ("hour", "stunde", "heure", "hora", "ora", "uur", "hh"),
     "minute": ("minute", "min", "minuto"),
@@ -133,6 +134,14 @@ def is_week(name: str) -> bool:
 def is_span(name: str) -> bool:
     """Tell whether a column's name says that it holds months, quarters or weeks."""
     return bool(_words(name) & (_SPANS | _WEEKS))
+
+
+def are_year_and_span(names: Sequence[str]) -> bool:
+    """Tell whether two columns' names say that they hold years, and months or weeks of these."""
+    if len(names) != 2:  # noqa: PLR2004  (a year and its part)
+        return False
+    year, part = map(plain_name, names)
+    return year in PART_NAMES["year"] and (part in PART_NAMES["month"] or part in _WEEKS)
 
 
 def _words(name: str) -> set[str]:

@@ -1,0 +1,88 @@
+"""A column that names each row's unit: it is written behind the readings of another column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fedhome.data.columns.units import unit_named
+
+_NAMES = {
+    *("unit", "units", "uom", "unit_of_measurement", "unit_of_measure", "einheit", "unite"),
+    *("unité", "eenheid", "unidad", "unita", "unità", "unidade", "enhed", "enhet"),
+}
+_MOST_UNITS = 100  # different ones in a column
+_NUMBER = r"^[+\-\x{2212}]?[\d.,' \x{a0}\x{202f}]*\d[\d.,' \x{a0}\x{202f}]*([eE][+-]?\d+)?$"
+
+
+def with_row_units(
+    rows: pa.Table, value: str = "", *, leave: Sequence[str] = ()
+) -> tuple[pa.Table, tuple[str, ...]]:
+    """Write each row's unit behind its number, where a column holds nothing but units.
+
+    What cells say of their units is read, and converted, like that of any other file.
+
+    Args:
+        rows: All columns.
+        value: The column of numbers; empty where the file tells it: it is called as the column of
+            units without its last word, or is the only one of numbers.
+        leave: Columns that are no readings.
+
+    Returns:
+        The rows without the column of units, and a sentence about it; the same rows and nothing
+        where there is no such column, where all rows have one unit, or where it is open of what.
+    """
+    for name in rows.column_names:
+        of = _called(name)
+        if name in (*leave, value) or of is None or not _are_units(rows[name]):
+            continue
+        readings = [other for other in rows.column_names if other not in (*leave, name)]
+        named = [other for other in readings if of and other.casefold() == of]
+        numbers = [other for other in readings if _has_numbers(rows[other])]
+        which = [value] if value else named or numbers
+        if len(which) != 1:
+            continue
+        cells = _text(rows[which[0]])
+        number = pc.match_substring_regex(cells, _NUMBER)
+        unit = pc.fill_null(_text(rows[name]), "")
+        both = pc.if_else(number, pc.binary_join_element_wise(cells, unit, " "), cells)
+        place = rows.column_names.index(which[0])
+        told = f"the column {name!r} says in which unit each row of {which[0]!r} is"
+        return rows.set_column(place, which[0], both).drop_columns([name]), (told,)
+    return rows, ()
+
+
+def _called(name: str) -> str | None:
+    """Return what a column's units are of, by its name; empty if that is open; None if of none."""
+    plain = name.strip().casefold()
+    if plain in _NAMES:
+        return ""
+    of, _, last = re.sub(r"[\s_.-]+", " ", plain).rpartition(" ")
+    return plain[: len(of)] if of and last in _NAMES else None
+
+
+def _are_units(column: pa.ChunkedArray) -> bool:
+    """Tell whether a column holds several units, and nothing else."""
+    cells = _text(column)
+    if not pa.types.is_string(cells.type) or not len(cells):
+        return False
+    words = pc.unique(cells).to_pylist()
+    known = {unit_named(word) for word in words if word}
+    return len(words) <= _MOST_UNITS and "" not in known and len(known) > 1
+
+
+def _has_numbers(column: pa.ChunkedArray) -> bool:
+    cells = _text(column)
+    return bool(pc.any(pc.match_substring_regex(cells, _NUMBER)).as_py())
+
+
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    simple = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if not (simple or pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return pa.chunked_array([pa.nulls(len(column), pa.string())])
+    return pc.utf8_trim_whitespace(column.cast(pa.string()))
