@@ -124,6 +124,28 @@ def test_a_slip_in_a_short_column_of_times_is_named(tmp_path: Path, name: str) -
         read(tmp_path, name, ["1. März 2024", "2. März 2024", "bald", "4. März 2024"])
 
 
+def test_months_of_a_year_side_by_side_are_told(tmp_path: Path) -> None:
+    months = [
+        "Jan",
+        "Feb",
+        "März",
+        "April",
+        "Mai",
+        "Juni",
+        "Juli",
+        "Aug",
+        "Sept",
+        "Okt",
+        "Nov",
+        "Dez",
+    ]
+    path = tmp_path / "home.csv"
+    rows = "".join(f"{year};{';'.join(map(str, range(12)))}\n" for year in (2022, 2023, 2024))
+    path.write_text(f"Jahr;{';'.join(months)}\n{rows}", encoding="utf-8")
+    told = "12 columns are called by months of a year, 'Jan' to 'Dez': each was read as a column"
+    assert any(note.startswith(told) for note in read_home(path).notes)
+
+
 def test_months_side_by_side_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "home.csv"
     path.write_text("house,Jan 2024,Feb 2024,Mar 2024\n1,5,6,7\n2,6,7,8\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -187,12 +188,12 @@ def _parts(rows: pa.Table, settings: ReadingSettings) -> tuple[str, ...]:
 
 def _year_and_span(rows: pa.Table) -> tuple[str, ...]:
     """Return the columns of year and month, or week, if no two rows have the same of both."""
-    for year in rows.column_names:
-        for part in rows.column_names:
-            if are_year_and_span((year, part)):
-                both = rows.select([year, part]).group_by([year, part]).aggregate([])
-                if both.num_rows == rows.num_rows > 1:
-                    return year, part
+    years = [name for name in rows.column_names if plain_name(name) in PART_NAMES["year"]]
+    for year, part in product(years, rows.column_names):
+        if are_year_and_span((year, part)):
+            both = rows.select([year, part]).group_by([year, part]).aggregate([])
+            if both.num_rows == rows.num_rows > 1:
+                return year, part
     return ()
 
 

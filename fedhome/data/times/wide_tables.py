@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from fedhome.data.columns.month_names import NUMBERS, without_accents
 from fedhome.data.files.table_file import UNNAMED
 from fedhome.data.times.time_cells import CLOCK, DATE, MOMENT, SPAN, parse
 from fedhome.errors import SourceError
 
 _FEWEST_MOMENTS = 3
 _FEWEST_CLOCKS = 12
+_MONTHS = 12
 _FEWEST_ALIKE = 10  # columns that are called alike but for a number, and nothing beside them
 _OF_A_HOME = re.compile(
     r"(home|house|household|apartment|flat|dwelling|residence|building|customer|client|consumer|user"
@@ -53,14 +55,16 @@ def told_wide(names: Sequence[str], times: Sequence[str], *, file: str) -> tuple
             hint="write a row for each time, its time in a column of its own: pandas.melt does so",
         )
     if parts := _parts_of_a_day(others):
-        return _of_a_day(parts, "parts of a day")
+        return _side_by_side(parts, "parts of a day")
+    if len(months := [name for name in others if without_accents(name) in NUMBERS]) == _MONTHS:
+        return _side_by_side(months, "months of a year")
     clocks = [others[place] for place in np.flatnonzero(kinds == CLOCK)]
     if len(clocks) >= _FEWEST_CLOCKS:
-        return _of_a_day(clocks, "clock times")
+        return _side_by_side(clocks, "clock times")
     return _of_homes(others, times) if times else ()
 
 
-def _of_a_day(names: Sequence[str], what: str) -> tuple[str, ...]:
+def _side_by_side(names: Sequence[str], what: str) -> tuple[str, ...]:
     note = (
         f"{len(names)} columns are called by {what}, {names[0]!r} to {names[-1]!r}: each was read "
         "as a column of its own, with one reading a row; for a series in time write their readings "
