@@ -32,6 +32,7 @@ SMALL: dict[str, Any] = {
     "personalise": {"name": "none"},
 }
 ASKED: dict[str, Any] = {"engine": {"hold": "asked"}, "evaluation": {"homes": 7}}
+EQUAL = {"aggregation": {"mode": "ideal", "weights": "equal"}}
 
 
 def _plan(**sections: Any) -> Plan:
@@ -153,6 +154,32 @@ def test_all_that_does_not_go_with_a_pool_is_refused_at_once() -> None:
     assert len(error.value.faults) == 3
     for word in ("sequential", "secure", "stragglers", "hold"):
         assert word in str(error.value) + error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        (
+            {"evaluation": {"unseen": 0.2}, "personalise": {"name": "fine-tune"}},
+            "evaluation.unseen sets homes apart",
+        ),
+        (
+            {"slicing": {"tiers": [{"name": "small", "width": 0.5, "depth": 1, "share": 1.0}]}}
+            | EQUAL,
+            "slicing.tiers deal out devices to homes",
+        ),
+        ({"engine": {"device": "cuda"}}, "which 'cuda' has to wait for"),
+        ({"engine": {"name": "ray"}}, "which engine 'ray' cannot"),
+    ],
+)
+def test_what_needs_homes_in_memory_is_refused_by_a_pool(
+    changes: dict[str, Any], fault: str
+) -> None:
+    held = {"hold": "asked", **changes.get("engine", {})}
+    with pytest.raises(PlanError) as error:
+        open_pool(_plan(**{**changes, "engine": held}))
+    (only,) = error.value.faults
+    assert fault in only
 
 
 def test_a_source_that_gives_all_or_none_is_refused(tmp_path: Path) -> None:
