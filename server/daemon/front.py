@@ -15,14 +15,12 @@ import asyncio
 import json
 import logging
 import math
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
-import uvicorn
 
 from fedhome.errors import FedHomeError, LinkError, RegistryError, SecAggError, StateError
 from fedhome.fleet import release_request
@@ -32,9 +30,8 @@ from fedhome.fleet.invites import MOST as MOST_ENROLMENT
 from fedhome.fleet.owner_requests import MOST_REQUEST, PERMIT
 from fedhome.flower.request_signature import RequestSignature
 from fedhome.flower.superlink import FLEET_PATHS, PUSH_OBJECT, Control
-from fedhome.ops import tls
 from fedhome.ops.certificate_files import CertificateFiles
-from fedhome.ops.door_server import MOST_HEAD, DoorServer
+from fedhome.ops.door_server import DoorServer, door_config
 from fedhome.ops.local_answer import LocalAnswer
 from fedhome.ops.processes import allow_many_files
 from fedhome.ops.serving import unless
@@ -347,22 +344,7 @@ def serve(server_folder: ServerFolder) -> DoorServer:
     """
     settings = server_folder.settings
     front = Front(server_folder)
-    config = uvicorn.Config(
-        front,
-        host=settings.host,
-        port=settings.port,
-        ssl_certfile=server_folder.tls / tls.CERTIFICATE,
-        ssl_keyfile=str(server_folder.tls / tls.KEY),
-        ssl_version=ssl.PROTOCOL_TLS_SERVER,
-        ws="none",
-        access_log=False,
-        log_level="error",
-        server_header=False,
-        date_header=False,
-        h11_max_incomplete_event_size=MOST_HEAD,
-        timeout_graceful_shutdown=3,
-    )
-    config.load()
+    config = door_config(front, host=settings.host, port=settings.port)
     certificate = CertificateFiles(server_folder.tls)
     config.ssl = certificate.context()
     try:

@@ -9,11 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import uvicorn
-
 from fedhome.errors import RunError
 from fedhome.ops.certificate_files import CertificateFiles
-from fedhome.ops.door_server import MOST_HEAD, DoorServer
+from fedhome.ops.door_server import DoorServer, door_config
 from fedhome.ops.doors import DoorLimits
 from fedhome.ops.tls import terms_of
 from fedhome.server.daemon.server_folder import ServerFolder
@@ -64,19 +62,7 @@ def serve_page(server_folder: ServerFolder, address: PageAddress) -> DoorServer:
     Raises:
         StateError: As `door_of`.
     """
-    config = uvicorn.Config(
-        door_of(server_folder, address),
-        host=address.host,
-        port=address.port,
-        ws="none",
-        access_log=False,
-        log_level="error",
-        server_header=False,
-        date_header=False,
-        h11_max_incomplete_event_size=MOST_HEAD,
-        timeout_graceful_shutdown=3,
-    )
-    config.load()
+    config = door_config(door_of(server_folder, address), host=address.host, port=address.port)
     if address.is_loopback:
         return DoorServer(config, lambda: None, _LIMITS)
     certificate = CertificateFiles(server_folder.tls)

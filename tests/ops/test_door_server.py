@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from fedhome.errors import RunError
 from fedhome.ops import tls
 from fedhome.ops.certificate_files import CertificateFiles
-from fedhome.ops.door_server import MOST_HEAD, VISITOR, DoorServer
+from fedhome.ops.door_server import MOST_HEAD, VISITOR, DoorServer, door_config
 from fedhome.ops.doors import DoorLimits
 from helpers.client_world import until
 from helpers.patience import PATIENCE_S
@@ -68,18 +67,8 @@ def server_of(
     renewed: Callable[[], ssl.SSLContext | None] = lambda: None,
     **limits: Any,
 ) -> DoorServer:
-    config = uvicorn.Config(
-        app,
-        host="127.0.0.1",
-        port=port,
-        ssl_certfile=certificates / tls.CERTIFICATE,
-        ssl_keyfile=str(certificates / tls.KEY),
-        ssl_version=ssl.PROTOCOL_TLS_SERVER,
-        ws="none",
-        log_level="critical",
-        lifespan="off",
-        h11_max_incomplete_event_size=MOST_HEAD,
-    )
+    config = door_config(app, host="127.0.0.1", port=port)
+    config.ssl = CertificateFiles(certificates).context()
     return DoorServer(config, lambda: None, DoorLimits(**PATIENT | limits), renewed)
 
 
@@ -119,6 +108,12 @@ def asked(connection: ssl.SSLSocket, name: bytes = b"") -> bytes:
     return told
 
 
+def test_a_response_says_neither_what_serves_nor_when(certificates: Path) -> None:
+    with door(certificates) as port, connected(port) as stranger:
+        head = asked(stranger).partition(b"\r\n\r\n")[0].lower()
+    assert head.split(b"\r\n")[1:] == [b"content-length: 4"]
+
+
 @pytest.mark.parametrize(
     ("deadline", "tls_first", "said"),
     [
@@ -156,7 +151,6 @@ def test_a_new_certificate_is_taken_and_nobody_is_disconnected(
     tls.make_certificates(folder, ["hub"])
     files = CertificateFiles(folder)
     server = server_of(folder, renewed=files.renewed)
-    server.config.load()
     server.config.ssl = files.context()
     with running(server) as port, connected(port) as home:
         asked(home, b"oak")
