@@ -446,6 +446,9 @@ def test_a_question_of_long_ago_is_not_answered_a_second_time() -> None:
 
 def test_two_months_of_the_default_plan_are_remembered_at_the_fastest_pace() -> None:
     assert 60 * most_sums_a_day(Plan()) <= MOST_ENTRIES + MOST_OLDER
+    # A plan of more rounds is remembered for less long: docs/security.md says it.
+    thousand = most_sums_a_day(Plan.load(rounds={"count": 1000}))
+    assert 3 * thousand <= MOST_ENTRIES + MOST_OLDER < 4 * thousand
 
 
 def test_what_is_older_still_is_forgotten() -> None:
