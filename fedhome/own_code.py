@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import linecache
+import re
 import sys
 import threading
 import traceback
@@ -27,6 +28,7 @@ _PREFIX = "fedhome_own_"
 _OURS = __name__.partition(".")[0]
 _OTHERS = ("site-packages", "dist-packages")
 _FRAMEWORKS = ("flwr", "torch")  # a plan may name their classes: what they raise is no user's fault
+_NOT_TAKEN = re.compile(r"([\w.]+)\(\) (?:takes|missing|got) ")
 _LONGEST = 120  # letters of a name that an error repeats
 _folders: set[Path] = set()
 """Folders of files that were named: what is raised there is their author's to mend."""
@@ -158,9 +160,14 @@ def faults_told() -> Iterator[None]:
     except FedHomeError:
         raise
     except (Exception, SystemExit) as error:
-        if place := _place_of(error):
+        if place := _place_of(error) or _called_wrongly(error):
             raise _fault("code of your own fails", place, error) from error
         raise
+
+
+def kind_told(value: object) -> str:
+    """Return what own code gave back, for an error that says what it should have been."""
+    return "nothing" if value is None else f"a value of type {type(value).__name__}"
 
 
 def line_of(error: BaseException) -> str:
@@ -257,6 +264,26 @@ def _place_of(error: BaseException) -> _Place | None:
         if _is_own(frame.f_code.co_filename, str(frame.f_globals.get("__name__", ""))):
             found = frame.f_code.co_filename, line, frame.f_code.co_name
     return found
+
+
+def _called_wrongly(error: BaseException) -> _Place | None:
+    """Return where a user's function is defined that takes other arguments than it was given.
+
+    No step of the error is then the user's: Python names the function, in an error of the caller.
+    """
+    found = _NOT_TAKEN.match(str(error)) if isinstance(error, TypeError) else None
+    if found is None:
+        return None
+    for module in reversed([*sys.modules.values()]):  # of two files the one that came last
+        if isinstance(module, ModuleType) and _is_own(
+            str(getattr(module, "__file__", "")), module.__name__
+        ):
+            function: object = module
+            for part in found[1].split("."):
+                function = vars(function).get(part) if hasattr(function, "__dict__") else None
+            if isinstance(function, FunctionType):
+                return _defined(function)
+    return None
 
 
 def _is_own(file: str, module: str) -> bool:

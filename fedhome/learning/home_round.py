@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,6 +20,7 @@ from fedhome.errors import EngineError, PlanError, PluginError
 from fedhome.learning.cohort import Cohort, Trained
 from fedhome.learning.methods import Method
 from fedhome.learning.own_state import OwnState
+from fedhome.own_code import kind_told
 from fedhome.wire.layout import Layout
 
 Stacked = NDArray[np.float32]
@@ -131,7 +132,13 @@ def private_places(method: Method, layout: Layout) -> NDArray[np.bool_]:
     Raises:
         PluginError: The method names parameters that the model does not have, or all of them.
     """
-    named = method.private(layout.names)
+    named: object = method.private(layout.names)
+    if isinstance(named, str) or not isinstance(named, Iterable):
+        raise PluginError(
+            f"{type(method).__name__}.private returned {kind_told(named)}, not names of parameters",
+            hint="return a list of some of the names that it is given; () for none",
+        )
+    named = list(named)
     known = ", ".join(layout.names)
     if unknown := sorted(set(named) - set(layout.names)):
         raise PluginError(
@@ -186,7 +193,7 @@ def train_round(
     asked = hashlib.sha256(b"%d\0" % number + start.tobytes()).digest()
     before, held = _held(cohort, start, method, asked=asked)
     places = private_places(method, layout)
-    end = method.round(
+    end: object = method.round(
         HomeRound(
             cohort=cohort,
             shared=start,
@@ -198,6 +205,11 @@ def train_round(
             rate=rate,
         )
     )
+    if not isinstance(end, RoundEnd):
+        raise PluginError(
+            f"{type(method).__name__}.round returned {kind_told(end)}, not a RoundEnd",
+            hint="return RoundEnd(home_round.train(...), own): docs/methods.md",
+        )
     if keeps(method, layout):
         now = {**end.own, **({_PRIVATE: end.trained.params[:, places]} if places.any() else {})}
         _keep(cohort, end.trained, now, before, of=_digest(method, layout), asked=asked)
@@ -221,7 +233,8 @@ def as_used(cohort: Cohort, start: NDArray[np.float32]) -> NDArray[np.float32]:
     if not places.any():
         return start
     held = _held(cohort, start, method)[1]
-    return method.settle(cohort, _composed(start, held, places, len(cohort.homes)))
+    composed = _composed(start, held, places, len(cohort.homes))
+    return _like(composed, method.settle(cohort, composed), method, "settle")
 
 
 def ends_with(cohort: Cohort, start: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -235,7 +248,23 @@ def ends_with(cohort: Cohort, start: NDArray[np.float32]) -> NDArray[np.float32]
     held = _held(cohort, start, method)[1]
     own = {name: values for name, values in held.items() if name != _PRIVATE}
     composed = _composed(start, held, private_places(method, layout), len(cohort.homes))
-    return method.ends(method.settle(cohort, composed), own)
+    settled = _like(composed, method.settle(cohort, composed), method, "settle")
+    return _like(composed, method.ends(settled, own), method, "ends")
+
+
+def _like(params: Stacked, found: object, method: Method, of: str) -> Stacked:
+    """Return what a method made of homes' parameters, if it is of their shape."""
+    if (
+        isinstance(found, np.ndarray)
+        and found.shape[:1] == params.shape[:1]
+        and found.ndim == params.ndim
+    ):
+        return found
+    kind = f"{list(found.shape)}" if isinstance(found, np.ndarray) else kind_told(found)
+    raise PluginError(
+        f"{type(method).__name__}.{of} returned {kind}, not parameters [homes, numbers]",
+        hint="return a NumPy array with a row for each of the homes that it is given",
+    )
 
 
 def _keeps_more(method: Method) -> bool:

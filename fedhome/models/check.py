@@ -21,6 +21,10 @@ _OTHER_DROPOUT = (
 )
 _OWN_DROPOUT = (nn.RNNBase, nn.MultiheadAttention)
 _BATCH = 2
+_CUT_OFF = (
+    "no gradient comes from its output to its parameters, so it would learn nothing: compute it "
+    "from them by operations of torch, without detach() or no_grad()"
+)
 
 
 def faults_of(module: nn.Module) -> list[str]:
@@ -64,14 +68,15 @@ def faults_of_a_run(module: nn.Module, features: int, outputs: int) -> list[str]
         outputs: Width of its output.
     """
     try:
-        output = module(torch.zeros(_BATCH, features))
+        with torch.enable_grad():
+            output = module(torch.zeros(_BATCH, features))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise anything
         line = line_of(error)
         return [f"it does not take an input of [batch, {features}]: {line and line + ': '}{error}"]
     # [batch] instead of [batch, 1] would be broadcast against the targets, unnoticed.
     shape = list(output.shape) if isinstance(output, torch.Tensor) else type(output)
     if shape == [_BATCH, outputs]:
-        return []
+        return [] if output.requires_grad else [_CUT_OFF]
     return [f"its output for [{_BATCH}, {features}] is {shape}: [{_BATCH}, {outputs}] is needed"]
 
 

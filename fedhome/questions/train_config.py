@@ -13,6 +13,9 @@ from fedhome.learning.methods import Method
 from fedhome.learning.update_clipping import UpdateClipping
 from fedhome.questions.settings import INPUTS, RATE, ROUND, SHELL, WARM
 
+HEARD = frozenset({ROUND, WARM, RATE, INPUTS, SHELL, update_clipping.KEY})
+"""What homes listen to in a train message, whichever method they train by."""
+
 _AS_IT_IS = UpdateClipping()
 
 
@@ -55,11 +58,10 @@ class TrainConfig:
         shell = config.get(SHELL, 0)
         if not isinstance(shell, int) or shell < 0:
             raise UpdateError(f"a message came with {SHELL} {shell!r}, not a number of a shell")
-        known = (ROUND, WARM, RATE, INPUTS, SHELL, update_clipping.KEY)
         return cls(
             round=number,
             rate=rate * multiple,
-            settings=tuple(sorted((k, v) for k, v in config.items() if k not in known)),
+            settings=tuple(sorted((k, v) for k, v in config.items() if k not in HEARD)),
             clipping=UpdateClipping.of(config),
             shell=shell,
         )

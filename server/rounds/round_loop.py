@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fedhome import rng
 from fedhome.errors import RoundError
-from fedhome.flower.broadcast import fast_broadcasts, listed_messages
+from fedhome.flower.broadcast import fast_broadcasts
 from fedhome.flower.messages import array_record
 from fedhome.learning.own_state import StatesInMemory
 from fedhome.plan.private_plan import is_private
@@ -44,7 +44,7 @@ from fedhome.server.rounds.round_choice import RoundChoice
 from fedhome.server.rounds.round_costs import RoundCosts
 from fedhome.server.rounds.run_memory import RunMemory
 from fedhome.server.rounds.secure_grid import SecureGrid
-from fedhome.server.rounds.strategy_answers import metrics_alone
+from fedhome.server.rounds.strategy_answers import messages_to_homes, metrics_alone
 from fedhome.server.rounds.strategy_step import StrategyStep
 from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.wire.layout import Layout
@@ -249,9 +249,11 @@ class RoundLoop:
         counted = self._rates.counted(self.state, number)
         self._step.follow(arrays)
         with rng.pinned_globals(self.plan.seed, *names), self._fast_broadcasts():
-            messages = listed_messages(
+            messages = self._step.asks(
                 self.strategy.configure_train(counted, arrays, ConfigRecord(), self.grid)
             )
+        if not messages:
+            self._why["the strategy asked no home"] += 1
         rates = self._rates.rates(self.state)
         tell_inputs(messages, self.plan, number, warm=self._warm, rate=rates.train)
         row: dict[str, Any] = {"round": number, "homes_asked": len(messages)}
@@ -317,7 +319,8 @@ class RoundLoop:
         searching = suspects is not None and suspects.is_searching
         most = _MOST_SEARCHING if searching else _MOST_FAILURES
         if self._patience is None:
-            self.log.append("round-failed", round=number, homes=homes, needed=needed)
+            asked_none = {} if asked else {"reason": self._reason}
+            self.log.append("round-failed", round=number, homes=homes, needed=needed, **asked_none)
         if suspects is not None and suspects.stuck and self._failures >= most:
             raise RoundError(
                 f"round {number}: {suspects.stuck}; so it was in {self._failures} rounds in a row",
@@ -341,7 +344,9 @@ class RoundLoop:
             raise RoundError(
                 f"round {number}: {homes} of {asked} homes answered, {needed} are needed; "
                 f"so it was {self._failures} times in a row",
-                hint="the log's reply-dropped and sum-failed events say why the others did not",
+                hint="the log's reply-dropped and sum-failed events say why the others did not"
+                if asked
+                else f"{self._reason}: look at what its configure_train returns",
             )
         return False
 
@@ -349,9 +354,8 @@ class RoundLoop:
         arrays = array_record(self.layout, flat)
         counted = self._rates.counted(self.state, number)
         with rng.pinned_globals(self.plan.seed, "evaluate", number), self._fast_broadcasts():
-            messages = listed_messages(
-                self.strategy.configure_evaluate(counted, arrays, ConfigRecord(), self.grid)
-            )
+            answer = self.strategy.configure_evaluate(counted, arrays, ConfigRecord(), self.grid)
+            messages = messages_to_homes(self.strategy, answer, of="configure_evaluate")
         tell_inputs(messages, self.plan, number)
         metrics: Mapping[str, object] | None = None
         if messages:
@@ -360,8 +364,8 @@ class RoundLoop:
             )
             sound = self._sound(number, replies, messages, stage=EVALUATE)
             if sound.replies:
-                answer = self.strategy.aggregate_evaluate(counted, sound.replies)
-                metrics = metrics_alone(self.strategy, answer)
+                found = self.strategy.aggregate_evaluate(counted, sound.replies)
+                metrics = metrics_alone(self.strategy, found)
         return {
             "validation_loss": _number(metrics, "loss"),
             "validation_score": _number(metrics, "score"),

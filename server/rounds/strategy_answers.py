@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from flwr.app import ArrayRecord
+from flwr.app import ArrayRecord, Message
 
 from fedhome.errors import PluginError
+from fedhome.flower.broadcast import Broadcast
+from fedhome.own_code import kind_told
+
+
+def messages_to_homes(strategy: object, answer: object, *, of: str) -> Sequence[Message]:
+    """Return the messages that ``configure_train`` or ``configure_evaluate`` is to return.
+
+    Args:
+        strategy: Whose answer it is.
+        answer: What it returned.
+        of: Which of the two.
+
+    Raises:
+        PluginError: It is something else.
+    """
+    named = f"{type(strategy).__name__}.{of}"
+    hint = "return messages, as Flower's strategies do: what super()." + of + "(...) returns, say"
+    if isinstance(answer, Broadcast):
+        return answer
+    if not isinstance(answer, Iterable):
+        raise PluginError(f"{named} returned {kind_told(answer)}, not messages", hint=hint)
+    messages = list(answer)
+    for one in messages:
+        if not isinstance(one, Message):
+            raise PluginError(f"{named} returned {kind_told(one)} among its messages", hint=hint)
+    return messages
 
 
 def model_and_metrics(
@@ -24,10 +50,10 @@ def model_and_metrics(
     named = f"{type(strategy).__name__}.aggregate_train"
     hint = "return a pair, as Flower's strategies do: an ArrayRecord, or None, and metrics, or None"
     if not isinstance(answer, tuple) or len(answer) != 2:  # noqa: PLR2004
-        raise PluginError(f"{named} returned {_kind(answer)}, not a pair", hint=hint)
+        raise PluginError(f"{named} returned {kind_told(answer)}, not a pair", hint=hint)
     model, metrics = answer
     if not isinstance(model, ArrayRecord | None):
-        raise PluginError(f"{named} returned {_kind(model)} for the model", hint=hint)
+        raise PluginError(f"{named} returned {kind_told(model)} for the model", hint=hint)
     return model, _metrics(named, metrics, hint)
 
 
@@ -48,8 +74,4 @@ def metrics_alone(strategy: object, answer: object) -> Mapping[str, object] | No
 def _metrics(named: str, answer: object, hint: str) -> Mapping[str, object] | None:
     if answer is None or isinstance(answer, Mapping):
         return answer
-    raise PluginError(f"{named} returned {_kind(answer)} for the metrics", hint=hint)
-
-
-def _kind(answer: object) -> str:
-    return "nothing" if answer is None else f"a value of type {type(answer).__name__}"
+    raise PluginError(f"{named} returned {kind_told(answer)} for the metrics", hint=hint)

@@ -19,9 +19,9 @@ from fedhome.learning.device import Device
 from fedhome.learning.home_round import ends_with, private_places, train_round
 from fedhome.learning.methods import method_of
 from fedhome.learning.own_state import OwnState, StatesInMemory
-from fedhome.learning.personalise import personaliser
+from fedhome.learning.personalise import CheckedPersonaliser, personaliser
 from fedhome.learning.plan_check import check_plan
-from fedhome.methods import METHODS
+from fedhome.methods import METHODS, Method, last_layers
 from fedhome.plan.settings import PersonaliseSettings, Plan
 from helpers import tiny
 from helpers.plain_methods import PlainHome, Weights, flat, loss_of, mean_of
@@ -228,6 +228,61 @@ def test_the_same_question_gets_the_same_answer(name: str) -> None:
     np.testing.assert_array_equal(ends_with(device, second), kept)
     leave(device, second, 3)
     assert not np.array_equal(ends_with(device, second), kept)
+
+
+class _Forgets(Method):
+    """Forgets to return what its functions make."""
+
+    of: str = "round"
+
+    def private(self, names: tuple[str, ...]) -> Any:
+        return None if self.of == "private" else last_layers(names, 1)
+
+    def round(self, homes: Any) -> Any:
+        return None if self.of == "round" else super().round(homes)
+
+    def ends(self, start: Any, own: Any) -> Any:
+        return None if self.of == "ends" else super().ends(start, own)
+
+    def settle(self, cohort: Any, params: Any) -> Any:
+        return None if self.of == "settle" else super().settle(cohort, params)
+
+
+@pytest.mark.parametrize(
+    ("of", "needed"),
+    [
+        ("private", "not names of parameters"),
+        ("round", "not a RoundEnd"),
+        ("ends", r"not parameters \[homes, numbers\]"),
+        ("settle", r"not parameters \[homes, numbers\]"),
+    ],
+)
+def test_a_method_that_forgets_to_return_is_told_what(of: str, needed: str) -> None:
+    plan = tiny.plan()
+    learning = tiny.learning(plan)
+    learning.method = _Forgets(of=of)
+    device = Device(learning, fleet()[0], plan.seed, states=StatesInMemory())
+    with pytest.raises(PluginError, match=rf"_Forgets\.{of} returned nothing, {needed}"):
+        ends_with(device, leave(device, learning.initial, 1))
+
+
+def test_a_personaliser_that_forgets_to_return_is_told_what() -> None:
+    class Forgets:
+        def trial(self, cohort: Any, start: Any, settings: Any) -> None: ...
+
+        def adapt(self, *_: Any, **how: Any) -> Any:
+            return np.zeros((2, 3)) if how["epochs"] else None
+
+    plan, learning = tiny.plan(), tiny.learning(tiny.plan())
+    device = Device(learning, fleet()[0], plan.seed)
+    how = CheckedPersonaliser("mine", Forgets())  # type: ignore[arg-type]
+    of_home = rf"not an array \[1, {learning.initial.size}\]"
+    with pytest.raises(PluginError, match=r"trial\(\) of personaliser 'mine' returned nothing"):
+        how.trial(device, learning.initial, plan.personalise)
+    with pytest.raises(PluginError, match=rf"adapt\(\) .* returned nothing, {of_home}"):
+        how.adapt(device, learning.initial, rate=1.0, epochs=0, part="train")
+    with pytest.raises(PluginError, match=rf"adapt\(\) .* returned \[2, 3\], {of_home}"):
+        how.adapt(device, learning.initial, rate=1.0, epochs=1, part="train")
 
 
 @pytest.mark.parametrize("name", PARTS)

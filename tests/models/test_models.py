@@ -78,6 +78,21 @@ def test_a_module_without_parameters_is_refused() -> None:
         check_module(nn.Identity(), 3, 3)
 
 
+class _Cut(nn.Linear):
+    """Its output is cut off from what it is computed by."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).detach()
+
+
+def test_a_module_whose_output_gives_no_gradient_is_refused() -> None:
+    """It would pass rounds without learning anything, and nobody would be told."""
+    with pytest.raises(ModelError, match="no gradient comes from its output"):
+        check_module(_Cut(3, 1), 3, 1)
+    with torch.no_grad():  # whoever calls may want none: the module is right all the same
+        check_module(nn.Linear(3, 1), 3, 1)
+
+
 def test_a_module_of_another_width_is_refused() -> None:
     with pytest.raises(ModelError, match=r"does not take an input of \[batch, 3\]"):
         check_module(nn.Linear(4, 1), 3, 1)

@@ -7,6 +7,7 @@ import sys
 from importlib import metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -337,6 +338,27 @@ def test_windows_line_ends_a_mark_and_names_of_all_kinds_are_nothing_special(
     assert load(f"{file}:Net.size", "model") == 1
     (project / "link.py").symlink_to(file)
     assert load(f"{project / 'link.py'}:Net.size", "model") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ((), r"Mine\.step\(\) missing 1 required positional argument: 'x'"),
+        ((1, 2), r"Mine\.step\(\) takes 2 positional arguments but 3 were given"),
+    ],
+)
+def test_a_function_that_takes_other_arguments_is_told_with_its_line(
+    project: Path, given: tuple[int, ...], told: str
+) -> None:
+    """No line of it has run: its caller was shown, with a traceback."""
+    file = written(project / "mine.py", "class Mine:\n    def step(self, x):\n        return x\n")
+    mine: Any = load(f"{file}:Mine", "strategy")
+    where = rf"{file}, line 2, in step: TypeError: {told}"
+    with pytest.raises(PluginError, match=where) as caught, own_code.faults_told():
+        mine().step(*given)
+    assert caught.value.hint == "that line is: def step(self, x):"
+    with pytest.raises(TypeError, match="step"), own_code.faults_told():
+        raise TypeError("Ours.step() takes 2 positional arguments but 3 were given")
 
 
 def test_what_a_framework_raises_is_no_fault_of_the_users(project: Path) -> None:

@@ -13,7 +13,7 @@ from flwr.app import Message
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
-from fedhome.errors import PlanError, RoundError, RunError
+from fedhome.errors import PlanError, PluginError, RoundError, RunError
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
 from fedhome.plan.settings import Plan
 from fedhome.server.rounds import checkpoint, strategy_memory
@@ -231,6 +231,40 @@ def test_a_strategy_that_gives_no_model_keeps_the_one_before(tmp_path: Path) -> 
     assert [event["round"] for event in unused] == [1, 2]
     assert unused[0]["reason"] == "the strategy gave no model"
     assert _LAYOUT.key in unused[1]["reason"]
+
+
+class _Asking(flower.FedAvg):
+    """Tells homes what they do not know, asks none in its second round, forgets the third."""
+
+    def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+        config["lr"] = 0.1 / server_round
+        asked = super().configure_train(server_round, arrays, config, grid)
+        return {1: asked, 2: []}.get(server_round)
+
+
+def test_what_a_strategy_asks_for_in_vain_is_told(tmp_path: Path) -> None:
+    plan = tiny.plan(rounds={"count": 3}, strategy={"name": f"{__file__}:_Asking"})
+    forgotten = r"_Asking\.configure_train returned nothing, not messages"
+    with (
+        tiny.rounds_on(tiny.FakeGrid(3, _home), plan, _LAYOUT, tmp_path, _INITIAL) as rounds,
+        pytest.raises(PluginError, match=forgotten),
+    ):
+        rounds.run()
+    (failed,) = _events(tmp_path, "round-failed")
+    assert failed["reason"] == "the strategy asked no home"
+    (note,) = (e["text"] for e in _events(tmp_path, "note") if "strategy tells" in e["text"])
+    assert note.startswith("the strategy tells homes lr, which has no effect")
+    assert note.endswith("that of the plan, FedAvg, to none")
+
+
+def test_what_our_strategies_and_wrappers_tell_homes_is_heard(tmp_path: Path) -> None:
+    """Flower's FedProx tells a strength, its wrappers a norm: homes listen to both."""
+    told = {"name": "fedprox", "args": {"proximal_mu": 0.1}, "wrap": "dp-client-fixed"}
+    norms = {"noise_multiplier": 0.1, "clipping_norm": 1.0}
+    plan = tiny.plan(rounds={"count": 1}, strategy={**told, "wrap_args": norms})
+    with tiny.rounds_on(tiny.FakeGrid(3, _home), plan, _LAYOUT, tmp_path, _INITIAL) as rounds:
+        rounds.run()
+    assert not [e for e in _events(tmp_path, "note") if "strategy tells" in e["text"]]
 
 
 _MEMORIES: dict[str, dict[str, Any]] = {

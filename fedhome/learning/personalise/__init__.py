@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from inspect import isfunction
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.data.series.examples import Part
 from fedhome.errors import PluginError
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise import fine_tune, fine_tune_head
-from fedhome.learning.personalise.experts import Adapter
+from fedhome.learning.personalise.experts import Adapter, OwnStatements
 from fedhome.learning.personalise.knn_per import KnnPer
-from fedhome.own_code import call
+from fedhome.own_code import call, kind_told
 from fedhome.plan.settings import PersonaliseSettings
 from fedhome.plugins import load
 
@@ -28,6 +29,49 @@ class Personaliser(Adapter, Protocol):
         self, cohort: Cohort, start: NDArray[np.float32], settings: PersonaliseSettings
     ) -> NDArray[np.float64]:
         """Return factors of the validation loss, float64 ``[homes, rates, 1 + epochs]``."""
+
+
+class CheckedPersonaliser:
+    """A personaliser of a user's own, of which every answer is looked at before it is used.
+
+    Args:
+        name: Its name in the plan.
+        own: It.
+    """
+
+    def __init__(self, name: str, own: Personaliser) -> None:
+        self.own, self._name = own, name
+
+    def trial(
+        self, cohort: Cohort, start: NDArray[np.float32], settings: PersonaliseSettings
+    ) -> NDArray[np.float64]:
+        """Return what its ``trial`` does: as of :class:`Personaliser`.
+
+        Raises:
+            PluginError: It is no array ``[homes, rates, 1 + epochs]``.
+        """
+        shape = (len(cohort.homes), len(settings.rates), 1 + settings.epochs)
+        return self._array("trial", self.own.trial(cohort, start, settings), shape)
+
+    def adapt(
+        self, cohort: Cohort, start: NDArray[np.float32], *, rate: float, epochs: int, part: Part
+    ) -> NDArray[np.float32]:
+        """Return what its ``adapt`` does: as of :class:`.experts.Adapter`.
+
+        Raises:
+            PluginError: It is no array ``[homes, size]``.
+        """
+        found = self.own.adapt(cohort, start, rate=rate, epochs=epochs, part=part)
+        return self._array("adapt", found, (len(cohort.homes), start.shape[-1]))
+
+    def _array(self, of: str, found: object, shape: tuple[int, ...]) -> NDArray[Any]:
+        if isinstance(found, np.ndarray) and found.shape == shape:
+            return found
+        is_ = list(found.shape) if isinstance(found, np.ndarray) else kind_told(found)
+        raise PluginError(
+            f"{of}() of personaliser {self._name!r} returned {is_}, not an array {list(shape)}",
+            hint="docs/evaluation.md, Your own personaliser, says what both functions return",
+        )
 
 
 PERSONALISERS: Mapping[str, Personaliser] = {
@@ -56,7 +100,8 @@ def personaliser(name: str) -> Personaliser:
             f"personaliser {name!r} lacks trial() or adapt()",
             hint="fedhome/learning/personalise/fine_tune.py shows both",
         )
-    return found  # type: ignore[no-any-return]
+    checked = name not in PERSONALISERS and not isinstance(found, OwnStatements)
+    return CheckedPersonaliser(name, found) if checked else cast("Personaliser", found)
 
 
 def choose(changes: NDArray[np.float64], rates: tuple[float, ...]) -> tuple[float, int]:
