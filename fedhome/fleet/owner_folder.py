@@ -157,15 +157,19 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
             StateError: ``missing``, ``altered``, ``in-use``, ``not-readable`` or ``disk``.
         """
         folder = Path(folder)
+        none_there = StateError(
+            f"there is no fleet in {folder.resolve()}",
+            reason="missing",
+            hint="name its folder with --fleet, or make one with `fedhome fleet init`",
+        )
+        with disk.errors_of(folder):
+            if not folder.exists():
+                raise none_there
         with ExitStack() as undo:
             lock = disk.lock(folder)
             undo.callback(os.close, lock)
             if not (folder / RECORD).exists():
-                raise StateError(
-                    f"there is no fleet in {folder.resolve()}",
-                    reason="missing",
-                    hint="name its folder with --fleet, or make one with `fedhome fleet init`",
-                )
+                raise none_there
             record = checksummed.read(folder / RECORD, _Record)
             names = [entry.home for entry in record.homes]
             if len({*names}) < len(names):

@@ -37,6 +37,9 @@ class DeviceTable(Section):
     devices: Annotated[tuple[HomeDevice, ...], Field(min_length=1, max_length=MOST_DEVICES)]
 
 
+_HINT = "a home's devices are a file of text: docs/pipeline.md shows one"
+
+
 def read_devices(path: Path) -> tuple[HomeDevice, ...]:
     """Return the devices of a file.
 
@@ -47,7 +50,7 @@ def read_devices(path: Path) -> tuple[HomeDevice, ...]:
         PlanError: All that is wrong with it.
     """
     try:
-        found = DeviceTable.model_validate(read_toml(path)).devices
+        found = DeviceTable.model_validate(read_toml(path, hint=_HINT)).devices
     except ValidationError as error:
         known = names_of(DeviceTable)
         raise PlanError(

@@ -19,8 +19,12 @@ _AS_WRITTEN = "`fedhome plan show` prints a plan as one is written"
 _MOST_DEPTH = 64  # a plan of ours has four; what looks through one calls itself for each
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, *, hint: str = "") -> dict[str, Any]:
     """Read a TOML file.
+
+    Args:
+        path: Its path.
+        hint: What to do where it is not there or cannot be read; as for a plan by default.
 
     Raises:
         PlanError: No such file, or a syntax error with its line.
@@ -29,23 +33,24 @@ def read_toml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise PlanError(
-            ["there is no such file"], where=str(path), hint="`fedhome simulate` needs none"
+            ["there is no such file"], where=str(path), hint=hint or "`fedhome simulate` needs none"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(
             [f"it cannot be read: {type(error).__name__}"],
             where=str(path),
-            hint="a plan is a file of text in UTF-8 that this account may read",
+            hint=hint or "a plan is a file of text in UTF-8 that this account may read",
         ) from None
-    return parse_toml(text, where=str(path))
+    return parse_toml(text, where=str(path), hint=hint or _AS_WRITTEN)
 
 
-def parse_toml(text: str, *, where: str) -> dict[str, Any]:
+def parse_toml(text: str, *, where: str, hint: str = _AS_WRITTEN) -> dict[str, Any]:
     """Return the tables of a TOML text, which may come from anybody.
 
     Args:
         text: The text.
         where: What it is called in messages.
+        hint: What to do where it is no TOML.
 
     Raises:
         PlanError: A syntax error with its line; or tables within tables without end, or a number
@@ -54,7 +59,7 @@ def parse_toml(text: str, *, where: str) -> dict[str, Any]:
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # of a number's digits it is a plain one
-        raise PlanError([f"it is not TOML: {error}"], where=where, hint=_AS_WRITTEN) from None
+        raise PlanError([f"it is not TOML: {error}"], where=where, hint=hint) from None
     below: list[Any] = [table]
     for _ in range(_MOST_DEPTH):
         below = [

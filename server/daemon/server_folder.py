@@ -212,5 +212,11 @@ class ServerFolder:
         return Directory.verify(self.directory_data, self.anchor.root)
 
     def keys(self) -> ServerKeys:
-        """Return the server's keys."""
+        """Return the server's keys.
+
+        Raises:
+            RunError: There is no server in this folder, or its settings are damaged.
+            StateError: Its part of the fleet is not there, or cannot be read.
+        """
+        _ = self.settings  # where there is no server at all, that is what is told
         return server_keys(self.fleet)

@@ -87,6 +87,11 @@ def test_what_a_run_ended_with_is_promoted_by_hand(place: ServerFolder, plan: Pl
     assert registry.server == place.keys().public
 
 
+def test_where_there_is_no_server_that_is_told(tmp_path: Path) -> None:
+    error = refused("model", "promote", "mine", "--server", tmp_path)
+    assert error.message == f"there is no server.toml in {tmp_path}"
+
+
 @pytest.mark.long
 def test_a_run_that_has_no_result_is_not_promoted(place: ServerFolder, plan: Plan) -> None:
     error = refused("model", "promote", "mine", "--server", place.path)

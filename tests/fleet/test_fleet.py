@@ -338,6 +338,8 @@ def use(folder: Path) -> None:
 def test_folders_that_are_no_fleet_or_in_use(folder: Path, tmp_path: Path) -> None:
     assert reason_of(StateError, Fleet.open, tmp_path) == "missing"
     assert reason_of(StateError, Fleet.open, tmp_path / "nowhere") == "missing"
+    with pytest.raises(StateError, match=r"there is no fleet in .*nowhere"):
+        Fleet.open(tmp_path / "nowhere")
     assert reason_of(StateError, Fleet.create, folder, PASSPHRASE) == "exists"
     with Fleet.open(folder):
         assert reason_of(StateError, Fleet.open, folder) == "in-use"

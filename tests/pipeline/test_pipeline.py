@@ -158,6 +158,9 @@ def test_a_table_of_devices_tells_all_its_faults(tmp_path: Path) -> None:
     file.write_text('[[devices]]\nname = "hub"\nmemory_bytes = 0\n')
     with pytest.raises(PlanError, match="operations_per_s"):
         read_devices(file)
+    with pytest.raises(PlanError, match="there is no such file") as caught:
+        read_devices(file.with_name("nowhere.toml"))
+    assert "docs/pipeline.md" in (caught.value.hint or "")
 
 
 def test_parts_predict_and_train_as_the_whole_does() -> None:

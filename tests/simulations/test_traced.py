@@ -324,6 +324,17 @@ GRAPHS: dict[str, tuple[Callable[[Tensor, Tensor, Tensor], Tensor], str]] = {
 }
 
 
+def test_a_division_by_nothing_stays_as_it_is() -> None:
+    """A model of one's own that has one ended the run: its inverse was to be taken."""
+    with FakeTensorMode():
+        module = make_fx(lambda a: a / 0 + a / 2)(torch.empty(3))
+    passes.merge_scales(module.graph)
+    module.recompile()
+    found = fx.Interpreter(module).run(torch.tensor([2.0, -2.0, 0.0]))
+    assert found[:2].tolist() == [float("inf"), float("-inf")]
+    assert found[2].isnan()
+
+
 @pytest.mark.parametrize("name", [one.__name__ for one in passes.PASSES])
 def test_a_pass_keeps_the_result(name: str) -> None:
     function, gone = GRAPHS[name]

@@ -196,7 +196,8 @@ def merge_scales(graph: fx.Graph) -> int:
     count = 0
     for node in calls(graph):
         by = node.args[1] if node.target in DIV and not node.kwargs else None
-        if isinstance(by, (int, float)) and is_floating(node):
+        # A division by nothing stays one: its infinities are what a model of one's own computes.
+        if isinstance(by, (int, float)) and by and is_floating(node):
             node.target, node.args = aten.mul.Tensor, (node.args[0], 1 / by)
             count += 1
         outer = scaled(node)
