@@ -80,3 +80,11 @@ def test_counters_of_such_a_size_stay_readings(tmp_path: Path, name: str) -> Non
     found = read(tmp_path, name, cells).table
     assert found.timeless
     assert found.columns[name].tolist() == [float(cell) for cell in cells]
+
+
+def test_ticks_of_dotnet_are_no_nanoseconds(tmp_path: Path) -> None:
+    """They were read as of the year 1990."""
+    ticks = [str((at + 62_135_596_800) * 10**7) for at in HOURS]
+    with pytest.raises(SourceError, match="column 'time' holds numbers that are no times since"):
+        read(tmp_path, "time", ticks)
+    assert read(tmp_path, "time", [f"{at}000000000" for at in HOURS]).table.time_s.tolist() == HOURS

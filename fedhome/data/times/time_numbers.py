@@ -17,6 +17,8 @@ _UNITS = {1: "seconds", 1_000: "milliseconds", 1_000_000: "microseconds", 10**9:
 SHEET_DAYS = "days of a spreadsheet"
 """How times that a spreadsheet counts in days are called."""
 
+# Ticks of .NET, 100 ns since the year 1, reach this up to the year 3000: no nanoseconds before 2000.
+_LEAST_NS = 946_684_800 * 10**9
 # Days of a spreadsheet from 1990 to 2099; its day 25569 is the first of 1970.
 _SHEET_DAYS = (32_874, 73_050)
 _SHEET_1970 = 25_569
@@ -71,7 +73,8 @@ def times_of_numbers(numbers: NDArray[np.float64]) -> NumberTimes | None:
         return NumberTimes(us=us, bad=~finite, aware=False, format=written)
     least, most = _EPOCH_S
     for unit, word in _UNITS.items():
-        outside = ~((numbers >= least * unit) & (numbers <= most * unit))
+        low = _LEAST_NS if unit == 10**9 else least * unit
+        outside = ~((numbers >= low) & (numbers <= most * unit))
         if few(int(outside.sum()), len(numbers)):
             seconds = np.where(finite, numbers, 0) / unit
             far = ~finite | (np.abs(seconds) > _MOST_S)
