@@ -129,6 +129,13 @@ def test_groups_without_a_sum_are_no_lack_while_the_others_are_a_quorum() -> Non
     first = needs._groups[0]
     assert needs.lack(first) is None
     assert needs.lack(first[:2] + needs._groups[1][:2]) is not None
+    # Four of six homes have a sum: enough for a quorum of a half, and not for one of four fifths.
+    there = first + needs._groups[1][:2]
+    assert needs.lack(there) is None
+    strict = SumNeeds(plan=plan.change(rounds={"quorum": 0.8}), homes=homes, seed=b"seed")
+    lack = strict.lack(there)
+    assert lack is not None
+    assert (lack.there, lack.of, lack.needed) == (2, 4, 3)
 
 
 # --- waiting
