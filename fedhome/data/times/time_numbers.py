@@ -17,7 +17,8 @@ _UNITS = {1: "seconds", 1_000: "milliseconds", 1_000_000: "microseconds", 10**9:
 SHEET_DAYS = "days of a spreadsheet"
 """How times that a spreadsheet counts in days are called."""
 
-# Ticks of .NET, 100 ns since the year 1, reach this up to the year 3000: no nanoseconds before 2000.
+# Ticks of .NET, 100 ns since the year 1, reach this up to the year 3000: so no nanoseconds before
+# 2000 are read.
 _LEAST_NS = 946_684_800 * 10**9
 # Days of a spreadsheet from 1990 to 2099; its day 25569 is the first of 1970.
 _SHEET_DAYS = (32_874, 73_050)
