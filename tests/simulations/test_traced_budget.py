@@ -82,6 +82,12 @@ def test_what_has_no_batched_form_is_named_at_the_second_home() -> None:
         kernel_of(learning(Bag), "traced", tiny.FEATURES, print)
 
 
+def test_each_operation_of_a_step_counts_once() -> None:
+    x = torch.ones(3)
+    assert operations_of(lambda: x.add(1).mul(2)) == 2
+    assert operations_of(lambda: None) == 0
+
+
 @pytest.mark.parametrize(
     ("function", "name"),
     [
