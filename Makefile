@@ -32,7 +32,8 @@ test: $(VENV)/.installed-dev  ## all tests but the slow ones, minutes: make test
 quick: $(VENV)/.installed-dev  ## the quick tests of every room, half a minute
 	$(BIN)/python -m pytest $(CORES) -m "not slow and not long" $(ARGS)
 
-# One worker has the tests of many processes, one after the other, and another one all the rest.
+# One worker begins with the tests of many processes and the other with all the rest:
+# tests/helpers/hand_out.py.
 # Properties are tried again, on as many examples as they say.
 slow: $(VENV)/.installed-dev  ## the slow tests: processes, Flower's own run, the wheel, more examples
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or hypothesis" \

@@ -6,24 +6,12 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 pytest.register_assert_rewrite("helpers")
-
-FLEETS = (
-    "test_up_data.py",
-    "test_flower_run.py",
-    "test_ray.py",
-    "test_ray_slices.py",
-    "test_worker.py",
-    "test_enrol.py",
-)
-"""Tests beside those of tests/processes that start many processes."""
 
 # No example has a deadline: what takes long on a busy machine is no fault. `make slow` runs the
 # properties on more: helpers/examples.py.
@@ -75,19 +63,10 @@ def _modest() -> None:
     quiet()
 
 
-class _FleetsTogether(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """The tests of a file on one worker; those that start fleets of processes all on the same.
-
-    Two fleets at once would want a core each for a dozen processes.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = Path(nodeid.split("::", 1)[0])
-        if file.name in FLEETS or file.parent.name == "processes":
-            return "fleets"
-        return str(file)
-
-
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
-    """Hand out the tests of `make slow` so that one fleet of processes runs at a time."""
-    return _FleetsTogether(config, log) if config.getoption("dist") == "loadfile" else None
+    """Hand out the tests of `make slow` as :mod:`helpers.hand_out` says."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from helpers.hand_out import FleetsApart  # noqa: PLC0415 - its asserts are rewritten, too
+
+    return FleetsApart(config, log)

@@ -18,6 +18,7 @@ import pytest
 from fedhome.data.files import data_files
 from fedhome.data.files.data_files import Raw, read_files
 from fedhome.errors import SourceError
+from helpers.rewritten import rewrite
 from helpers.sheets import sheet_xml, workbook
 
 pytest.importorskip("python_calamine", reason="workbooks need the extra xlsx")
@@ -146,7 +147,7 @@ def outcomes(folder: Path, count: int, seed: int) -> Iterator[tuple[str, bytes, 
         for _ in range(count):
             name, data = kind(rng)
             path = folder / name
-            path.write_bytes(data)
+            rewrite(path, data)
             try:
                 yield name, data, read_files(path)
             except SourceError as error:

@@ -13,6 +13,7 @@ import pytest
 
 import fedhome
 from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.ops import processes as processes_of_ops
 from fedhome.ops.processes import Child, Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
@@ -107,7 +108,10 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(plan: Plan, tmp_path: Path) -> Iterator[Fleet]:
+def fleet(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    # What is killed soon after its start is started again after ever longer pauses, of half a
+    # minute in the end: tests/ops holds that. Here it is no matter.
+    monkeypatch.setattr(processes_of_ops, "_HEALTHY_S", 0.0)
     tables = generate(homes=HOMES, days=plan.data.days, seed=plan.seed)
     server, places = prepare(tmp_path / "deployment", plan, tables)
     run = RunFolder.create(tmp_path / "run")

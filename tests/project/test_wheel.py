@@ -68,8 +68,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the ``bin`` folder of an environment that holds the wheel and what it depends on."""
     home = tmp_path_factory.mktemp("empty") / "venv"
     venv.create(home, with_pip=True)
-    # pip finds the large packages in its cache: the tests' own environment needed them too.
-    run(home / "bin" / "python", "-m", "pip", "install", "--quiet", wheel, folder=home)
+    # pip finds the large packages in its cache: the tests' own environment needed them too. Of
+    # these thousands of modules each is compiled when it is first imported, and most never are.
+    install = (home / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-compile")
+    run(*install, wheel, folder=home)
     return home / "bin"
 
 

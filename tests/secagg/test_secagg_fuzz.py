@@ -75,6 +75,7 @@ from fedhome.secagg.sum_messages import (
 )
 from fedhome.store.checksummed import ChecksummedFile
 from fedhome.wire.codec import Message
+from helpers.rewritten import rewrite
 from helpers.secagg_attacker import weaken
 from helpers.secagg_mutations import changed, packed, unpacked
 from helpers.secagg_world import NOW, Sum, World, expected
@@ -374,11 +375,11 @@ def _files(folder: Path, undo: ExitStack) -> Iterator[Door]:
 
     def placed(path: Path, sound: bytes, read: Callable[[], object]) -> Callable[[bytes], None]:
         def reading(data: bytes) -> None:
-            path.write_bytes(data)
+            rewrite(path, data)
             try:
                 read()
             finally:
-                path.write_bytes(sound)
+                rewrite(path, sound)
 
         return reading
 
@@ -387,7 +388,7 @@ def _files(folder: Path, undo: ExitStack) -> Iterator[Door]:
 
     def sealed_anew(data: bytes) -> None:
         placed(home / STATE, state, opened)(key.seal(data, purpose="home's state", name="oak"))
-        (home / MARK).write_bytes(mark)  # it was brought up to a state that was read
+        rewrite(home / MARK, mark)  # it was brought up to a state that was read
 
     yield Door("state file", [state], placed(home / STATE, state, opened))
     yield Door("state file, inside", [inside], sealed_anew)
