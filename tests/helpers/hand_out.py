@@ -13,7 +13,7 @@ from typing import Any
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 RAY = "ray"
-"""Files whose tests start Ray's processes: these are never there twice."""
+"""The files that are about Ray, as one: each starts processes for several cores."""
 _RAYS = (
     "test_flower_run.py",
     "test_ray.py",

@@ -22,7 +22,7 @@ def test_each_worker_has_its_own_first_and_then_helps_the_other() -> None:
     assert next_scope([EVENTS], first=True) == EVENTS
 
 
-def test_rays_processes_are_never_there_twice() -> None:
+def test_the_files_about_ray_come_one_after_the_other() -> None:
     rays = {
         scope_of(f"tests/{file}::test_x[a::b]")
         for file in ("flower/test_flower_run.py", "simulations/test_ray.py")
