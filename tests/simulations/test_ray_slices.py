@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from fedhome.plan.settings import Plan
-from fedhome.run.events import EventLog
-from fedhome.run.folder import RunFolder
 from fedhome.run.results import scores
-from fedhome.server.rounds.round_loop import RoundLoop
-from fedhome.server.strategies import strategy_of
-from fedhome.simulations.engines.by_name import ENGINES
-from fedhome.simulations.secure.secure_fleet import secure_grid
 from fedhome.simulations.simulate import simulate
 from helpers import tiny
+from helpers.sum_rounds import sum_rounds
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,24 +47,13 @@ def _plan(shards: int, **sections: Any) -> Plan:
 
 def _run(plan: Plan, folder: Path) -> NDArray[np.float32]:
     """Run a plan's rounds over twelve homes, added up as the plan says."""
-    mode = plan.aggregation.mode
-    assert mode != "auto", "here it is said"
-    world = replace(tiny.world(plan, tiny.homes(ROWS)), mode=mode)
-    layout, place = world.learning.layout, RunFolder.create(folder)
-    with ENGINES[plan.engine.name](world) as grid, EventLog(place.events_path) as log:
-        over: Any = grid
-        if world.mode != "plain":
-            over = secure_grid(grid, plan=plan, layout=layout, log=log, fleet=None)
-        found = RoundLoop(
-            plan=plan,
-            strategy=strategy_of(plan, len(ROWS)),
-            grid=over,
-            layout=layout,
-            initial=world.learning.initial,
-            folder=place,
-            log=log,
-        ).run()
-    assert not np.allclose(found, world.learning.initial, atol=1e-3)
+    fleet = tiny.homes(ROWS)
+    if plan.aggregation.mode == "plain":
+        found = tiny.run(plan, fleet, folder).state.flat
+    else:
+        with sum_rounds(plan, fleet, folder) as rounds:
+            found = rounds.run()
+    assert not np.allclose(found, tiny.learning(plan).initial, atol=1e-3)
     return found
 
 
