@@ -15,6 +15,7 @@ from fedhome.errors import PlanError, PluginError
 from fedhome.plan.settings import Plan
 from fedhome.server.rounds.strategy_answers import metrics_alone, model_and_metrics
 from fedhome.server.strategies import STRATEGIES, WRAPPERS, strategy_of
+from fedhome.simulations.taken_fleet import check_sums
 from helpers import tiny
 
 _ARGS: dict[str, dict[str, Any]] = {
@@ -96,6 +97,14 @@ def test_the_plans_rounds_reach_the_strategy() -> None:
     wrapped: Any = strategy_of(_plan("dp-server-fixed").change(rounds={"fraction": 0.5}), 8)
     assert wrapped.num_sampled_clients == 4
     assert isinstance(wrapped.strategy, flower.FedAvg)
+
+
+def test_who_needs_single_updates_needs_groups_or_a_plain_plan() -> None:
+    plan = Plan.load(sets=["strategy.name=mine:Own", "aggregation.mode=secure"])
+    with pytest.raises(PlanError, match="strategy 'mine:Own' needs single updates"):
+        check_sums(plan, 100, sums=False)
+    check_sums(plan, 100, sums=True)
+    check_sums(plan.change(aggregation={"groups": 2}), 100, sums=False)
 
 
 def test_arguments_win_over_what_the_plans_rounds_say() -> None:
