@@ -14,12 +14,11 @@ from torch import nn
 
 from fedhome.data.home_objects import Homes
 from fedhome.errors import PlanError, RunError
-from fedhome.flower.strategy_layers import layers_of
 from fedhome.learning.methods import Method
 from fedhome.learning.personalise import Personaliser
 from fedhome.passed_objects import called, is_object, name_of
-from fedhome.plan.round_settings import RoundSettings
 from fedhome.plan.settings import Plan
+from fedhome.server.strategies import shares_of
 
 Model = str | Callable[..., nn.Module]
 """A class, or a function of ``features`` and ``outputs``, that makes the module."""
@@ -35,7 +34,6 @@ _SETTINGS = {
     "source": ("data", "source"),
 }
 _ARGUMENTS = {kind: kind for kind in _SETTINGS} | {"source": "homes"}
-_SHARES = {"fraction": "fraction_train", "evaluate_fraction": "fraction_evaluate"}
 _WHERE = "the call"
 
 
@@ -81,7 +79,7 @@ class Objects:
             section, key = _SETTINGS[kind]
             table[section] = {key: _named(kind, it)}
         if isinstance(self.strategy, Strategy):
-            table["rounds"] = _shares(self.strategy, plan.rounds)
+            table["rounds"] = shares_of(self.strategy, plan.rounds, where=_WHERE)
         return plan.change(**table)
 
     def check_same(self, plan: Plan) -> None:
@@ -162,25 +160,3 @@ def _named(kind: str, it: object) -> str:
     if kind == "source" and isinstance(it, Mapping | Sequence):
         return called(f"tables of {len(it)} home{'' if len(it) == 1 else 's'}")
     return name_of(it)
-
-
-def _shares(strategy: Strategy, rounds: RoundSettings) -> dict[str, Any]:
-    """Return what a strategy that is made already has of the plan's rounds.
-
-    Raises:
-        PlanError: Strategy and plan both say something, and not the same.
-    """
-    *_, inner = layers_of(strategy)
-    faults, found = [], {}
-    for key, attribute in _SHARES.items():
-        share, said = getattr(inner, attribute, None), getattr(rounds, key)
-        if share is None or share == said:
-            continue
-        if said != type(rounds).model_fields[key].default:
-            faults.append(
-                f"rounds.{key} is {said}, but the strategy was made with {attribute} = {share}"
-            )
-        found[key] = share
-    if faults:
-        raise PlanError(faults, where=_WHERE, hint="say it in one place")
-    return found

@@ -26,7 +26,7 @@ from fedhome.own_code import faults_told
 from fedhome.passed_objects import given
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.opened import models_in
-from fedhome.plan.overrides import merge, parse_set
+from fedhome.plan.overrides import listed_sets, merge, parse_set
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced, tiers_of
 from fedhome.plugins import look_up
@@ -243,7 +243,7 @@ def _resolved(plan: Plan | Path | str | None, sets: Sequence[str]) -> Plan:
     if not isinstance(plan, Plan):
         return Plan.load(plan, sets=sets)
     changes: dict[str, Any] = {}
-    for setting in sets:
+    for setting in listed_sets(sets):
         merge(changes, parse_set(setting))
     return plan.change(**changes) if changes else plan
 

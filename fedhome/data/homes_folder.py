@@ -182,9 +182,10 @@ def as_fleet(
     tables, mixed = _without_mixed([read.table for read in reads])
     excluded = [*excluded, *mixed]
     if not tables:
-        raise EmptyFleetError(
-            f"no {what} can be used:{reasons_of(excluded)}", hint=hint_for_all(excluded, hint)
+        told = (
+            f"no {what} can be used:{reasons_of(excluded)}" if excluded else f"there is no {what}"
         )
+        raise EmptyFleetError(told, hint=hint_for_all(excluded, hint))
     used = {table.home for table in tables}
     reports = (read.report for read in reads if read.table.home in used)
     return FolderRead(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,25 @@ def read_toml(path: Path, *, hint: str = "") -> dict[str, Any]:
             hint=hint or "a plan is a file of text in UTF-8 that this account may read",
         ) from None
     return parse_toml(text, where=str(path), hint=hint or _AS_WRITTEN)
+
+
+def listed_sets(sets: object) -> Iterable[str]:
+    """Return settings to change, if they are a list; each is looked at by :func:`parse_set`.
+
+    Raises:
+        PlanError: They are one text, or a table, whose parts would be taken for settings.
+    """
+    if isinstance(sets, str):
+        raise PlanError([f"sets is a text, not a list of texts: {sets!r}"], hint=f"sets=[{sets!r}]")
+    if isinstance(sets, Mapping) or not isinstance(sets, Iterable):
+        made = (
+            [f"{key}={value}" for key, value in sets.items()] if isinstance(sets, Mapping) else []
+        )
+        raise PlanError(
+            [f"sets is of type {type(sets).__name__}, not a list of texts"],
+            hint=f"sets={made or ['train.epochs=1']}",
+        )
+    return sets
 
 
 def parse_toml(text: str, *, where: str, hint: str = _AS_WRITTEN) -> dict[str, Any]:

@@ -17,7 +17,15 @@ from fedhome.errors import PlanError
 from fedhome.plan.aggregation_settings import AggregationMode, AggregationSettings
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.evaluation_settings import EvaluationSettings
-from fedhome.plan.overrides import fault_of, locate, merge, names_of, parse_set, read_toml
+from fedhome.plan.overrides import (
+    fault_of,
+    listed_sets,
+    locate,
+    merge,
+    names_of,
+    parse_set,
+    read_toml,
+)
 from fedhome.plan.round_settings import RoundSettings
 from fedhome.plan.section import Section
 from fedhome.plan.slicing_settings import SlicingSettings
@@ -289,14 +297,10 @@ class Plan(Section):
                 [f"a plan is of type {type(path).__name__}, not a file's path"],
                 hint="settings that are in Python already: fedhome.Plan.load(train={'epochs': 1})",
             )
-        if isinstance(sets, str):
-            raise PlanError(
-                [f"sets is a text, not a list of texts: {sets!r}"], hint=f"sets=[{sets!r}]"
-            )
         where = str(path) if path else "the plan"
         table = read_toml(Path(path)) if path else {}
         merge(table, sections)
-        for setting in sets:
+        for setting in listed_sets(sets):
             merge(table, parse_set(setting))
         locate(table, [Path(path).parent, Path.cwd()] if path else [Path.cwd()])
         return cls.parse(table, where=where)

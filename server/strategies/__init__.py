@@ -13,6 +13,7 @@ from flwr.serverapp.strategy import Strategy
 from fedhome.errors import FedHomeError, PlanError
 from fedhome.flower.strategy_layers import layers_of
 from fedhome.own_code import fault_of, line_of
+from fedhome.plan.round_settings import RoundSettings
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
 from fedhome.spelling import did_you_mean
@@ -38,6 +39,7 @@ WRAPPERS: Mapping[str, type[Strategy]] = {
     "dp-server-fixed": flower.DifferentialPrivacyServerSideFixedClipping,
 }
 
+_SHARES = {"fraction": "fraction_train", "evaluate_fraction": "fraction_evaluate"}
 _NEEDED_NODES = ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes")
 
 
@@ -70,6 +72,7 @@ def strategy_of(plan: Plan, homes: int) -> Strategy:
         strategy = _fresh(name, found, args)
     else:
         strategy = _build(name, found, arguments, args)
+    shares_of(strategy, plan.rounds)
     _check_enough(name, strategy, homes)
     if plan.strategy.wrap:
         name, args = plan.strategy.wrap, plan.strategy.wrap_args
@@ -90,6 +93,39 @@ def strategy_of(plan: Plan, homes: int) -> Strategy:
             )
         strategy = _build(name, wrapper, around, args)
     return strategy
+
+
+def shares_of(
+    strategy: Strategy, rounds: RoundSettings, *, where: str = "the plan"
+) -> dict[str, Any]:
+    """Return what a strategy that is made has of the plan's rounds: which share of homes it asks.
+
+    Args:
+        strategy: It; one that takes no ``fraction_train`` asks as many as its class has it.
+        rounds: The plan's settings.
+        where: Who says it, for the error.
+
+    Raises:
+        PlanError: Strategy and plan both say something, and not the same.
+    """
+    *_, inner = layers_of(strategy)
+    faults, found = [], {}
+    for key, attribute in _SHARES.items():
+        share, said = getattr(inner, attribute, None), getattr(rounds, key)
+        if share is None or share == said:
+            continue
+        if said != type(rounds).model_fields[key].default:
+            faults.append(
+                f"rounds.{key} is {said}, but the strategy was made with {attribute} = {share}"
+            )
+        found[key] = share
+    if faults:
+        raise PlanError(
+            faults,
+            where=where,
+            hint="say it in one place: a class that hands **kwargs on to FedAvg gets the plan's",
+        )
+    return found
 
 
 def _class_of(

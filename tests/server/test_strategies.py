@@ -203,6 +203,25 @@ def test_a_users_own_strategy_is_taken_as_it_is(
     np.testing.assert_array_equal(kept, start)
 
 
+class _Deaf(flower.FedAvg):
+    """Takes nothing, so the plan's shares do not reach it."""
+
+    def __init__(self) -> None:
+        super().__init__(fraction_evaluate=0.5)
+
+
+def test_a_share_of_homes_that_does_not_reach_the_strategy_is_refused() -> None:
+    """All homes were asked, and nobody was told."""
+    plan = tiny.plan(strategy={"name": f"{__file__}:_Deaf"})
+    assert strategy_of(plan, 4).fraction_evaluate == 0.5  # type: ignore[attr-defined]
+    told = r"rounds\.fraction is 0\.5, but the strategy was made with fraction_train = 1\.0"
+    for wrap in ({}, {"wrap": "dp-client-fixed", "wrap_args": _WRAP_ARGS["dp-client-fixed"]}):
+        few = plan.change(rounds={"fraction": 0.5}, strategy=wrap)
+        with pytest.raises(PlanError, match=told) as error:
+            strategy_of(few, 4)
+        assert "**kwargs" in (error.value.hint or "")
+
+
 def test_a_wrapper_that_would_take_the_strategys_place_is_refused() -> None:
     for wrap in ("flwr.serverapp.strategy:FedAvg", "flwr.serverapp.strategy:FedProx"):
         with pytest.raises(PlanError, match="takes no argument 'strategy': it wraps nothing"):

@@ -464,6 +464,12 @@ def test_a_method_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     ("arguments", "why"),
     [
         ({"sets": "rounds.count=1"}, "sets is a text, not a list"),
+        (
+            {"sets": {"rounds.count": 1}},
+            r"sets is of type dict.*\n  hint: sets=\['rounds.count=1'\]",
+        ),
+        ({"sets": 3}, "sets is of type int, not a list"),
+        ({"plan": Plan(), "sets": "rounds.count=1"}, "sets is a text, not a list"),
         ({"sets": [1]}, "a setting is of type int"),
         ({"plan": {"rounds": {"count": 1}}}, "a plan is of type dict"),
     ],
@@ -473,6 +479,11 @@ def test_settings_of_the_wrong_type_are_refused(
 ) -> None:
     with pytest.raises(PlanError, match=why):
         fedhome.simulate(**arguments, out=tmp_path / "run")
+
+
+def test_no_homes_at_all_is_told_as_that(tmp_path: Path) -> None:
+    with pytest.raises(EmptyFleetError, match="there is no home that was given"):
+        fedhome.simulate(homes={}, out=tmp_path / "run")
 
 
 def test_a_function_of_homes_that_ends_the_program_ends_the_run_with_its_line(
