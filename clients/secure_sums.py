@@ -323,7 +323,7 @@ def add(
     """
     kind, form = message.metadata.message_type, requested_sum.form
     weights, values = private_sums.added(form, terms)
-    if _draws(participant) and form.fixed.is_coarse(weights).any():
+    if _draws(participant) and update is not None and form.fixed.is_coarse(update, weights).any():
         keys = [os.urandom(32)]
     else:
         keys = contributions.rounding_keys(seed, kind, requested_sum.round, [home])

@@ -21,7 +21,7 @@ _BLOCK = 1 << 15  # elements at a time: three temporaries of 128 KB stay in the 
 _FOLD = 1024  # partial sums of a norm
 _CTR = modes.CTR(bytes(16))
 _UNIT = np.float32(1 << 24)
-_FINE = 2.0**-12  # of an update: homes' ordinary numbers are tens of such steps and more
+_FEW = 8  # steps: by sixteen bits, homes' ordinary numbers are some twenty and more
 NORMS = ("linf", "l2")
 
 
@@ -81,16 +81,29 @@ class FixedPoint:
             )
         return np.minimum(weights, self.weight_cap)
 
-    def is_coarse(self, weights: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def is_coarse(
+        self, updates: NDArray[np.float32], weights: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
         """Return of each home whether steps are so coarse that its rounding has to be its secret.
 
-        Of numbers of a few steps, rounding that others can work out tells in the sum whose they
-        are: where one home alone would round up, it shows whether that one did.
+        They are where most of its numbers that are not zero come to a few steps: rounding that
+        others can work out then tells in the sum whose they are. Where one home alone would round
+        up, it shows whether that one did. Few bits make steps coarse, a clip or a weight far too
+        great, and a small clip together with a great weight: so the numbers themselves are looked
+        at.
 
         Args:
+            updates: float32 ``[homes, elements]``.
             weights: int64 ``[homes]``.
+
+        Raises:
+            ParameterError: As in `cap`.
         """
-        return np.asarray(self.step > _FINE * self.cap(weights), np.bool_)
+        scale, _ = self.scales(weights, self.sizes(updates))
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+            steps = np.abs(updates) * scale[:, None]
+        few = ((steps > 0) & (steps < _FEW)).sum(axis=1)
+        return np.asarray(2 * few > (steps > 0).sum(axis=1), np.bool_)
 
     def sizes(self, updates: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         """Return the size of each update, ``[homes]``: what is held against the clip."""

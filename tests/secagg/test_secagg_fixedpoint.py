@@ -96,6 +96,28 @@ def test_an_l2_clip_shortens_and_keeps_the_direction() -> None:
     assert np.abs(q[1] - 32767 * np.array([0.3, 0.4])).max() < 1
 
 
+@pytest.mark.parametrize("fixed", [FixedPoint(16, 1.0, "linf", 64), FixedPoint(16, 9.0, "l2", 64)])
+def test_steps_are_coarse_where_most_numbers_come_to_fewer_than_eight(fixed: FixedPoint) -> None:
+    """By hand: a step is a 32 767th of the clip for a home of weight 64, and more for others."""
+    step = fixed.clip / 32767
+    updates = np.float32(
+        [
+            [7 * step, -7 * step, 0.5, 0],  # two of three, and what is zero says nothing
+            [9 * step, 9 * step, 0.5, 0],
+            [7 * step, -9 * step, 0.5, 0],
+            [0, 0, 0, 0],
+            [4e3, 8e3, 4e3, 1],  # shortened: the last one comes to a few steps
+            [4e5, 8e5, 4, 1],  # two of four: not most
+            [4e5, 4, 4, 1],
+        ]
+    )
+    coarse = [True, False, False, False, False, False, True]
+    weights = np.full(len(updates), 64)
+    assert fixed.is_coarse(updates, weights).tolist() == coarse
+    assert fixed.is_coarse(updates, weights // 2).tolist() == [True, True, True, *coarse[3:]]
+    assert fixed.is_coarse(updates, 2 * weights).tolist() == coarse  # no home counts for more
+
+
 def test_rounding_is_right_on_average() -> None:
     fixed = FixedPoint(9, 255.0, "linf", 1)  # a step is one
     wanted = np.array([0.25, -0.25, 3.9, -100.5, 1e-3], np.float32)
