@@ -56,7 +56,7 @@ class HomeMarks:
         self._path, self._clock = folder / MARKS, clock
         self._lock = threading.Lock()
         self._saves = self._read()
-        self._due = clock()
+        self._due, self._kept = clock(), True
         self._told = ""
 
     def check(self, home: str, saves: int, directory: Directory) -> None:
@@ -81,7 +81,9 @@ class HomeMarks:
                     "older copy could use a key twice, so enrol the home anew, with new keys",
                 )
             self._saves[identity] = saves
-            if saves > before and self._clock() >= self._due:
+            self._kept = self._kept and saves == before
+            # Also when nothing is new: what came within the minute is still to be written.
+            if not self._kept and self._clock() >= self._due:
                 self._due = self._clock() + _KEEP_S
                 self._keep({entry.identity for entry in directory.homes})
 
@@ -98,7 +100,7 @@ class HomeMarks:
                 self._told = error.message
                 _log.warning("how far homes are was not kept: %s", error)
         else:
-            self._told = ""
+            self._kept, self._told = True, ""
 
     def _read(self) -> dict[bytes, int]:
         if not self._path.exists():

@@ -53,10 +53,12 @@ class KnownNodes:
             return None
         if directory is not self._directory:
             with self._lock:
-                self._homes, self._keys = {}, {}
-                for claim in self._nodes.claims(directory):
-                    self._note(claim)
-                self._directory = directory
+                if directory is not self._directory:  # else another thread has read them meanwhile
+                    claims = list(self._nodes.claims(directory))
+                    # Put in place whole: who asks meanwhile is known by what was read before.
+                    self._homes = {claim.node_key: claim.home for claim in claims}
+                    self._keys = {claim.home: claim.node_key for claim in claims}
+                    self._directory = directory
         return self._homes.get(key)
 
     def check(self, claim: Claim) -> None:

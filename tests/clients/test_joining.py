@@ -230,6 +230,24 @@ def test_no_home_claims_the_node_of_another(world: World) -> None:
     assert world.refused(world.claim(b"elm's", home="elm", at=NOW + 3)).reason == "retired"
 
 
+def test_no_home_is_a_stranger_while_claims_are_read_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Homes that join ask in threads of their own, beside the front that asks of each request."""
+    world.accept(world.claim(b"key"))
+    first, claims, meanwhile = world.directory, world.nodes.claims, []
+
+    def reading(directory: Directory) -> Iterator[Claim]:
+        world.directory = first  # as another thread has it
+        meanwhile.append(world.known.home_of(b"key"))
+        return claims(directory)
+
+    monkeypatch.setattr(world.nodes, "claims", reading)
+    world.directory = replace(first)  # its file was replaced
+    assert world.known.home_of(b"key") == "oak"
+    assert meanwhile == ["oak"]
+
+
 def test_a_folder_that_is_put_back_whole_is_noticed(world: World, tmp_path: Path) -> None:
     """From inside it looks sound; its server heard how far it had come, which is no part of it."""
     place, backup, keys = tmp_path / "oak", tmp_path / "backup", world.keys["oak"]

@@ -59,6 +59,22 @@ def test_an_older_state_is_refused_also_by_the_server_that_comes_after(tmp_path:
     assert refused(after, "oak", 7) == refused(after, "elm", 0) == "rolled-back"
 
 
+def test_what_came_within_the_minute_is_written_after_it_although_nothing_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet that has nothing to do saves nothing: its last saves were lost with the front."""
+    clock = Clock()
+    marks = HomeMarks(tmp_path, clock)
+    for saves in (3, 7, 7):
+        marks.check("oak", saves, BOTH)
+    clock.now += 60.0
+    marks.check("oak", 7, BOTH)
+    assert refused(HomeMarks(tmp_path), "oak", 6) == "rolled-back"
+    clock.now += 60.0
+    monkeypatch.setattr(home_marks.checksummed, "put", None)  # it is written once
+    marks.check("oak", 7, BOTH)
+
+
 def test_new_keys_begin_anew_and_who_left_is_forgotten(tmp_path: Path) -> None:
     clock, again = Clock(), HomeKeys.create("oak")
     marks = HomeMarks(tmp_path, clock)
