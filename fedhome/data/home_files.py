@@ -108,7 +108,7 @@ def read_rows(
     rows, told = with_half_days(raw.rows)
     raw = replace(raw, rows=rows, notes=(*raw.notes, *told))
     if settings.pivot:
-        raw = _with_row_units(raw, settings.pivot[-1], settings.pivot[:1])
+        raw = _with_row_units(raw, settings, settings.pivot[-1], leave=settings.pivot[:1])
         raw = pivoted(raw, settings)
         times = TimeColumns(names=(raw.rows.column_names[0],))
     else:
@@ -123,7 +123,7 @@ def read_rows(
         raw, axis = completed(raw, axis, times=times.names, settings=settings)
         check_twins(raw, axis, times=times.names, settings=settings)
     check_names(raw, times.names, names)
-    raw = _with_row_units(raw, "", (*times.names, *times.others))
+    raw = _with_row_units(raw, settings, leave=(*times.names, *times.others))
     names = {source: name for source, name in names.items() if source in raw.rows.column_names}
     columns = _Columns()
     for source, name in names.items():
@@ -224,8 +224,10 @@ class _Columns:
         return [*told, f"left out, because nothing is in them: {', '.join(self.empty)}"]
 
 
-def _with_row_units(raw: Raw, value: str, leave: tuple[str, ...]) -> Raw:
-    rows, told = with_row_units(raw.rows, value, leave=leave)
+def _with_row_units(
+    raw: Raw, settings: ReadingSettings, value: str = "", *, leave: tuple[str, ...]
+) -> Raw:
+    rows, told = with_row_units(raw.rows, settings, value, leave=leave)
     return replace(raw, rows=rows, notes=(*raw.notes, *told))
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fedhome.data.columns.units import unit_of_name
@@ -219,6 +222,45 @@ def test_a_series_whose_unit_changes_is_converted(tmp_path: Path, reading: str) 
     power = [place * (1000 if place < 15 else 1) for place in range(40)]
     assert home.table.columns["power"].tolist() == power
     assert home.table.columns["temp"].tolist() == list(range(40))
+
+
+def read_typed(tmp_path: Path, values: pa.Array, settings: ReadingSettings) -> HomeFilesRead:
+    names, units = ["a"] * len(values), ["Wh", "kWh"] * (len(values) // 2)
+    columns = {"time": hours(len(values)), "name": names, "load": values, "unit": units}
+    pq.write_table(pa.table(columns), tmp_path / "home.parquet")
+    return read_home(tmp_path / "home.parquet", settings=settings)
+
+
+PIVOT = ReadingSettings(pivot=("name", "load"))
+
+
+@pytest.mark.parametrize("settings", [ReadingSettings(), PIVOT])
+def test_decimals_by_type_are_converted_by_their_units(
+    tmp_path: Path, settings: ReadingSettings
+) -> None:
+    """In a pivot all of them were lost; elsewhere none was converted."""
+    values = pa.array([Decimal("1250.00"), Decimal("0.50")] * 5)
+    home = read_typed(tmp_path, values, settings)
+    (found,) = (home.table.columns[name] for name in home.table.units)
+    assert found.tolist() == pytest.approx([1250, 500] * 5)
+
+
+def test_flags_have_no_unit(tmp_path: Path) -> None:
+    """All of them were lost."""
+    home = read_typed(tmp_path, pa.array([True, False] * 5), PIVOT)
+    assert home.table.columns["a"].tolist() == [1, 0] * 5
+    assert "left out by the pivot: unit" in home.notes
+
+
+@pytest.mark.parametrize("sign", [{"decimal": ","}, {"thousands": "."}])
+def test_numbers_by_type_have_no_sign_to_be_mistaken(
+    tmp_path: Path, sign: dict[str, object]
+) -> None:
+    """1.125 by type is no text in which a point groups thousands."""
+    settings = ReadingSettings.model_validate(sign)
+    home = read_typed(tmp_path, pa.array([1.125, 2.375] * 5), settings)
+    assert home.table.units == {"load": "Wh"}
+    assert home.table.columns["load"].tolist() == pytest.approx([1.125, 2375] * 5)
 
 
 def test_a_unit_of_which_it_is_open_what_it_is_of_is_told(tmp_path: Path) -> None:

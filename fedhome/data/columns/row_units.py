@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fedhome.data.columns.units import unit_named
+from fedhome.plan.reading_settings import ReadingSettings
 
 _NAMES = {
     *("unit", "units", "uom", "unit_of_measurement", "unit_of_measure", "einheit", "unite"),
@@ -19,7 +20,7 @@ _NUMBER = r"^[+\-\x{2212}]?[\d.,' \x{a0}\x{202f}]*\d[\d.,' \x{a0}\x{202f}]*([eE]
 
 
 def with_row_units(
-    rows: pa.Table, value: str = "", *, leave: Sequence[str] = ()
+    rows: pa.Table, settings: ReadingSettings, value: str = "", *, leave: Sequence[str] = ()
 ) -> tuple[pa.Table, tuple[str, ...]]:
     """Write each row's unit behind its number, where a column holds nothing but units.
 
@@ -27,13 +28,15 @@ def with_row_units(
 
     Args:
         rows: All columns.
+        settings: Which sign cells are read with as decimal sign.
         value: The column of numbers; empty where the file tells it: it is called as the column of
             units without its last word, or is the only one of numbers.
         leave: Columns that are no readings.
 
     Returns:
         The rows without the column of units, and a sentence about it; the same rows and nothing
-        where there is no such column, where all rows have one unit, or where it is open of what.
+        where there is no such column, where all rows have one unit, or where it is open of what or
+        of no number.
     """
     for name in rows.column_names:
         of = _called(name)
@@ -43,9 +46,9 @@ def with_row_units(
         named = [other for other in readings if of and other.casefold() == of]
         numbers = [other for other in readings if _has_numbers(rows[other])]
         which = [value] if value else named or numbers
-        if len(which) != 1:
+        if len(which) != 1 or not _has_numbers(rows[which[0]]):
             continue
-        cells = _text(rows[which[0]])
+        cells = _as_read(rows[which[0]], settings)
         number = pc.match_substring_regex(cells, _NUMBER)
         unit = pc.fill_null(_text(rows[name]), "")
         both = pc.if_else(number, pc.binary_join_element_wise(cells, unit, " "), cells)
@@ -79,10 +82,18 @@ def _has_numbers(column: pa.ChunkedArray) -> bool:
     return bool(pc.any(pc.match_substring_regex(cells, _NUMBER)).as_py())
 
 
+def _as_read(column: pa.ChunkedArray, settings: ReadingSettings) -> pa.ChunkedArray:
+    """Return a column as text; numbers by type with the decimal sign that text is read with."""
+    comma = settings.decimal == "," or (settings.thousands == "." and not settings.decimal)
+    typed = pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
+    return pc.replace_substring(_text(column), ".", ",") if typed and comma else _text(column)
+
+
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     simple = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    if not (simple or pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if not (simple or number or pa.types.is_decimal(column.type)):
         return pa.chunked_array([pa.nulls(len(column), pa.string())])
     return pc.utf8_trim_whitespace(column.cast(pa.string()))
