@@ -54,6 +54,7 @@ def test_times_of_32_bits_are_refused(tmp_path: Path) -> None:
     [
         ([f"{at * 1000:.9E}" for at in HOURS], 3600),
         ([f"{at:.7E}" for at in HOURS], 3600),  # hours are whole hundreds of seconds
+        ([f"{BEGIN + 30 * place:.8E}" for place in range(30)], 30),  # whole tens of seconds
         ([f"{at * 1000}" for at in HOURS], 3600),
         ([f"{FIRST_DAY + place / 24:.5f}" for place in range(30)], 3600),
         ([f"{FIRST_DAY + place / 4:.2f}" for place in range(30)], 21_600),  # nothing was cut

@@ -9,6 +9,7 @@ import pytest
 
 from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
 
 
 def read(folder: Path, name: str, cells: list[str]) -> HomeFilesRead:
@@ -151,3 +152,31 @@ def test_months_side_by_side_are_refused(tmp_path: Path) -> None:
     path.write_text("house,Jan 2024,Feb 2024,Mar 2024\n1,5,6,7\n2,6,7,8\n", encoding="utf-8")
     with pytest.raises(SourceError, match="3 columns are called 'Jan 2024' to 'Mar 2024'"):
         read_home(path)
+
+
+def test_years_and_months_with_a_point_are_read(tmp_path: Path) -> None:
+    """Columns with a missing number are saved so: 2023.0."""
+    path = tmp_path / "home.csv"
+    path.write_text("year,month,kWh\n2023.0,12.0,1\n2024.0,1.0,2\n,,3\n2024.0,2.0,4\n")
+    assert days(read_home(path)) == MONTHS
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (ReadingSettings(), "'Datum' holds months or weeks, and 'Uhrzeit' a time of day"),
+        (ReadingSettings(time=("Datum", "Uhrzeit")), "'Datum' holds months or weeks, which with a"),
+    ],
+)
+def test_a_month_and_a_clock_are_no_time(
+    tmp_path: Path, settings: ReadingSettings, told: str
+) -> None:
+    """A profile of a month's hours was read as the hours of its first day."""
+    rows = "".join(
+        f"{month} 2024;{hour}:00;1.{hour}\n" for month in ("März", "April") for hour in range(24)
+    )
+    path = tmp_path / "home.csv"
+    path.write_text(f"Datum;Uhrzeit;kWh\n{rows}", encoding="utf-8")
+    with pytest.raises(SourceError, match=told) as caught:
+        read_home(path, settings=settings)
+    assert caught.value.hint.startswith("write the date of each row")

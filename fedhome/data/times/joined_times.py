@@ -76,6 +76,7 @@ def _whole(column: pa.ChunkedArray) -> pa.ChunkedArray:
         column = column.cast(pa.int64(), safe=False)
     text = pc.utf8_trim_whitespace(column.cast(pa.string()))
     text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    text = pc.replace_substring_regex(text, r"^(\d+)\.0+$", r"\1")
     return pc.if_else(are_numbers(text), pc.utf8_lpad(text, 2, padding="0"), text)
 
 

@@ -24,6 +24,7 @@ _LEAST_NS = 946_684_800 * 10**9
 _SHEET_DAYS = (32_874, 73_050)
 _SHEET_1970 = 25_569
 _MINUTE_US = 60 * SECOND_US
+_TENS_S = 10
 _DIGITS = r"^[+-]?\d+(?:[.,](?P<finer>\d*))?(?:[eE]\+?(?P<power>-?\d+))?$"
 _DATE_DIGITS = (8, 12, 14)
 _HOURLY_DIGITS = 10  # YYYYMMDDhh
@@ -115,8 +116,9 @@ def cut_to_s(cells: pa.ChunkedArray, found: NumberTimes) -> float:
         finest = 10.0 ** (pc.min(pc.subtract(power, digits)).as_py() or 0)
     else:
         return 0
-    seconds = finest * unit[found.format]
-    return seconds if seconds > 1 else 0
+    seconds = round(finest * unit[found.format], 6)
+    # 1.70925123E9 is how programs write a time of whole ten seconds: no spreadsheet leaves so many.
+    return 0 if seconds <= 1 or seconds == _TENS_S else seconds
 
 
 def _from_digits(numbers: NDArray[np.float64]) -> tuple[NDArray[np.int64], str] | None:

@@ -29,6 +29,9 @@ _NOTHING = pa.scalar(None, pa.string())
 _NO_TIME = ("", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "<na>", "-", "unknown")
 _NUMBER = r"^[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?$"
 _SAMPLE = 100_000  # cells that tell whether looking for equal ones pays
+NO_DAY = "write the date of each row; a profile of a month's hours is no series in time"
+"""What to do about months or weeks beside clock times."""
+
 _WRITE = "write date and time into one column, as in 2024-05-31T14:00:00+02:00"
 
 
@@ -150,7 +153,8 @@ def read_column(
         in_rows=lambda us: (us if codes is None else us[codes]) + clock,
         notes=notes,
     )
-    bad = parsed.bad | (parsed.kinds == CLOCK) | _other_spans(parsed, name, notes)
+    other = _other_spans(parsed, name, notes, beside_clock=clock_us is not None)
+    bad = parsed.bad | (parsed.kinds == CLOCK) | other
     kept = _kept(bad if codes is None else bad[codes], rows, name, location_of, notes)
     if kept is None:
         raise _no_time(parsed, codes, rows, name, location_of)
@@ -196,11 +200,14 @@ def spans_as_text(cells: pa.ChunkedArray, name: str) -> pa.ChunkedArray | None:
     return cells if fits and pc.all(years).as_py() else None
 
 
-def _other_spans(parsed: Parsed, name: str, notes: list[str]) -> NDArray[np.bool_]:
+def _other_spans(
+    parsed: Parsed, name: str, notes: list[str], *, beside_clock: bool
+) -> NDArray[np.bool_]:
     """Return which cells are months among days, or days among months: they begin otherwise.
 
     Raises:
-        SourceError: Weeks by the column's name that read as months: 2024-05.
+        SourceError: Weeks by the column's name that read as months: 2024-05; or months or weeks
+            beside clock times.
     """
     spans = np.asarray(parsed.kinds == SPAN)
     if not spans.any():
@@ -212,6 +219,12 @@ def _other_spans(parsed: Parsed, name: str, notes: list[str]) -> NDArray[np.bool
         )
     if 2 * np.sum(spans) <= np.sum(~parsed.bad):
         return spans
+    if beside_clock:
+        raise SourceError(
+            f"the column {name!r} holds months or weeks, which with a clock time beside them are "
+            "no times: they do not say the day",
+            hint=NO_DAY,
+        )
     weeks = any("w" in written for written in parsed.patterns)
     what = "weeks, as ISO 8601 counts them," if weeks else "months or quarters"
     notes.append(f"the {what} in {name!r} were read as their first days")

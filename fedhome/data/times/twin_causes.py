@@ -12,10 +12,17 @@ from numpy.typing import NDArray
 
 from fedhome.data.files.data_files import Raw
 from fedhome.data.times.axis import Axis
+from fedhome.data.times.column_looks import look_at
 from fedhome.data.times.time_cells import MOMENT, parse
 from fedhome.data.times.time_columns import is_clock_column
 from fedhome.data.times.time_names import is_exact_clock
-from fedhome.data.times.time_reading import are_numbers, is_number_type, plain_column, to_numbers
+from fedhome.data.times.time_reading import (
+    NO_DAY,
+    are_numbers,
+    is_number_type,
+    plain_column,
+    to_numbers,
+)
 from fedhome.data.times.twins import column_codes
 from fedhome.data.times.zones import DAY_S
 from fedhome.data.told_once import some
@@ -78,6 +85,12 @@ def check_twins(
     if len(times) == 1:
         clock = next((n for n in others if is_clock_column(raw.rows[n], n, settings)), None)
         if clock is not None:
+            if look_at(raw.rows[times[0]], times[0], settings).kind == "span":
+                raise SourceError(
+                    f"{where}: {lost}: {times[0]!r} holds months or weeks, and {clock!r} a time of "
+                    "day, but nothing says the day",
+                    hint=NO_DAY,
+                )
             raise SourceError(
                 f"{where}: {lost}: the time of day is in another column, {clock!r}",
                 hint=f'name both columns: data.time = ["{times[0]}", "{clock}"]',
