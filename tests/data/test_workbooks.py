@@ -108,6 +108,17 @@ def test_sheets_without_times_are_no_readings(
     assert raw.notes == ("home.xlsx: sheets without a column of times were left out: about",)
 
 
+def test_a_sheet_of_readings_is_none_beside_whatever_its_times_are(tmp_path: Path) -> None:
+    """A month whose days a spreadsheet shows as numbers was left out as a sheet without times."""
+    days: list[list[Cell]] = [[45_322.0 + place / 24, 0.5, True, "heat"] for place in range(48)]
+    sheets = {"Jan": sheet_xml(TABLE), "Feb": sheet_xml([TABLE[0], *days])}
+    with pytest.raises(SourceError, match="disagree about what their columns hold"):
+        read(tmp_path, workbook(sheets))
+    later = {"Jan": sheet_xml(TABLE), "Feb": sheet_xml(TABLE[:1])}
+    raw = read(tmp_path, workbook(later))
+    assert raw.notes == ("home.xlsx: sheets without a column of times were left out: Feb",)
+
+
 def test_sheets_of_other_columns_are_refused(tmp_path: Path) -> None:
     sheets = {"a": sheet_xml(TABLE), "b": sheet_xml([["time", "x"], [TIMES[0], 1.0]])}
     with pytest.raises(SourceError, match="tables, each with a column of times: a and b") as caught:

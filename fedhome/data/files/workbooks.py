@@ -78,7 +78,13 @@ def _tables(source: Source, sheets: dict[str, list[Cells]], hidden: list[str]) -
             tables[name] = _sheet(f"{source.name}, sheet {name}", cells)
     if not tables:
         raise unreadable(source.name, "no sheet of it holds anything", hint=_SAVE)
-    timed = {name: sheet for name, sheet in tables.items() if sheet.timed}
+    alike = {sheet.columns for sheet in tables.values() if sheet.timed}
+    # Rows under the columns of readings are readings, whatever their times look like.
+    timed = {
+        name: sheet
+        for name, sheet in tables.items()
+        if sheet.timed or (sheet.rows and sheet.columns in alike)
+    }
     used = timed or {name: sheet for name, sheet in tables.items() if sheet.fault is None} or tables
     for sheet in used.values():
         if sheet.fault is not None:
@@ -119,6 +125,10 @@ class _Sheet:
     @property
     def columns(self) -> frozenset[str]:
         return frozenset(self.table.rows.column_names if self.table else ())
+
+    @property
+    def rows(self) -> int:
+        return self.table.rows.num_rows if self.table else 0
 
 
 def _sheet(name: str, cells: list[Cells]) -> _Sheet:
