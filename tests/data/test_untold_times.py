@@ -35,6 +35,13 @@ def test_dates_that_stand_only_where_they_change_are_refused(tmp_path: Path, hea
         read(tmp_path, header, rows)
 
 
+def test_a_pivot_of_rows_mostly_without_dates_is_refused(tmp_path: Path) -> None:
+    """The readings of all names but the first were left out."""
+    rows = [f"{at:%d.%m.%Y};a;1\n;b;2\n;c;3" for at in HOURS[::24]]
+    with pytest.raises(SourceError, match=r"row 2: there is no time in 'Datum', as in 4 of 6 rows"):
+        read(tmp_path, "Datum;name;kWh", rows, pivot=("name", "kWh"))
+
+
 @pytest.mark.parametrize("written", ["%-d %b %H:%M", "%-d %B %H:%M:%S"])
 def test_an_hour_is_no_year(tmp_path: Path, written: str) -> None:
     """1 Mar 13:00 was read as the first of March 2013."""

@@ -19,7 +19,7 @@ from fedhome.data.times.zones import localise, zone_of
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 
-__all__ = ["Axis", "RowTimes", "read_axis", "read_moments", "zone_of"]
+__all__ = ["Axis", "RowTimes", "read_axis", "read_moments", "told_untimed", "zone_of"]
 
 _FAR = 100  # spans of all other rows: no reading comes from so far away
 _EARLY_S = 946_771_200  # the end of the first day of 2000: clocks that were not set yet
@@ -106,11 +106,7 @@ def read_axis(
         zone = settings.time_zone or "UTC"
         return Axis(time_s=_no_rows(), rows=_no_rows(), time_zone=zone, notes=())
     moments = read_moments(rows, names, settings, location_of=location_of)
-    notes = list(moments.notes)
-    if missing := rows.num_rows - len(moments.rows):
-        if 2 * missing > rows.num_rows:
-            raise _mostly_without(rows.num_rows, moments.rows, names, location_of)
-        notes.append(f"{counted(missing, 'row')} without a time {was(missing)} left out")
+    notes = [*moments.notes, *told_untimed(rows.num_rows, moments.rows, names, location_of)]
     us, numbers = _set_clocks(moments.us, moments.rows, location_of, notes)
     notes += _odd_years(us, numbers, location_of)
     kept = without_twins(rows, us, numbers, leave=names, naive=moments.naive)
@@ -126,14 +122,29 @@ def read_axis(
     )
 
 
-def _mostly_without(
+def told_untimed(
     count: int, read: NDArray[np.int64], names: Sequence[str], location_of: LocationOf
-) -> SourceError:
+) -> tuple[str, ...]:
+    """Return a sentence on rows without a time, which are left out, if there are any.
+
+    Args:
+        count: Number of all rows.
+        read: Those that have a time, int64 ``[read]``.
+        names: The columns of times.
+        location_of: Returns where a row is, for messages.
+
+    Raises:
+        SourceError: Most rows have none.
+    """
+    missing = count - len(read)
+    if not missing:
+        return ()
+    if 2 * missing <= count:
+        return (f"{counted(missing, 'row')} without a time {was(missing)} left out",)
     first = int(np.setdiff1d(np.arange(count), read)[0])
     columns = " and ".join(map(repr, names))
-    return SourceError(
-        f"{location_of(first)}: there is no time in {columns}, as in {count - len(read)} of "
-        f"{count} rows",
+    raise SourceError(
+        f"{location_of(first)}: there is no time in {columns}, as in {missing} of {count} rows",
         hint="write the time into every row: cells that were merged, and dates that stand only "
         "where they change, have to be filled down",
     )

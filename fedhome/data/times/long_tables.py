@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fedhome.counted import counted, was
 from fedhome.data.columns.unit_columns import mixed_units
 from fedhome.data.files.data_files import Raw
-from fedhome.data.times.axis import read_moments
+from fedhome.data.times.axis import read_moments, told_untimed
 from fedhome.data.times.time_cells import SECOND_US
 from fedhome.data.times.time_columns import find_times
 from fedhome.data.times.time_reading import plain_column
@@ -111,8 +111,7 @@ def pivoted(raw: Raw, settings: ReadingSettings) -> Raw:
     seconds, rows, names = seconds[order], rows[order], series[rows[order]]
     times, place = np.unique(seconds, return_inverse=True)
     _refuse_wide(len(words), len(times), name_column)
-    if missing := len(series) - len(moments.rows):
-        notes.append(f"{counted(missing, 'row')} without a time {was(missing)} left out")
+    notes += told_untimed(len(series), moments.rows, found.names, raw.location)
     if missing := int(np.sum(series < 0)):
         notes.append(
             f"{counted(missing, 'row')} without a name in column {name_column!r} "
