@@ -60,9 +60,15 @@ def test_a_clock_behind_a_year_and_a_colon_is_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "rows", "days"),
     [
-        ("Year,Month,kWh", ["2023,12,1", "2024,1,2", "2024,2,3"], ["12-01", "01-01", "02-01"]),
-        ("Jahr,Monat,kWh", ["2023,Dezember,1", "2024,Januar,2"], ["12-01", "01-01"]),
-        ("Jahr,KW,kWh", ["2023,52,1", "2024,1,2"], ["12-25", "01-01"]),
+        (
+            "Year,Month,kWh",
+            ["2023,12,1", "2024,1,2", "2024,2,3"],
+            ["2023-12-01", "2024-01-01", "2024-02-01"],
+        ),
+        ("Jahr,Monat,kWh", ["2023,Dezember,1", "2024,Januar,2"], ["2023-12-01", "2024-01-01"]),
+        ("Jahr,KW,kWh", ["2023,52,1", "2024,1,2"], ["2023-12-25", "2024-01-01"]),
+        ("Jahr,KW,kWh", ["2023,KW52,1", "2024,KW 1,2"], ["2023-12-25", "2024-01-01"]),
+        ("Jahr,Monat,kWh", ["23,12,1", "24,1,2"], ["2023-12-01", "2024-01-01"]),
     ],
 )
 def test_years_and_their_months_or_weeks(
@@ -70,7 +76,7 @@ def test_years_and_their_months_or_weeks(
 ) -> None:
     """They were numbers of rows without times."""
     times = read(tmp_path, header, rows).table.time_s.tolist()
-    assert [f"{datetime.fromtimestamp(at, UTC):%m-%d}" for at in times] == days
+    assert [f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}" for at in times] == days
 
 
 def test_months_that_repeat_are_a_profile(tmp_path: Path) -> None:

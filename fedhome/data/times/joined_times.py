@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fedhome.data.columns.month_names import WEEK
 from fedhome.data.times.time_cells import DAY_US, SECOND_US
 from fedhome.data.times.time_names import are_year_and_span, is_week
 from fedhome.data.times.time_reading import (
@@ -29,6 +30,7 @@ from fedhome.plan.reading_settings import ReadingSettings
 PARTS = ("year", "month", "day", "hour", "minute", "second")
 """Parts of a time that may stand in a column each, in this order."""
 
+_WEEK_WORD = rf"(?i)^(?:{WEEK} ?)?(\d\d?)$"
 _HOUR_US = 3600 * SECOND_US
 _PART_LIMITS = ((1, 9999), (1, 12), (1, 31), (0, 24), (0, 59), (0, 59))
 
@@ -62,10 +64,12 @@ def _year_and_span(
     rows: pa.Table, names: Sequence[str], settings: ReadingSettings, location_of: LocationOf
 ) -> ColumnTimes:
     """Read years, and months or weeks beside them, as what both say together: 2024-03, 2024-W09."""
-    year, span = (plain_column(rows[name]) for name in names)
-    both = pc.binary_join_element_wise(
-        _whole(year), _whole(span), "-W" if is_week(names[1]) else "-"
-    )
+    year, span = (_whole(plain_column(rows[name])) for name in names)
+    year = pc.replace_substring_regex(year, r"^(\d\d)$", r"20\1")
+    weeks = is_week(names[1])
+    if weeks:  # the column's name says it, and cells may, too: KW 1
+        span = pc.utf8_lpad(pc.replace_substring_regex(span, _WEEK_WORD, r"\1"), 2, padding="0")
+    both = pc.binary_join_element_wise(year, span, "-W" if weeks else "-")
     joined = " and ".join(names)
     return read_column(both, settings, name=joined, location_of=location_of)
 
