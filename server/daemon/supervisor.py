@@ -271,11 +271,17 @@ class Daemon:
 
 
 def is_running(server_folder: ServerFolder) -> bool:
-    """Whether a daemon serves a folder."""
+    """Whether a daemon serves a folder.
+
+    Raises:
+        StateError: That cannot be told: ``permissions``, for one, of another account's folder.
+    """
     try:
         os.close(disk.lock(server_folder.path))
     except StateError as error:
-        return error.reason == "in-use"
+        if error.reason != "in-use":
+            raise
+        return True
     return False
 
 

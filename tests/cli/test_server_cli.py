@@ -467,6 +467,19 @@ def test_a_second_daemon_is_refused(place: ServerFolder) -> None:
     assert "fedhome server status" in second.value.hint
 
 
+def test_whether_a_server_runs_is_not_guessed_where_it_cannot_be_told(place: ServerFolder) -> None:
+    """`sudo fedhome server status` said of another account's server, which ran, to start it."""
+    lock = disk.lock(place.path)
+    place.path.chmod(0o777)  # refused as another account's folder is
+    try:
+        error = refused("server", "status", place.path)
+    finally:
+        place.path.chmod(0o700)
+        os.close(lock)
+    assert isinstance(error, StateError)
+    assert error.reason == "permissions"
+
+
 def test_a_port_that_is_taken_is_told(place: ServerFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedhome.server.daemon.supervisor.FREE_S", 0.0)
     with socket.socket() as taken:
