@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated
 
-from fedhome.errors import DirectoryError
+from fedhome.errors import DirectoryError, WireError
 from fedhome.keys.signing import signature_holds
 from fedhome.reasons import NOTHING
 from fedhome.secagg.directory import Directory, HomeKeys, Signed
@@ -30,6 +30,7 @@ RETIRED = "retired"
 """Reason of a refusal: the home needs another key for its node."""
 
 _SIGNED = b"fedhome/node/1\0"
+_SAME_RELEASE = "update the older one: both must run the same release"
 
 
 def installed_app() -> tuple[str, str]:
@@ -71,10 +72,20 @@ class Claim(Message, label="claim", most=MOST):
 
         Raises:
             WireError: Bytes that are no claim.
-            DirectoryError: ``fleet``, ``not-listed`` or ``signature``.
+            DirectoryError: ``version``: a claim of a release whose claims say more, or less;
+                ``fleet``, ``not-listed`` or ``signature``.
         """
         signed = Signed.from_bytes(data)
-        claim = cls.from_bytes(signed.body)
+        try:
+            claim = cls.from_bytes(signed.body)
+        except WireError as error:
+            if error.reason != "fields":
+                raise
+            raise DirectoryError(
+                f"the home runs another release than the server's, {version('fedhome')}",
+                reason="version",
+                hint=_SAME_RELEASE,
+            ) from None
         if claim.fleet != directory.fleet:
             raise DirectoryError("a home of another fleet wants to join", reason="fleet")
         entry = directory.entries.get(claim.home)
@@ -106,7 +117,7 @@ class Claim(Message, label="claim", most=MOST):
             raise DirectoryError(
                 f"the home runs fedhome {self.release}, the server {installed}",
                 reason="version",
-                hint="update the older one: both must run the same release",
+                hint=_SAME_RELEASE,
             )
 
     def check_time(self, now: float | None = None) -> None:

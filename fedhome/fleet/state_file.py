@@ -14,7 +14,8 @@ mark ahead of the only state that there is, just as a restored backup does.) A s
 than the mark, or another one of its version, is a restored backup: ``rolled-back``.
 
 How far this goes: someone who restores state and mark together, from one backup, is not
-noticed here; that takes a counter outside the disk. What then still protects: the committee
+noticed here, but by the server, which remembers how often the state was saved
+(:mod:`fedhome.server.daemon.home_marks`). If it cheats, what then still protects: the committee
 opens no bundle a second time in another way, and none with a lower serial than it has opened
 (``conflict``), so a mask that was opened stays the only one; and the server's sum numbers
 are ahead, so a home set back joins no old manifest unless the server helps. A committee member

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgpack
 import pytest
 from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from typer.testing import CliRunner
@@ -22,7 +23,7 @@ from fedhome.cli import app
 from fedhome.clients.agent.resident import Agent
 from fedhome.clients.agent.status_report import StatusReport
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
-from fedhome.errors import DirectoryError, LinkError, SecAggError
+from fedhome.errors import DirectoryError, LinkError, SecAggError, WireError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.claims import AHEAD_S, SKEW_S, Claim, Welcome, installed_app
 from fedhome.fleet.entries import Anchor, home_keys
@@ -35,7 +36,7 @@ from fedhome.keys.sealing import Scrypt
 from fedhome.keys.signing import ServerKeys
 from fedhome.plan.settings import Plan
 from fedhome.secagg import Directory, HomeKeys
-from fedhome.secagg.directory import Authority
+from fedhome.secagg.directory import Authority, Signed
 from fedhome.server.daemon.home_marks import HomeMarks
 from fedhome.server.daemon.known_nodes import KnownNodes
 from fedhome.server.daemon.nodes import Nodes
@@ -246,6 +247,21 @@ def test_no_home_is_a_stranger_while_claims_are_read_anew(
     world.directory = replace(first)  # its file was replaced
     assert world.known.home_of(b"key") == "oak"
     assert meanwhile == ["oak"]
+
+
+def test_a_claim_of_a_release_before_says_less_and_is_told_what_to_do(world: World) -> None:
+    """As homes did not yet say how often their state was saved."""
+    signed = Signed.from_bytes(world.claim(b"key"))
+    fields = msgpack.unpackb(signed.body)
+    body = msgpack.packb(fields[:-1])
+    error = world.refused(replace(signed, body=body).to_bytes())
+    assert (error.reason, error.hint) == (
+        "version",
+        "update the older one: both must run the same release",
+    )
+    assert installed_app()[1] in error.message
+    with pytest.raises(WireError):  # the control: what is no claim at all is not told that
+        Claim.verify(replace(signed, body=b"no claim").to_bytes(), world.directory)
 
 
 def test_a_folder_that_is_put_back_whole_is_noticed(world: World, tmp_path: Path) -> None:
