@@ -30,7 +30,12 @@ _CHEATS = "if it comes again, the server does not keep to the protocol: tell the
 _CLOCKS = "NTP, on both; a Pi has no clock of its own"
 _SIGN = "owner: `fedhome fleet directory`"
 _REGISTRY = (
-    "bring the registry back from a backup that has it; if it was never lost, the server cheats"
+    "bring the registry back from a backup that has it, or give the server a new key: `fedhome "
+    "fleet new-server`; if it was never lost, the server cheats"
+)
+_ANEW = (
+    "new keys: owner: `fedhome fleet revoke`, `fleet directory`, `fleet invite`; at home: `fedhome "
+    "client forget`, then `client join`"
 )
 _ROOM = "make room on the home's disk: it goes on by itself; nothing was lost"
 _WRITABLE = "the home's folder must belong to the account that runs its agent"
@@ -212,7 +217,7 @@ CONNECTING: Mapping[str, Reason] = {
     "rolled-back": Reason(
         "the server knows a later state of the home: its folder came from a backup, or its disk "
         "has lost what it wrote",
-        "at home: `fedhome client forget`, and a new invite",
+        _ANEW,
     ),
     "no-expiry": Reason("the directory is of an earlier release", _SIGN),
     "chain": Reason(
@@ -276,7 +281,7 @@ JOINING: Mapping[str, Reason] = {
     ),
     "expired": Reason("the invite's time is over", "a new one; or the device's clock is wrong"),
     "invite": Reason("damaged, or another owner's", "copy the file whole"),
-    "home-twice": Reason("the fleet has this home with other keys", "revoke, then a new invite"),
+    "home-twice": Reason("the fleet has this home with other keys", _ANEW),
     "full": Reason("too many homes wait for the owner", "owner: `fedhome fleet admit`"),
 }
 """Why `fedhome client join` ends with an error."""
@@ -285,7 +290,7 @@ STARTING: Mapping[str, Reason] = {
     "in-use": Reason("another process has the folder", "`fedhome client status` names it"),
     "rolled-back": Reason(
         "the home's state is older than its mark",
-        "never put it back: `fedhome client forget`, and a new invite",
+        f"never put it back; {_ANEW}",
     ),
     "truncated": Reason("a file of the home's state has lost its end", "as `rolled-back`"),
     "altered": Reason("a file that was altered", "what is printed names it, and what to do"),

@@ -6,19 +6,24 @@ import difflib
 from collections.abc import Iterable
 
 _ALIKE = 0.6  # of difflib's ratio, from 0 to 1: two letters of five may be swapped
+_BEGINS = 3  # letters by which a name is known that is the only one to begin with them
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is most like a given one; None where none is.
 
-    Capitals, and which of ``-``, ``_`` and the blank stands between words, count for nothing.
+    The beginning of one name alone is like it, from three letters on. Capitals, and which of
+    ``-``, ``_`` and the blank stands between words, count for nothing.
 
     Args:
         name: As it was given.
         known: The names that would have been right.
     """
-    plain = {_plain(one): one for one in known}
-    found = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=_ALIKE)
+    plain, given = {_plain(one): one for one in known}, _plain(name)
+    found = difflib.get_close_matches(given, plain, n=1, cutoff=_ALIKE)
+    if not found and len(given) >= _BEGINS:
+        begun = [one for one in plain if one.startswith(given)]
+        found = begun if len(begun) == 1 else []
     return plain[found[0]] if found else None
 
 

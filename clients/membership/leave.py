@@ -107,6 +107,17 @@ def _tell(home_folder: HomeFolder, notice: bytes) -> None:
     ask(last, home_folder.authorities, LEAVE, notice)
 
 
+def check_there(home_folder: HomeFolder) -> None:
+    """Refuse a folder in which there is nothing of a home.
+
+    Raises:
+        RunError: That is so.
+    """
+    folder = home_folder.path
+    if not any((folder / name).exists() for name in (STATE, SETTINGS, KEY)):
+        raise RunError(f"there is no home in {folder}", hint="name the home's own folder")
+
+
 def forget(home_folder: HomeFolder, *, readings: bool = False) -> list[str]:
     """Erase what fedhome has in a home's folder, and the folder if nothing else is in it.
 
@@ -122,8 +133,7 @@ def forget(home_folder: HomeFolder, *, readings: bool = False) -> list[str]:
         StateError: ``in-use``: its agent runs; or a file cannot be erased.
     """
     folder, models = home_folder.path, home_folder.path / MODEL
-    if not any((folder / name).exists() for name in (STATE, SETTINGS, KEY)):
-        raise RunError(f"there is no home in {folder}", hint="name the home's own folder")
+    check_there(home_folder)
     stores = [folder / name for name in (READINGS, UNFINISHED)]
     if (folder / READINGS).is_dir() and not readings:
         raise RunError(

@@ -194,7 +194,7 @@ class Recorder:
             table = pa.table(rows)
         except (TypeError, ValueError, pa.ArrowException) as error:
             raise SourceError(
-                f"a {type(rows).__name__} is no table of readings: {error}",
+                f"a value of type {type(rows).__name__} is no table of readings: {error}",
                 hint="give a DataFrame, an Arrow table, columns by name, or a list of dictionaries",
             ) from None
         raw = Raw(rows=table, files=(("the table", table.num_rows),), formats=("a table",))

@@ -312,9 +312,11 @@ def forget(
     home that has one is not forgotten.
     """
     from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
+    from fedhome.clients.membership.leave import check_there  # noqa: PLC0415
     from fedhome.clients.membership.leave import forget as forget_home  # noqa: PLC0415
 
     home_folder, console = HomeFolder(folder), Console()
+    check_there(home_folder)  # before it is asked about
     if not yes:
         if not home_folder.left:
             say(console, "this home has not left its fleet: `fedhome client leave` tells its owner")

@@ -15,6 +15,7 @@ from fedhome.cli.fleet_words import (
     PassphraseFile,
     passphrase_of,
     plan_of,
+    put_out,
     table_of,
     text_of,
     tier_told,
@@ -145,17 +146,7 @@ def revoke(home: _Names, fleet: Folder = Path()) -> None:
         say(console, f"the invite of {home} holds no more")
         return
     say(console, f"took {home} off the list; it is out once you sign the next directory:")
-    word = f" --fleet {fleet}" if fleet != Path() else ""
-    if left >= fewest:
-        say(console, f"`fedhome fleet directory{word}`")
-    elif left > 1:
-        say(
-            console,
-            f"`fedhome fleet directory{word} --min-cohort {left}`, as {left} homes are fewer than "
-            f"the plan's {fewest}: no run goes on until there are so many again",
-        )
-    else:
-        say(console, "that takes two homes at least; until then, stop the server")
+    say(console, put_out(fleet, left, fewest))
 
 
 @app.command()

@@ -17,9 +17,11 @@ from fedhome.cli.fleet_words import (
     Folder,
     PassphraseFile,
     card_of,
+    few,
     needed_card,
     passphrase_of,
     plan_of,
+    put_out,
     summary,
     table_of,
     tier_told,
@@ -283,6 +285,14 @@ def _publish(
         owned.parameters(**numbers)
     except ParameterError as error:
         say(console, f"nothing is signed yet: {error.message}; {error.hint}")
+        out = [home for home, what in owned.changes().items() if what == "left out"]
+        left, fewest = len(owned.homes), numbers["min_cohort"]
+        if out and fewest is not None and left < fewest:
+            say(
+                console,
+                f"\nuntil then the server knows {few(out)} by the old keys, and takes no new ones. "
+                f"To put them out all the same: {put_out(owned.folder, left, fewest)}",
+            )
         return
     passphrase = passphrase_of(passphrase_file)
     issued = owned.sign(passphrase, **numbers, days=days, after=after)

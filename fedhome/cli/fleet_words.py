@@ -39,6 +39,25 @@ CardFile = Annotated[
 ]
 
 
+def put_out(fleet: Path, left: int, fewest: int) -> str:
+    """Return how the homes that are off the list are put out of the fleet.
+
+    Args:
+        fleet: The owner's folder.
+        left: Homes on the list.
+        fewest: Fewest homes in any sum, by the plan.
+    """
+    word = f" --fleet {fleet}" if fleet != Path() else ""
+    if left >= fewest:
+        return f"`fedhome fleet directory{word}`"
+    if left > 1:
+        return (
+            f"`fedhome fleet directory{word} --min-cohort {left}`, as {left} homes are fewer than "
+            f"the plan's {fewest}: no run goes on until there are so many again"
+        )
+    return "that takes two homes at least; until then, stop the server"
+
+
 def summary(issued: IssuedDirectory) -> Table:
     """Return what a new directory says, as a table."""
     new = issued.directory

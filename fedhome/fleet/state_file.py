@@ -48,7 +48,10 @@ from fedhome.wire.codec import Digest, Key, Message, octets
 
 STATE, MARK, KEY = "state.fh", "state.mark", disk.HOME_KEY
 _HOME, _MARK = "home's state", "mark of a home's state"
-_ANEW = "an older copy could use a key twice: enrol the home anew, with new keys"
+_ANEW = (
+    "an older copy could use a key twice: enrol the home anew, with new keys (`fedhome reasons "
+    "rolled-back` says how)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -152,7 +152,7 @@ def values_of(array: Array) -> NDArray[np.float32]:
             hint="homes and server must run the same version of fedhome",
         ) from None
     if not isinstance(values, np.ndarray):  # numpy opens whole archives too
-        raise UpdateError(f"an array came that is a {type(values).__name__}")
+        raise UpdateError(f"an array came that is of type {type(values).__name__}")
     return values
 
 

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fedhome.errors import RunError
 from fedhome.ops.doors import Door, DoorLimits, Visitor
-from fedhome.ops.listening import NO_ADDRESS
+from fedhome.ops.listening import what_to_do
 from fedhome.ops.serving import GracefulServer
 
 MOST_HEAD = 1 << 14
@@ -153,7 +153,7 @@ class DoorServer(GracefulServer):
         except OSError as error:
             raise RunError(
                 f"the server cannot listen at {host}:{port}: {error.strerror}",
-                hint=NO_ADDRESS,
+                hint=what_to_do(error.strerror or str(error)),
             ) from None
         await super().startup(sockets=[])
         for listener in self._listeners:

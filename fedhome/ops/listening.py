@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import Final
 
+_TAKEN, _REFUSED = os.strerror(errno.EADDRINUSE), os.strerror(errno.EACCES)
 FREE_S: Final = 15.0
 """Seconds that a server waits for its address: what a killed one left there ends in that time."""
 
-NO_ADDRESS: Final = (
-    "end what else listens there; or set host in server.toml to an address of this machine, such "
-    "as 0.0.0.0 for all that it has, or port to one that is free"
-)
-"""What to do where a server cannot listen at its address."""
+
+def what_to_do(why: str) -> str:
+    """Return what to do where a server cannot listen at its address.
+
+    Args:
+        why: Why not, as of `why_taken`; or the system's words for it.
+    """
+    if why.startswith(_TAKEN):
+        return (
+            "end what else listens there, or name a port that is free: port in server.toml, or "
+            "page for the page"
+        )
+    if why.startswith(_REFUSED):
+        return (
+            "name a port from 1024 on, which every account may use: port in server.toml, or "
+            "page for the page"
+        )
+    return (
+        "name an address of this machine, such as 0.0.0.0 for all that it has: host in "
+        "server.toml, or page for the page"
+    )
 
 
 def why_taken(host: str, port: int) -> str:

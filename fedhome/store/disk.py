@@ -31,6 +31,7 @@ _PAUSE_S = 0.02
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
+_NO_FILE = (errno.EISDIR,)
 
 
 def put(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -281,6 +282,8 @@ def errors_of(path: Path, *, refused: str = "not-writable") -> Iterator[None]:
             reason, hint = refused, "the folder must belong to the user that runs this"
         elif error.errno in _ABSENT:
             reason, hint = "missing", "check its name, and that of its folder"
+        elif error.errno in _NO_FILE:
+            hint = "this is a folder, and a file is needed: name the file"
         text = os.strerror(error.errno) if error.errno else "an error without a number"
         raise StateError(f"{path}: {text}", reason=reason, hint=hint) from None
 

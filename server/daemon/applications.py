@@ -83,7 +83,8 @@ class Applications:
             raise DirectoryError(
                 f"the fleet has a home {home!r} already, with other keys",
                 reason="home-twice",
-                hint=f"to give it new keys, the owner revokes it: `fedhome fleet revoke {home}`",
+                hint="to give it new keys, the owner takes it off the list, where it still is "
+                f"(`fedhome fleet revoke {home}`), and signs that: `fedhome fleet directory`",
             )
         path = self._folder / f"{enrolment.ticket.hex()}{_ENROLMENT}"
         if (earlier := self._read(path, now)) is not None:

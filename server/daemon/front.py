@@ -59,6 +59,7 @@ from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.status import status_of
 from fedhome.server.daemon.status_sources import StatusSources
 from fedhome.server.daemon.told_status import STATUS
+from fedhome.server.daemon.turned_away import TurnedAway
 from fedhome.wire.exchange import ANSWER, HOLD_S, LOOK, MOST_ANSWER, MOST_LOOK
 
 _log = logging.getLogger("fedhome.front")
@@ -105,11 +106,12 @@ class Front:
 
     Args:
         server_folder: The server's folder.
+        turned_away: Notes whose claims are refused; None: nobody asks for them.
     """
 
-    def __init__(self, server_folder: ServerFolder) -> None:
+    def __init__(self, server_folder: ServerFolder, turned_away: TurnedAway | None = None) -> None:
         self._server_folder = server_folder
-        self._nodes = Nodes(server_folder.nodes)
+        self._nodes = Nodes(server_folder.nodes, turned_away=turned_away)
         self.known = KnownNodes(server_folder, self._nodes)
         self._control = Control(server_folder.link)
         self._applications = Applications(server_folder)
@@ -336,14 +338,15 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
-def serve(server_folder: ServerFolder) -> DoorServer:
+def serve(server_folder: ServerFolder, turned_away: TurnedAway | None = None) -> DoorServer:
     """Return the server of a folder's front, which can be run.
 
     Args:
         server_folder: The server's folder.
+        turned_away: Notes whose claims are refused; None: nobody asks for them.
     """
     settings = server_folder.settings
-    front = Front(server_folder)
+    front = Front(server_folder, turned_away)
     config = door_config(front, host=settings.host, port=settings.port)
     certificate = CertificateFiles(server_folder.tls)
     config.ssl = certificate.context()
@@ -366,5 +369,5 @@ def main(arguments: Sequence[str]) -> int:
             return json.dumps(told.as_json()).encode()
 
         with LocalAnswer(server_folder.path / STATUS, status, _log):
-            serve(server_folder).run()
+            serve(server_folder, sources.turned_away).run()
     return 0

@@ -78,7 +78,8 @@ class HomeMarks:
                     f"the state of {home!r} was saved {saves} times, and it had come to {before}",
                     reason="rolled-back",
                     hint="its folder came from a backup, or its disk has lost what it wrote: an "
-                    "older copy could use a key twice, so enrol the home anew, with new keys",
+                    "older copy could use a key twice, so enrol the home anew, with new keys "
+                    "(`fedhome reasons rolled-back` says how)",
                 )
             self._saves[identity] = saves
             self._kept = self._kept and saves == before

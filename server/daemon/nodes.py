@@ -18,6 +18,7 @@ from fedhome.fleet.claims import RETIRED, Claim, installed_app
 from fedhome.flower.superlink import Control
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.cached_file import CachedFile
+from fedhome.server.daemon.turned_away import TurnedAway
 from fedhome.store import disk
 
 _ENDING = ".claim"
@@ -29,10 +30,18 @@ class Nodes:
     Args:
         folder: The folder of the claims.
         clock: Unix time, s.
+        turned_away: Notes whose claims are refused; None: of these nodes alone.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Callable[[], float] = time.time,
+        *,
+        turned_away: TurnedAway | None = None,
+    ) -> None:
         self._folder, self._clock = folder, clock
+        self._turned_away = TurnedAway(clock) if turned_away is None else turned_away
         self._files: dict[Path, CachedFile[bytes]] = {}
         self._claims: dict[Path, tuple[bytes, Directory, Claim]] = {}
         # Homes join side by side, each one after itself.
@@ -71,12 +80,13 @@ class Nodes:
                 `RETIRED`: another node replaced this one; or a reason of ``check``.
         """
         claim = Claim.verify(data, directory)
-        claim.check_time(self._clock())
-        claim.check_release(installed_app()[1])
-        check(claim)
-        path = self._path(claim.home)
-        with self._locks[path.name[0]]:
-            return claim, self._registered(claim, path, data, directory, control)
+        with self._turned_away.noted(claim, directory.entries[claim.home].identity):
+            claim.check_time(self._clock())
+            claim.check_release(installed_app()[1])
+            check(claim)
+            path = self._path(claim.home)
+            with self._locks[path.name[0]]:
+                return claim, self._registered(claim, path, data, directory, control)
 
     def _registered(
         self, claim: Claim, path: Path, data: bytes, directory: Directory, control: Control

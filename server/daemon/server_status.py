@@ -18,11 +18,11 @@ class RefusingHome:
 
     Args:
         home: Its name.
-        question: Type of the question; empty: it refused to connect.
-        reason: The word that it told (:mod:`fedhome.reasons`).
+        question: Type of the question; empty: it does not connect.
+        reason: The word that it told, or that the server told it (:mod:`fedhome.reasons`).
         why: What the word means.
         remedy: Who does what about it.
-        since: When it said so, ISO 8601 in UTC.
+        since: When that was said, ISO 8601 in UTC.
     """
 
     home: str
@@ -123,7 +123,7 @@ class ServerStatus:
         run: The run in progress, or the last one.
         release: The newest release.
         left_out: Homes that runs ask nothing more.
-        refusing: Homes that refuse what the server says, and so do not connect.
+        refusing: Homes that do not connect: they refuse what the server says, or it refuses them.
         page: Address of the page for operators; empty for none.
         timetable: The runs that it begins by itself; None: it begins none.
         faults: What is wrong, a sentence each.

@@ -199,20 +199,31 @@ def _connected(
 def _refusing(
     directory: Directory | None, connected: list[str] | None, sources: StatusSources
 ) -> list[RefusingHome]:
-    """Return the homes that said, when they joined last, that they had refused to connect."""
+    """Return the homes that do not connect, and why: the server refuses them, or they it.
+
+    What they refused they said when they joined last, so what the server says is newer.
+    """
     if directory is None:
         return []
+    told = {
+        claim.home: (claim.refused, float(claim.time)) for claim in sources.nodes.claims(directory)
+    }
+    told |= {
+        home: (one.reason, one.since)
+        for home, one in sources.turned_away.homes.items()
+        if home in directory.entries and directory.entries[home].identity == one.identity
+    }
     return [
         RefusingHome(
-            home=claim.home,
+            home=home,
             question="",
-            reason=claim.refused,
-            why=CLAIMED[claim.refused].why,
-            remedy=CLAIMED[claim.refused].remedy,
-            since=_utc(datetime.fromtimestamp(claim.time, UTC)),
+            reason=reason,
+            why=CLAIMED[reason].why,
+            remedy=CLAIMED[reason].remedy,
+            since=_utc(datetime.fromtimestamp(since, UTC)),
         )
-        for claim in sources.nodes.claims(directory)
-        if claim.refused in CLAIMED and claim.home not in (connected or ())
+        for home, (reason, since) in told.items()
+        if reason in CLAIMED and home not in (connected or ())
     ]
 
 

@@ -13,6 +13,7 @@ from fedhome.run.growing_log import GrowingLog
 from fedhome.server.daemon.cached_file import CachedFile
 from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import ServerFolder
+from fedhome.server.daemon.turned_away import TurnedAway
 
 if TYPE_CHECKING:
     from fedhome.server.daemon.nodes import Nodes
@@ -28,6 +29,7 @@ class StatusSources:
         directory: Returns the directory that is in force.
         releases: Returns the registry's releases.
         log: Reads the log of the run in progress on, from where it was read last.
+        turned_away: Homes whose claims the front refused: it alone knows of them.
     """
 
     def __init__(self, server_folder: ServerFolder) -> None:
@@ -38,6 +40,7 @@ class StatusSources:
             models / INDEX, lambda: Registry.open(models).releases()
         )
         self.log = GrowingLog()
+        self.turned_away = TurnedAway()
 
     @cached_property
     def nodes(self) -> Nodes:

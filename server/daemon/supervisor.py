@@ -21,7 +21,7 @@ from fedhome.counted import counted
 from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.fleet.owner_folder import DIRECTORY, server_keys
 from fedhome.ops import tls
-from fedhome.ops.listening import FREE_S, NO_ADDRESS, why_taken
+from fedhome.ops.listening import FREE_S, what_to_do, why_taken
 from fedhome.ops.processes import Processes, end_on_sigterm
 from fedhome.server.daemon.applications import FOLDER
 from fedhome.server.daemon.cached_file import file_state
@@ -312,7 +312,7 @@ def _wait_for_port(host: str, port: int) -> None:
         if time.monotonic() > end:
             raise RunError(
                 f"the server cannot listen at {host}:{port}: {why}",
-                hint=NO_ADDRESS,
+                hint=what_to_do(why),
             )
         time.sleep(_PAUSE_S)
 

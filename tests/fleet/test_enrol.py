@@ -189,9 +189,18 @@ def test_from_invites_to_a_fleet_and_out_of_it(scene: Scene) -> None:
         scene.enrol("d")
         done = scene.types("admit", "--fleet", "owner", *secret, typed="y\ny\n")
         assert "b wants to leave, it said on 20" in done
-        assert scene.directory().names == ("a", "c", "d")
-        assert scene.directory().epoch == 2
+        assert (scene.directory().names, scene.directory().epoch) == (("a", "c", "d"), 2)
         assert _suffixes(scene.place.path / "enrolments") == {".used"}
+        _too_few_stay(scene, keys["c"], secret)
+
+
+def _too_few_stay(scene: Scene, leaving: HomeKeys, secret: tuple[str, ...]) -> None:
+    """One more leaves: what its place waits for is told."""
+    scene.post(LEAVE, leave_notice(scene.directory().fleet, leaving, time.time()))
+    told = scene.types("admit", "--fleet", "owner", *secret, typed="y\n")
+    assert "2 homes are fewer than min_cohort = 3" in told
+    assert "the server knows c by the old keys, and takes no new ones" in told
+    assert "`fedhome fleet directory --fleet owner --min-cohort 2`" in told
 
 
 def _suffixes(folder: Path) -> set[str]:

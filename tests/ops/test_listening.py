@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from fedhome.ops.listening import why_taken
+from fedhome.ops.listening import what_to_do, why_taken
 
 
 def test_an_address_that_is_free_and_one_that_is_not() -> None:
@@ -30,3 +30,13 @@ def test_a_host_that_nobody_knows_is_told_by_the_resolver(monkeypatch: pytest.Mo
 
 def test_an_address_of_no_card_of_this_machine_is_told_as_that() -> None:
     assert why_taken("192.0.2.1", 8080) == "this machine has no such address"  # RFC 5737: nobody's
+
+
+def test_what_to_do_is_what_the_reason_asks_for() -> None:
+    """Where the address is not this machine's, nothing else listens there that could be ended."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = what_to_do(why_taken("127.0.0.1", listener.getsockname()[1]))
+    assert taken.startswith("end what else listens there")
+    absent = what_to_do(why_taken("192.0.2.1", 8080))
+    assert absent.startswith("name an address of this machine")
+    assert what_to_do("Permission denied").startswith("name a port from 1024 on")

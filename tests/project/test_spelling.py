@@ -36,6 +36,13 @@ def test_the_nearest_name_is_found_whatever_its_capitals_and_hyphens() -> None:
     assert did_you_mean("mnist", known) == ""
 
 
+def test_a_name_is_known_by_its_first_letters_where_no_other_begins_so() -> None:
+    known = ["simulate", "server", "report", "release"]
+    assert nearest("sim", known) == "simulate"
+    assert nearest("re", ["remainder"]) is None
+    assert nearest("rel", ["release-of-a-model", "relation-to-others"]) is None
+
+
 @pytest.mark.parametrize(
     ("setting", "fault"),
     [

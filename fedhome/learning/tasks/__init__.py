@@ -12,7 +12,7 @@ from fedhome.errors import PlanError, PluginError
 from fedhome.learning.tasks import binary, multi_class, regression
 from fedhome.learning.tasks.segments import Segments
 from fedhome.learning.tasks.task import Task, TaskKind, at_horizon
-from fedhome.own_code import call
+from fedhome.own_code import call, kind_told
 from fedhome.plugins import load
 from fedhome.run.compared_models import AT
 from fedhome.spelling import did_you_mean
@@ -46,7 +46,7 @@ def kind_of(name: str) -> TaskKind:
         found = call(f"task {name!r}", found)
     if not isinstance(found, TaskKind):
         raise PluginError(
-            f"task {name!r} is a {type(found).__name__}, not a TaskKind",
+            f"task {name!r} is {kind_told(found)}, not a TaskKind",
             hint="fedhome/learning/tasks/regression.py shows one",
         )
     return found

@@ -1,0 +1,122 @@
+"""Homes that a server does not let connect are named, once in its log and in its status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fedhome.errors import DirectoryError
+from fedhome.fleet.claims import Claim, installed_app
+from fedhome.reasons import CLAIMED
+from fedhome.secagg import Directory, HomeKeys
+from fedhome.server.daemon.home_marks import HomeMarks
+from fedhome.server.daemon.nodes import Nodes
+from fedhome.server.daemon.status import _refusing
+from fedhome.server.daemon.turned_away import TurnedAway
+
+NOW = 1_790_000_000
+OAK, ELM = HomeKeys.create("oak"), HomeKeys.create("elm")
+
+
+def directory_of(*keys: HomeKeys) -> Directory:
+    return Directory(
+        fleet=b"f" * 16,
+        epoch=1,
+        seed=b"s" * 32,
+        server=b"k" * 32,
+        committee=1,
+        corrupt=0,
+        threshold=1,
+        homes=tuple(one.entry() for one in keys),
+    )
+
+
+class Link:
+    """A SuperLink at which every node is new."""
+
+    def states(self, _: list[bytes]) -> dict[bytes, object]:
+        return {}
+
+    def register(self, _: bytes) -> int:
+        return 1
+
+
+class World:
+    """A front's doors without the front."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now, self.directory = float(NOW), directory_of(OAK, ELM)
+        self.turned_away = TurnedAway(lambda: self.now)
+        self.nodes = Nodes(folder, lambda: self.now, turned_away=self.turned_away)
+        self.marks = HomeMarks(folder, lambda: self.now)
+
+    def join(self, saves: int, *, keys: HomeKeys = OAK, release: str = "", home: str = "") -> str:
+        """Return the word with which a claim is refused; empty: it is not."""
+        claim = Claim(
+            fleet=self.directory.fleet,
+            home=home or keys.home,
+            node_key=b"node of " + keys.home.encode(),
+            time=int(self.now),
+            release=release or installed_app()[1],
+            saves=saves,
+        )
+        try:
+            self.nodes.accept(
+                claim.sign(keys),
+                self.directory,
+                Link(),  # type: ignore[arg-type]
+                lambda one: self.marks.check(one.home, one.saves, self.directory),
+            )
+        except DirectoryError as error:
+            return error.reason
+        return ""
+
+    def shown(self, connected: list[str] | None = None) -> dict[str, str]:
+        """Return what the status says of homes that do not connect."""
+        sources = SimpleNamespace(nodes=self.nodes, turned_away=self.turned_away)
+        found = _refusing(self.directory, connected, sources)  # type: ignore[arg-type]
+        assert all(one.why == CLAIMED[one.reason].why for one in found)
+        assert all(json.dumps(one.since) for one in found)
+        return {one.home: one.reason for one in found}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_home_that_came_from_a_backup_is_named_until_it_has_new_keys(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert world.join(7) == world.join(1, keys=ELM) == ""
+    assert world.shown() == {}
+    for _ in range(3):
+        assert world.join(6) == "rolled-back"
+    assert world.shown(["elm"]) == {"oak": "rolled-back"}
+    assert caplog.text.count("oak does not connect") == 1  # it asks again every minute
+    assert "it had come to 7 (rolled-back)" in caplog.text
+    anew = HomeKeys.create("oak")
+    world.directory = directory_of(anew, ELM)
+    assert world.shown() == {}
+    assert world.join(0, keys=anew) == ""
+    assert world.shown() == {}
+
+
+def test_why_is_what_the_server_said_last_and_passes_when_the_home_is_there(world: World) -> None:
+    assert world.join(7, release="0.0.1") == "version"
+    assert world.shown() == {"oak": "version"}
+    world.now += 60.0
+    assert world.join(7) == ""
+    assert world.join(6) == "rolled-back"
+    assert world.shown() == {"oak": "rolled-back"}
+    assert world.shown(["oak"]) == {}  # its other folder is there
+    assert world.join(8) == ""
+    assert world.shown() == {}
+
+
+def test_what_a_home_has_not_signed_names_nobody(world: World) -> None:
+    assert world.join(6, keys=ELM, home="oak", release="0.0.1") == "signature"
+    assert world.shown() == {}
