@@ -15,7 +15,7 @@ from fedhome.errors import PluginError
 from fedhome.learning.alone import FITTERS, linear
 from fedhome.learning.cohort import Cohort, Measured
 from fedhome.learning.device import Device
-from fedhome.learning.personalise import choose, fine_tune, personaliser
+from fedhome.learning.personalise import CheckedPersonaliser, choose, fine_tune, personaliser
 from fedhome.learning.personalise.experts import Adaptation, Experts
 from fedhome.learning.personalise.keep import keep
 from fedhome.plan.settings import PersonaliseSettings
@@ -86,7 +86,10 @@ def test_a_home_adapts_by_the_rows_and_passes_that_it_is_told() -> None:
 
 
 def test_personalisers_are_found_by_name() -> None:
-    assert personaliser("fine-tune") is personaliser("fedhome.learning.personalise:fine_tune")
+    assert personaliser("fine-tune") is fine_tune
+    own = personaliser("fedhome.learning.personalise:fine_tune")
+    assert isinstance(own, CheckedPersonaliser)
+    assert own.own is fine_tune
     with pytest.raises(PluginError, match="unknown"):
         personaliser("fine-tuned")
     with pytest.raises(PluginError, match=r"lacks trial\(\) or adapt\(\)"):

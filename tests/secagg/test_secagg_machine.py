@@ -93,8 +93,8 @@ class Interleaving(RuleBasedStateMachine):
         super().__init__()
         self.world = World.of(HOMES, policy=Policy(min_cohort=3, corrupt=0.0, least_share=0.5))
         for name, home in self.world.homes.items():
-            self.world.stores[name] = _Disk(home.state)
-            home._store = self.world.stores[name]
+            home._store = self.world.stores[name] = _Disk()
+            home._store.save(home.state)
         self.names = list(self.world.homes)
         self.sums: list[Sum] = []
         self.uploads: list[tuple[str, bytes]] = []
