@@ -20,7 +20,7 @@ OWNER, RELEASE = "/v1/fedhome/owner", "/v1/fedhome/release"
 HEALTH = "/health"
 
 _WAIT_S = 15.0
-_MOST_REFUSAL = 1 << 14
+_MOST_REFUSAL, _MOST_WORDS = 1 << 14, 300  # bytes; characters of each of its three parts
 _MOST = 1 << 27  # bytes of a response: a release is half of that at most
 
 
@@ -68,8 +68,9 @@ def ask(
 
 
 def refusal(reason: str, message: str, hint: str) -> bytes:
-    """Return the body of a refusal."""
-    return json.dumps({"reason": reason, "message": message, "hint": hint}).encode()
+    """Return the body of a refusal; words beyond what is read of them are left out."""
+    told = {"reason": reason, "message": message, "hint": hint}
+    return json.dumps({key: words[:_MOST_WORDS] for key, words in told.items()}).encode()
 
 
 def _read(response: httpx.Response) -> bytes:
@@ -94,7 +95,7 @@ def _read(response: httpx.Response) -> bytes:
 def _refusal(content: bytes) -> LinkError:
     try:
         fields = json.loads(content)
-        told = (str(fields[key])[:300] for key in ("reason", "message", "hint"))
+        told = (str(fields[key])[:_MOST_WORDS] for key in ("reason", "message", "hint"))
         reason, message, hint = map(shown, told)
     except (ValueError, KeyError, TypeError, RecursionError):
         reason, message, hint = "refused", "the server refuses this home", ""

@@ -128,6 +128,11 @@ def test_a_refusal_without_depth_or_end_ends_nobody(answering: Callable[[Answer]
     with pytest.raises(LinkError) as raised:
         answering(lambda _: httpx.Response(403, content=deep))
     assert raised.value.reason == "refused"
+    face = "\N{GRINNING FACE}"  # twelve bytes, as JSON has it
+    many = front_requests.refusal("left-out", face * 10_000, "hint")
+    with pytest.raises(LinkError) as raised:
+        answering(lambda _: httpx.Response(403, content=many))
+    assert (raised.value.reason, raised.value.message) == ("left-out", face * 300)
     with pytest.raises(LinkError, match="longer than 16384 bytes"):
         answering(lambda _: httpx.Response(403, content=bytes(1 << 20)))
 
