@@ -123,7 +123,8 @@ def read_rows(
         raw, axis = completed(raw, axis, times=times.names, settings=settings)
         check_twins(raw, axis, times=times.names, settings=settings)
     check_names(raw, times.names, names)
-    raw = _with_row_units(raw, settings, leave=(*times.names, *times.others))
+    nameless = tuple(filter(_is_nameless, raw.rows.column_names))
+    raw = _with_row_units(raw, settings, leave=(*times.names, *times.others, *nameless))
     names = {source: name for source, name in names.items() if source in raw.rows.column_names}
     columns = _Columns()
     for source, name in names.items():
@@ -176,7 +177,7 @@ class _Columns:
 
     def add(self, name: str, source: str, read: ColumnRead, axis: Axis) -> None:
         """Take a column, its rows in the order of time."""
-        if source.startswith(UNNAMED) or _NUMBERED.fullmatch(source):
+        if _is_nameless(source):
             if read.kind != "empty":
                 self.notes.append("a column without a name was left out")
             return
@@ -222,6 +223,10 @@ class _Columns:
         if not self.empty:
             return told
         return [*told, f"left out, because nothing is in them: {', '.join(self.empty)}"]
+
+
+def _is_nameless(source: str) -> bool:
+    return source.startswith(UNNAMED) or bool(_NUMBERED.fullmatch(source))
 
 
 def _with_row_units(

@@ -231,6 +231,17 @@ def read_typed(tmp_path: Path, values: pa.Array, settings: ReadingSettings) -> H
     return read_home(tmp_path / "home.parquet", settings=settings)
 
 
+@pytest.mark.parametrize("nameless", ["", "Unnamed: 0"])
+def test_numbers_of_rows_are_no_readings_of_a_unit(tmp_path: Path, nameless: str) -> None:
+    """A first column without a name, as pandas writes it, made it open what a unit is of."""
+    lines = [
+        f"{place},{one:%Y-%m-%dT%H:%M:%SZ},{'2,kWh' if place % 3 else '500,Wh'}"
+        for place, one in enumerate(hours(9))
+    ]
+    home = read(tmp_path, [f"{nameless},time,value,unit", *lines])
+    assert home.table.columns["value"].tolist() == [0.5, 2, 2] * 3
+
+
 PIVOT = ReadingSettings(pivot=("name", "load"))
 
 
