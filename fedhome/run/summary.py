@@ -225,7 +225,7 @@ def check_learnt(folder: RunFolder) -> None:
     if real and not any(real.values()):
         raise RunError(
             f"no round of {folder.path} changed the model: it is the one that the run began with",
-            hint="the events sum-failed, reply-dropped and round-unused of "
+            hint="the events round-failed, sum-failed, reply-dropped and round-unused of "
             f"{folder.events_path} say why",
         )
 

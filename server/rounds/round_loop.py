@@ -145,7 +145,7 @@ class RoundLoop:
             self.log.append(
                 "note",
                 text="no round gave a model: what is kept is the one that the run began with; the "
-                "log's sum-failed, reply-dropped and round-unused events say why",
+                "log's round-failed, sum-failed, reply-dropped and round-unused events say why",
             )
         if self._choice.stops(state):
             self.log.append("early-stop", round=state.round, best_loss=state.best_loss)

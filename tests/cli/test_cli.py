@@ -82,6 +82,7 @@ def test_a_run_in_which_no_round_changed_the_model_is_no_success(folder: Path) -
     assert done.returncode == 1
     assert "0 of 2 rounds changed the model" in done.stdout
     assert "no round of unlearnt changed the model" in done.stderr
+    assert "the events round-failed, sum-failed," in done.stderr
     assert "unlearnt/events.jsonl" in done.stderr
     assert (folder / "unlearnt" / "report.html").exists(), "what homes have of it stays"
 
