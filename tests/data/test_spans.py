@@ -180,3 +180,14 @@ def test_a_month_and_a_clock_are_no_time(
     with pytest.raises(SourceError, match=told) as caught:
         read_home(path, settings=settings)
     assert caught.value.hint.startswith("write the date of each row")
+
+
+@pytest.mark.parametrize("written", ["2024-W{:02d}", "2024-{:02d}", "2024{:02d}"])
+def test_months_and_weeks_beside_the_time_are_no_readings(tmp_path: Path, written: str) -> None:
+    """Weeks were left out, and became words when they were told apart from days."""
+    rows = "".join(f"2024-03-{day:02d};{written.format(3 + day // 20)};1\n" for day in range(1, 32))
+    path = tmp_path / "home.csv"
+    path.write_text(f"Datum;period;kWh\n{rows}", encoding="utf-8")
+    found = read_home(path)
+    assert list(found.table.columns) == ["kWh"]
+    assert "'period' holds times, too, and was left out" in found.notes

@@ -111,7 +111,7 @@ def _others(
         for look in looks
         if look.name not in names
         and not look.empty
-        and look.kind in {"moment", "date", "clock"}
+        and look.kind in {"moment", "date", "span", "clock"}
         and not look.hours
     )
     if not others:
