@@ -87,7 +87,8 @@ def _named(homes: HomesTables) -> list[tuple[str, object]]:
     for table in homes:
         if not isinstance(table, HomeTable):
             raise SourceError(
-                f"the homes hold a value of type {type(table).__name__}, without its home's name",
+                f"the homes hold a value of type {type(table).__name__} that does not name its "
+                "home",
                 hint=HINT,
             )
         if table.home in named:

@@ -7,10 +7,16 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import tomli_w
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from fedhome.errors import PlanError
@@ -273,6 +279,18 @@ class Plan(Section):
     faults: FaultSettings = FaultSettings()
     engine: EngineSettings = EngineSettings()
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_words(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Say what is wrong as everywhere else, also where a plan is made by its class."""
+        try:
+            return handler(given)
+        except ValidationError as error:
+            raise PlanError(
+                [fault_of(dict(item), names_of(cls)) for item in error.errors()],
+                hint="`fedhome plan explain` lists every setting with its meaning",
+            ) from None
+
     @classmethod
     def load(
         cls, path: Path | str | None = None, *, sets: Sequence[str] = (), **sections: Any
@@ -314,12 +332,8 @@ class Plan(Section):
         """
         try:
             plan = cls.model_validate(table)
-        except ValidationError as error:
-            raise PlanError(
-                [fault_of(dict(item), names_of(cls)) for item in error.errors()],
-                where=where,
-                hint="`fedhome plan explain` lists every setting with its meaning",
-            ) from None
+        except PlanError as error:
+            raise PlanError(error.faults, where=where, hint=error.hint) from None
         if faults := plan.check():
             raise PlanError(faults, where=where)
         return plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,21 @@ def test_scales_of_a_whole_fleet_are_refused_with_what_to_set() -> None:
     (fault,) = caught.value.faults
     assert fault.startswith("data.scale: scales of a whole fleet are not built")
     assert 'set "home"' in fault
+
+
+@pytest.mark.parametrize("make", [lambda: Plan(rounds=3), lambda: Plan.parse({"rounds": 3})])
+def test_a_plan_that_is_made_by_its_class_is_refused_in_the_same_words(
+    make: Callable[[], Plan],
+) -> None:
+    """It showed pydantic's own findings, with an address of theirs."""
+    with pytest.raises(PlanError) as caught:
+        make()
+    (fault,) = caught.value.faults
+    assert fault.startswith("rounds is a section, not a setting (it is 3): it has rounds.count")
+    assert "fedhome plan explain" in caught.value.hint
+    with pytest.raises(PlanError, match=r"^mine has 1 fault"):
+        Plan.parse({"seed": -1}, where="mine")
+    assert Plan(rounds={"count": 3}).rounds.count == 3
 
 
 def test_a_plan_is_frozen() -> None:

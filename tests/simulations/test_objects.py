@@ -266,6 +266,7 @@ def test_homes_that_cannot_take_part_are_told(tmp_path: Path) -> None:
     assert len(told) == 2
     for wrong, why in (
         ([readings(0)], "does not name its home"),
+        ([3], "the homes hold a value of type int that does not name its home"),
         ([as_home(0), as_home(0)], "two of the homes have the name 'home-0'"),
     ):
         with pytest.raises(SourceError, match=why):

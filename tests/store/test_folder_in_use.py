@@ -22,6 +22,13 @@ def refusal(folder: Path) -> StateError:
     return caught.value
 
 
+def test_a_folder_in_place_of_a_file_is_told_as_that(tmp_path: Path) -> None:
+    """It said to check the disk."""
+    with pytest.raises(StateError) as caught:
+        disk.read(tmp_path)
+    assert caught.value.hint == "this is a folder, and a file is needed: name the file"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux lists its locks in /proc/locks")
 def test_the_process_that_uses_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
