@@ -73,4 +73,4 @@ def _plain(value: object, path: str, not_finite: dict[str, Json]) -> Json:
         return {name: _plain(item, f"{path}.{name}", not_finite) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{path}.{i}", not_finite) for i, item in enumerate(value)]
-    raise TypeError(f"{path} is of type {type(value).__name__}")
+    raise TypeError(f"{path} is a {type(value).__name__}")
