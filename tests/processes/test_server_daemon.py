@@ -6,12 +6,15 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import fedhome
 from fedhome.clients.agent.announce import join
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import LinkError
 from fedhome.fleet.entries import home_keys
 from fedhome.fleet.owner_folder import Fleet
@@ -40,7 +43,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
 ]
 
-HOMES, ROUNDS = 5, 12  # long enough for a run to be cancelled in its middle
+HOMES, ROUNDS = 5, 12
 DIRECTORY = "directory.fh"
 
 
@@ -121,22 +124,15 @@ def test_a_daemon_is_killed_in_mid_run(world: World, simulated: RunFolder) -> No
 def test_nobody_watches_and_a_run_is_cancelled_and_goes_on(
     world: World, simulated: RunFolder
 ) -> None:
+    """A home stands still meanwhile, so that no run is over before it can be cancelled."""
     with started(world) as daemon, agents(world):
         with told(*run(world, world.plan)) as watching:
             lines_until(watching, "round 1/")
-            watching.send_signal(signal.SIGINT)
-            lines_until(watching, "tiny-1 goes on")
-            assert watching.wait(PATIENCE_S) == 130
-        with told(*run(world, world.plan)) as second:
-            lines_until(second, "error: the run tiny-1 is in progress")
-            assert second.wait(PATIENCE_S) == 1
-        with told(*run(world)) as watching:
-            lines_until(watching, "round 1/")
-            with told("cancel", world.server.path) as cancelling:
-                lines_until(cancelling, "cancelled tiny-1")
-                assert cancelling.wait(PATIENCE_S) == 0
-            lines_until(watching, "error: tiny-1 was cancelled")
-            assert watching.wait(PATIENCE_S) == 1
+            with standing_still(world.homes[2]):
+                watching.send_signal(signal.SIGINT)
+                lines_until(watching, "tiny-1 goes on")
+                assert watching.wait(PATIENCE_S) == 130
+                be_refused_and_cancel(world)
         lines_until(daemon, "run tiny-1 was cancelled")
         left = processes_of(world.server.path).values()
         assert not any("fedhome.server.daemon.deploy" in words for words in left)
@@ -144,6 +140,31 @@ def test_nobody_watches_and_a_run_is_cancelled_and_goes_on(
         with told(*run(world, "--resume", "tiny-1")) as watching:
             lines_until(watching, "report: ")
     assert_finished(world, "tiny-1", simulated)
+
+
+def be_refused_and_cancel(world: World) -> None:
+    """Begin a second run in vain, watch the first one again, and cancel it."""
+    with told(*run(world, world.plan)) as second:
+        lines_until(second, "error: the run tiny-1 is in progress")
+        assert second.wait(PATIENCE_S) == 1
+    with told(*run(world)) as watching:
+        lines_until(watching, "round 1/")
+        with told("cancel", world.server.path) as cancelling:
+            lines_until(cancelling, "cancelled tiny-1")
+            assert cancelling.wait(PATIENCE_S) == 0
+        lines_until(watching, "error: tiny-1 was cancelled")
+        assert watching.wait(PATIENCE_S) == 1
+
+
+@contextmanager
+def standing_still(home: HomeFolder) -> Iterator[None]:
+    """Stop a home's agent, without which there is no sum, and let it go on in the end."""
+    agent = number_of(home.path, "fedhome.clients.agent.resident")
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(agent, signal.SIGCONT)
 
 
 @pytest.mark.parametrize(
@@ -170,17 +191,13 @@ def test_a_run_waits_for_a_home_without_which_there_is_no_sum(world: World) -> N
     """All five homes are needed; one of them stands still until the server has missed it."""
     with started(world), agents(world), told(*run(world, world.plan)) as watching:
         lines_until(watching, "round 1/")
-        home = world.homes[2].path
-        agent = number_of(home, "fedhome.clients.agent.resident")
-        os.kill(agent, signal.SIGSTOP)
-        try:
+        home = world.homes[2]
+        with standing_still(home):
             waiting = lines_until(watching, "waiting since ")[-1]
-            assert f"for {home.name}: 4 of 5 homes, 5 are needed" in waiting
+            assert f"for {home.path.name}: 4 of 5 homes, 5 are needed" in waiting
             found = status_of(world.server).run
             assert found is not None
             assert f"{found.waits}\n" == waiting
-        finally:
-            os.kill(agent, signal.SIGCONT)
         lines_until(watching, "enough are there")
         assert f"  {HOMES}/{HOMES} homes" in lines_until(watching, "round 3/")[-1]
 
