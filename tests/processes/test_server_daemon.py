@@ -240,6 +240,7 @@ def test_a_server_without_a_directory_and_a_run_that_cannot_be(
                 fleet=server.anchor.fleet,
                 keys=home_keys("home-0001", tmp_path / "keys")[0],
                 node=NodeKey.create(),
+                saves=0,
             )
         assert refused.value.reason == "no-directory"
         assert refused.value.hint

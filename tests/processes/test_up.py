@@ -252,7 +252,7 @@ def test_a_stranger_is_told_nothing(server: ServerFolder, tmp_path: Path) -> Non
     for name, reason in (("stranger", "not-listed"), ("home-0001", "signature")):
         keys, _ = home_keys(name, tmp_path / name)
         with pytest.raises(LinkError) as refused:
-            join(address, authorities, fleet=fleet, keys=keys, node=node)
+            join(address, authorities, fleet=fleet, keys=keys, node=node, saves=0)
         assert refused.value.reason == reason
     connection = FleetConnection(address, authorities, node)
     try:
@@ -276,5 +276,6 @@ def test_another_authority_is_not_trusted(server: ServerFolder, tmp_path: Path) 
             fleet=server.directory().fleet,
             keys=keys,
             node=NodeKey.create(),
+            saves=0,
         )
     assert refused.value.reason == "unreachable"

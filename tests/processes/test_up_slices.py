@@ -73,11 +73,13 @@ def test_processes_with_slices_give_what_a_simulation_gives(mode: str, tmp_path:
 
 
 def test_processes_send_coarse_numbers_of_slices_as_a_simulation_does(tmp_path: Path) -> None:
-    plan = _plan("secure").change(transfer={"stages": ["int8"]})
+    """Homes draw their own rounding: within a step in a round, which changes the next one."""
+    plan = _plan("secure").change(transfer={"stages": ["int8"]}, rounds={"count": 1})
     simulated = fedhome.simulate(plan, out=tmp_path / "simulated").folder
     run = local_fleet.up(plan, homes=HOMES["secure"], out=tmp_path / "run")
-    assert_same_weights(run, simulated, rounding=plan.rounds.count / 127)  # homes draw their own
-    whole = fedhome.simulate(_plan("secure"), out=tmp_path / "whole").folder
+    assert_same_weights(run, simulated, rounding=1 / 127)
+    fine_plan = _plan("secure").change(rounds={"count": 1})
+    whole = fedhome.simulate(fine_plan, out=tmp_path / "whole").folder
     coarse, fine = (
         [row["bytes_up"] for row in one.read_rounds().to_pylist()] for one in (simulated, whole)
     )
