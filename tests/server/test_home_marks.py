@@ -10,6 +10,7 @@ from fedhome.errors import DirectoryError, StateError
 from fedhome.secagg import Directory, HomeKeys
 from fedhome.server.daemon import home_marks
 from fedhome.server.daemon.home_marks import MARKS, HomeMarks
+from helpers.listed_homes import listing
 
 OAK, ELM = HomeKeys.create("oak"), HomeKeys.create("elm")
 
@@ -21,20 +22,7 @@ class Clock:
         return self.now
 
 
-def directory_of(*keys: HomeKeys) -> Directory:
-    return Directory(
-        fleet=b"f" * 16,
-        epoch=1,
-        seed=b"s" * 32,
-        server=b"k" * 32,
-        committee=1,
-        corrupt=0,
-        threshold=1,
-        homes=tuple(one.entry() for one in keys),
-    )
-
-
-BOTH = directory_of(OAK, ELM)
+BOTH = listing(OAK, ELM)
 
 
 def refused(marks: HomeMarks, home: str, saves: int, directory: Directory = BOTH) -> str:
@@ -79,9 +67,9 @@ def test_new_keys_begin_anew_and_who_left_is_forgotten(tmp_path: Path) -> None:
     clock, again = Clock(), HomeKeys.create("oak")
     marks = HomeMarks(tmp_path, clock)
     marks.check("oak", 9, BOTH)
-    marks.check("oak", 0, directory_of(again, ELM))
+    marks.check("oak", 0, listing(again, ELM))
     clock.now += 60.0
-    marks.check("elm", 1, directory_of(again, ELM))
+    marks.check("elm", 1, listing(again, ELM))
     HomeMarks(tmp_path).check("oak", 0, BOTH)
 
 

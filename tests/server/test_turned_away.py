@@ -11,27 +11,15 @@ import pytest
 from fedhome.errors import DirectoryError
 from fedhome.fleet.claims import Claim, installed_app
 from fedhome.reasons import CLAIMED
-from fedhome.secagg import Directory, HomeKeys
+from fedhome.secagg import HomeKeys
 from fedhome.server.daemon.home_marks import HomeMarks
 from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.status import _refusing
 from fedhome.server.daemon.turned_away import TurnedAway
+from helpers.listed_homes import listing
 
 NOW = 1_790_000_000
 OAK, ELM = HomeKeys.create("oak"), HomeKeys.create("elm")
-
-
-def directory_of(*keys: HomeKeys) -> Directory:
-    return Directory(
-        fleet=b"f" * 16,
-        epoch=1,
-        seed=b"s" * 32,
-        server=b"k" * 32,
-        committee=1,
-        corrupt=0,
-        threshold=1,
-        homes=tuple(one.entry() for one in keys),
-    )
 
 
 class Link:
@@ -48,7 +36,7 @@ class World:
     """A front's doors without the front."""
 
     def __init__(self, folder: Path) -> None:
-        self.now, self.directory = float(NOW), directory_of(OAK, ELM)
+        self.now, self.directory = float(NOW), listing(OAK, ELM)
         self.turned_away = TurnedAway(lambda: self.now)
         self.nodes = Nodes(folder, lambda: self.now, turned_away=self.turned_away)
         self.marks = HomeMarks(folder, lambda: self.now)
@@ -99,7 +87,7 @@ def test_a_home_that_came_from_a_backup_is_named_until_it_has_new_keys(
     assert caplog.text.count("oak does not connect") == 1  # it asks again every minute
     assert "it had come to 7 (rolled-back)" in caplog.text
     anew = HomeKeys.create("oak")
-    world.directory = directory_of(anew, ELM)
+    world.directory = listing(anew, ELM)
     assert world.shown() == {}
     assert world.join(0, keys=anew) == ""
     assert world.shown() == {}

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fedhome.data.columns.date_like import is_date_like
+from fedhome.data.times.column_cells import are_numbers, filled_cells, is_number_type, to_numbers
 from fedhome.data.times.time_cells import CLOCK, DATE, DAY_US, MOMENT, SPAN, parse
 from fedhome.data.times.time_names import (
     is_clock,
@@ -29,13 +30,7 @@ from fedhome.data.times.time_numbers import (
     few,
     times_of_numbers,
 )
-from fedhome.data.times.time_reading import (
-    are_numbers,
-    filled_cells,
-    is_number_type,
-    spans_as_text,
-    to_numbers,
-)
+from fedhome.data.times.time_reading import spans_as_text
 from fedhome.plan.reading_settings import ReadingSettings
 
 SAMPLE = 20_000

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fedhome.counted import counted, was
 from fedhome.data.files.data_files import Raw
 from fedhome.data.times.axis import Axis
-from fedhome.data.times.time_reading import filled_cells
+from fedhome.data.times.column_cells import filled_cells
 from fedhome.data.times.twins import column_codes
 from fedhome.plan.reading_settings import ReadingSettings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fedhome.data.times.column_cells import plain_column
 from fedhome.data.times.time_names import is_clock
-from fedhome.data.times.time_reading import plain_column
 
 _HALF = r"^(?:[aApP]\.? ?[mM]\.?)?$"
 _CLOCK = r"^(?:|(?:.*[T ])?(?:0?[1-9]|1[0-2]):\d{2}(?::\d{2}(?:[.,]\d+)?)?)$"

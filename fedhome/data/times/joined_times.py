@@ -11,18 +11,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fedhome.data.columns.month_names import WEEK
+from fedhome.data.times.column_cells import are_numbers, filled_cells, plain_column, to_numbers
 from fedhome.data.times.time_cells import DAY_US, SECOND_US
 from fedhome.data.times.time_names import are_year_and_span, is_week
-from fedhome.data.times.time_reading import (
-    ColumnTimes,
-    LocationOf,
-    are_numbers,
-    filled_cells,
-    plain_column,
-    read_clock,
-    read_column,
-    to_numbers,
-)
+from fedhome.data.times.time_reading import ColumnTimes, LocationOf, read_clock, read_column
 from fedhome.data.times.zones import DAY_S, localise, zone_of
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings

@@ -15,9 +15,9 @@ from fedhome.counted import counted, was
 from fedhome.data.columns.unit_columns import mixed_units
 from fedhome.data.files.data_files import Raw
 from fedhome.data.times.axis import read_moments, told_untimed
+from fedhome.data.times.column_cells import plain_column
 from fedhome.data.times.time_cells import SECOND_US
 from fedhome.data.times.time_columns import find_times
-from fedhome.data.times.time_reading import plain_column
 from fedhome.data.times.twin_causes import check_names, check_twins
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fedhome.data.files.data_files import UNNAMED
+from fedhome.data.times.column_cells import are_numbers, is_number_type
 from fedhome.data.times.column_looks import FIRST_LOOK, SAMPLE, ColumnLook, look_at, sampled
 from fedhome.data.times.joined_times import PARTS
 from fedhome.data.times.time_names import (
@@ -20,10 +21,6 @@ from fedhome.data.times.time_names import (
     is_plain,
     is_sure,
     plain_name,
-)
-from fedhome.data.times.time_reading import (
-    are_numbers,
-    is_number_type,
 )
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings

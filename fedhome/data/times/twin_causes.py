@@ -12,17 +12,12 @@ from numpy.typing import NDArray
 
 from fedhome.data.files.data_files import Raw
 from fedhome.data.times.axis import Axis
+from fedhome.data.times.column_cells import are_numbers, is_number_type, plain_column, to_numbers
 from fedhome.data.times.column_looks import look_at
 from fedhome.data.times.time_cells import MOMENT, parse
 from fedhome.data.times.time_columns import is_clock_column
 from fedhome.data.times.time_names import is_exact_clock
-from fedhome.data.times.time_reading import (
-    NO_DAY,
-    are_numbers,
-    is_number_type,
-    plain_column,
-    to_numbers,
-)
+from fedhome.data.times.time_reading import NO_DAY
 from fedhome.data.times.twins import column_codes
 from fedhome.data.times.zones import DAY_S
 from fedhome.data.told_once import some
