@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fedhome.errors import PrivacyBudgetError, RunError
 from fedhome.plan.private_plan import is_private, private_run
 from fedhome.plan.settings import Plan
-from fedhome.privacy.accounting import epsilon_of
+from fedhome.privacy.accounting import epsilon_between, epsilon_of
 from fedhome.privacy.privacy_ledger import PrivacyLedger
 from fedhome.secagg.manifest import Manifest
 
@@ -147,9 +147,11 @@ def statement_of(home_folder: HomeFolder) -> list[str]:
             "this home's plan has no noise: what sums tell of it has no bound in privacy",
         ]
     ceiling = ceiling_of(home_folder, plan)
+    between = epsilon_between(ledger.rho, delta)
     own = "set here" if home_folder.settings.privacy_ceiling else "the plan's own"
     return [
         *lines,
         f"spent over all runs: epsilon {spent:.3g} of {ceiling:.3g} ({own}), delta {delta:g}",
+        f"between any two contents of its readings: epsilon {between:.3g}",
         "at the ceiling this home refuses every sum; `--ceiling` changes it",
     ]

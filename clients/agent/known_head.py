@@ -324,13 +324,16 @@ class HeadKeeper:
             )
         if number not in hashes:
             ahead.append(NamedRelease(server=server, number=number, hash=digest))
-        if len(ahead) > MOST_AHEAD:
+        own = [one for one in ahead if one.server == server]
+        if len(own) > MOST_AHEAD:
             raise DirectoryError(
-                f"the server has named {len(ahead)} releases that this home could not fetch",
+                f"the server has named {len(own)} releases that this home could not fetch",
                 reason="too-far-ahead",
                 hint="the home's own log says why it takes no release",
             )
-        return tuple(ahead)
+        # A server whose key was exchanged keeps no home from the next one, however many it named.
+        others = [one for one in ahead if one.server != server]
+        return (*others[max(0, len(ahead) - MOST_AHEAD) :], *own)
 
     def _walked(self, server: bytes) -> tuple[int, bytes]:
         """Return number and hash of the last release that the home has walked to."""

@@ -25,6 +25,7 @@ from fedhome import secagg
 from fedhome.clients.agent.own_model import OwnModelKeeper, Verdict, keep_ended
 from fedhome.clients.agent.reply_pace import FOR_WORK
 from fedhome.clients.agent.worker import HomeApp, answer_with, app_of, send
+from fedhome.clients.failure_reason import REFUSALS, reason_of
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.carried_tier import TierMark
 from fedhome.clients.membership.home_folder import HomeFolder
@@ -33,7 +34,7 @@ from fedhome.clients.recorded.readings_key import readings_key, store_state
 from fedhome.clients.secure_sums import blobs_for
 from fedhome.errors import ManifestError, SecAggError, StateError
 from fedhome.flower.fleet_connection import message_bytes, message_of
-from fedhome.flower.messages import blob_reply, failure
+from fedhome.flower.messages import APP_RAISED, blob_reply, failure
 from fedhome.ops.processes import Child
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
@@ -331,8 +332,11 @@ class InProcess:
         self.tell_waits: Callable[[str], None] = _log_no_more  # many on one machine wait for none
 
     def answer(self, message: Message) -> Message:
-        """Answer a message, or raise why not."""
-        home = self._home(message.metadata.run_id)
+        """Answer a message, or raise why not; what is wrong at home is no refusal of a question."""
+        try:
+            home = self._home(message.metadata.run_id)
+        except REFUSALS as error:
+            return failure(message, reason_of(error), APP_RAISED)
         answer = answer_with(home.app, message)
         keep_ended(home.runs, OwnModelKeeper(self._home_folder), run=message.metadata.run_id)
         return answer

@@ -277,7 +277,7 @@ def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
     tier = TierMark(home_folder)
     run = 0
     while True:
-        question = msgpack.unpackb(pipe.recv_bytes())
+        question, begun = msgpack.unpackb(pipe.recv_bytes()), False
         try:
             message = message_of(question["message"])
             # A run's rounds are all of the same readings; a new directory may say another tier.
@@ -296,10 +296,11 @@ def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
             run = message.metadata.run_id
             if rest is not None:
                 rest.begin_question()
+            begun = True  # what was wrong before that is wrong at home, whatever is asked
             answer = answer_with(home.app, message)
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent must know
             part.take_words()
-            send(pipe, failed=reason_of(error), refused=isinstance(error, REFUSALS))
+            send(pipe, failed=reason_of(error), refused=begun and isinstance(error, REFUSALS))
             continue
         if home.runs.ended():
             send(pipe, ended=True)

@@ -48,18 +48,19 @@ def summed_lines(plan: Plan, values: Mapping[str, object]) -> list[str]:
 def promises(plan: Plan) -> list[str]:
     """Return what the noise promises, and on what that rests."""
     run = private_run(plan)
-    tens = run.epsilon / math.log(10)
-    surer = f"{10**tens:.3g}" if tens < _MOST_TENS else f"10^{math.ceil(tens)}"
+    surer, between = map(_factor, (run.epsilon, run.between))
     return [
         (
             "this device draws its noise anew for each sum, adds it before anything is hidden "
             "under masks, and keeps it nowhere."
         ),
         (
-            "all sums of one run together change the odds of anything that somebody may believe "
-            f"of this home's readings by a factor of {surer} at most (epsilon {run.epsilon:.3g}), "
-            f"but for a chance of {run.delta:g}. That holds whatever the server does with the "
-            "sums, and whatever it tells other homes."
+            "whatever may be seen in all sums of one run is as likely as if this home had added "
+            f"its noise alone, but for a factor of {surer} at most (epsilon {run.epsilon:.3g}) "
+            f"and for a chance of {run.delta:g}. So the odds between any two things that "
+            "somebody may believe of this home's readings change by a factor of "
+            f"{between} at most (epsilon {run.between:.3g}). That holds whatever the server "
+            "does with the sums, and whatever it tells other homes."
         ),
         (
             "this home counts by itself what it has spent, over all runs, and refuses each sum "
@@ -75,6 +76,12 @@ def promises(plan: Plan) -> list[str]:
             else ["when this home answers has no noise: it tells how long it computes."]
         ),
     ]
+
+
+def _factor(epsilon: float) -> str:
+    """Return e to the epsilon, in digits."""
+    tens = epsilon / math.log(10)
+    return f"{10**tens:.3g}" if tens < _MOST_TENS else f"10^{math.ceil(tens)}"
 
 
 def learnt_by_an_honest_server(sums: str) -> list[str]:

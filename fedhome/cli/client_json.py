@@ -97,7 +97,7 @@ def privacy_spent(home_folder: HomeFolder) -> PrivacySpent:
     from fedhome.clients.privacy_budget import ceiling_of  # noqa: PLC0415
     from fedhome.plan.private_plan import is_private  # noqa: PLC0415
     from fedhome.plan.settings import Plan  # noqa: PLC0415
-    from fedhome.privacy.accounting import epsilon_of  # noqa: PLC0415
+    from fedhome.privacy.accounting import epsilon_between, epsilon_of  # noqa: PLC0415
     from fedhome.privacy.privacy_ledger import PrivacyLedger  # noqa: PLC0415
 
     plan, ledger = Plan.load(home_folder.plan_path), PrivacyLedger(home_folder.path)
@@ -105,6 +105,7 @@ def privacy_spent(home_folder: HomeFolder) -> PrivacySpent:
     return PrivacySpent(
         noise=noise,
         epsilon=epsilon_of(ledger.rho, delta),
+        epsilon_between=epsilon_between(ledger.rho, delta),
         delta=delta,
         ceiling=ceiling_of(home_folder, plan) if noise else None,
         ceiling_set=bool(home_folder.settings.privacy_ceiling),

@@ -163,7 +163,8 @@ class PrivacySpent:
 
     Args:
         noise: Whether its plan adds noise; without, sums have no bound in privacy.
-        epsilon: What all runs have cost.
+        epsilon: What all runs have cost, against a home that adds nothing but its noise.
+        epsilon_between: The same between any two contents of its readings.
         delta: For which that holds.
         ceiling: What all runs may cost; null without noise.
         ceiling_set: Whether that was set here; else it is the plan's own.
@@ -172,6 +173,7 @@ class PrivacySpent:
 
     noise: bool
     epsilon: float
+    epsilon_between: float
     delta: float
     ceiling: float | None
     ceiling_set: bool

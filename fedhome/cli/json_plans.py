@@ -116,7 +116,8 @@ class NoisePlan:
         homes: Homes in the fleet.
         honest: Homes whose noise alone is counted on.
         rounds: Rounds of the run.
-        epsilon: What the whole run costs each home.
+        epsilon: What the whole run costs each home, against one that adds nothing but its noise.
+        epsilon_between: The same between any two contents of its readings.
         delta: For which that holds.
         parameters: Numbers of the model that homes share.
         noise_multiplier: Noise of the sum, in clips.
@@ -133,6 +134,7 @@ class NoisePlan:
     honest: int
     rounds: int
     epsilon: float
+    epsilon_between: float
     delta: float
     parameters: int
     noise_multiplier: float

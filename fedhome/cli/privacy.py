@@ -102,6 +102,13 @@ def _facts(plan: Plan, outlook: Outlook, parameters: int) -> Table:
                 f"{settings.corrupt:.0%} (one at least) may tell their noise"
             ),
         ),
+        (
+            "between two readings",
+            (
+                f"epsilon {outlook.between:.3g}: a home's numbers are up to twice as far from "
+                "another content of its readings' as from none"
+            ),
+        ),
         ("noise multiplier", f"{outlook.noise_multiplier:.3g} clips, in their sum"),
         ("noise of a home", f"{outlook.noise_of_a_home:.3g} clips in each number it sends"),
         ("error of the mean", f"{outlook.error_of_the_mean:.3g} clips in each number, each round"),
@@ -151,6 +158,7 @@ def _noise_plan(plan: Plan, outlook: Outlook, parameters: int, epsilons: set[flo
         honest=outlook.honest,
         rounds=outlook.rounds,
         epsilon=outlook.epsilon,
+        epsilon_between=outlook.between,
         delta=outlook.delta,
         parameters=parameters,
         noise_multiplier=outlook.noise_multiplier,

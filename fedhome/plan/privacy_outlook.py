@@ -29,8 +29,9 @@ class Outlook:
         homes: Homes in the fleet, all of which arrive.
         honest: Homes whose noise alone is counted on.
         rounds: Rounds.
-        epsilon: Of the whole run.
+        epsilon: Of the whole run, against a home that adds nothing but its noise.
         delta: For which that holds.
+        between: The epsilon between any two contents of a home's readings.
         noise_multiplier: Noise of those homes' sum of updates, in clips.
     """
 
@@ -39,6 +40,7 @@ class Outlook:
     rounds: int
     epsilon: float
     delta: float
+    between: float
     noise_multiplier: float
 
     @classmethod
@@ -59,6 +61,7 @@ class Outlook:
             rounds=plan.rounds.count,
             epsilon=run.epsilon,
             delta=run.delta,
+            between=run.between,
             noise_multiplier=run.noise_multiplier,
         )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fedhome.errors import ParameterError, PlanError
 from fedhome.plan.protocol import least_in_a_sum, policy_of
 from fedhome.plan.settings import Plan
-from fedhome.privacy.accounting import cost_within, epsilon_of, sigma_for
+from fedhome.privacy.accounting import cost_within, epsilon_between, epsilon_of, sigma_for
 from fedhome.privacy.noise import Noise, update_norm
 from fedhome.secagg.packing import Packing
 
@@ -26,7 +26,7 @@ class PrivateRun:
 
     Args:
         rho: The whole cost, of concentrated differential privacy.
-        epsilon: The same as epsilon.
+        epsilon: The same as epsilon, against a home that adds nothing but its noise.
         delta: For which that holds.
         costs: Cost of one sum, by type of message.
         counts: How many sums there are, by type of message.
@@ -37,6 +37,11 @@ class PrivateRun:
     delta: float
     costs: dict[str, float]
     counts: dict[str, int]
+
+    @property
+    def between(self) -> float:
+        """The epsilon between any two things that somebody may believe of a home's readings."""
+        return epsilon_between(self.rho, self.delta)
 
     @property
     def noise_multiplier(self) -> float:

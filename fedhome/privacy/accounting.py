@@ -70,6 +70,20 @@ def epsilon_of(rho: float, delta: float) -> float:
     return max(0.0, _least(at, -12.0, 24.0))
 
 
+def epsilon_between(rho: float, delta: float) -> float:
+    """Return the epsilon, at this delta, between any two things that one home may have added.
+
+    What two homes add is up to twice as far from each other as from nothing, and costs grow with
+    the square of that. So odds between two beliefs of a home's readings change by this epsilon;
+    that of `epsilon_of` is between its readings and none.
+
+    Args:
+        rho: Cost of everything together, against a home that adds nothing but its noise.
+        delta: Between 0 and 1.
+    """
+    return epsilon_of(4 * rho, delta)
+
+
 def cost_within(epsilon: float, delta: float) -> float:
     """Return the greatest cost rho whose epsilon, at this delta, is at most ``epsilon``.
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -113,10 +114,7 @@ class PrivacyLedger:
                 reason="budget",
                 hint="`fedhome client privacy` shows what was spent, and sets the ceiling",
             )
-        known = {entry.run: entry for entry in self.runs}
-        entry = known.get(run, RunCost(run=run, sums=0, units=0))
-        known[run] = replace(entry, sums=entry.sums + 1, units=entry.units + units)
-        runs = _shortened(tuple(known.values()))
+        runs = _shortened(_by_run((*self.runs, RunCost(run=run, sums=1, units=units))))
         body = _Stored(runs=runs).to_bytes()
         disk.put(self._path, _File(body=body, hash=hashlib.sha256(body).digest()).to_bytes())
         self.runs = runs
@@ -132,6 +130,18 @@ class PrivacyLedger:
         if hashlib.sha256(file.body).digest() != file.hash:
             raise _damaged(self._path)
         return runs
+
+
+def _by_run(costs: Iterable[RunCost]) -> tuple[RunCost, ...]:
+    """Return one cost for each run, in their order.
+
+    None of two of one run is lost: a server names runs as it likes, also as `EARLIER`.
+    """
+    known: dict[bytes, RunCost] = {}
+    for one in costs:
+        before = known.get(one.run, replace(one, sums=0, units=0))
+        known[one.run] = replace(one, sums=before.sums + one.sums, units=before.units + one.units)
+    return tuple(known.values())
 
 
 def _shortened(runs: tuple[RunCost, ...]) -> tuple[RunCost, ...]:

@@ -51,6 +51,22 @@ def settled(update: NDArray[np.float32] | None, terms: Terms) -> tuple[Any, Term
     return update, Terms(np.where(fine, terms.weights, 0), values)
 
 
+def nothing_of(form: Form) -> NDArray[np.float64]:
+    """Return what a home that has nothing to add says of each number, float64 ``[scalars]``.
+
+    That is the least that a number may be, nothing in the sum. With noise it is the middle of a
+    mean's range: from there one home's reach is counted, and to both ends it is as far.
+
+    Args:
+        form: What lies in the vector.
+    """
+    noisy = form.noise is not None
+    return np.array(
+        [(one.low + one.high) / 2 if noisy and one.weighted else -np.inf for one in form.scalars],
+        np.float64,
+    )
+
+
 def empty_terms(homes: int, form: Form) -> Terms:
     """Return the numbers of homes that have nothing to add, with the flag.
 
@@ -61,7 +77,7 @@ def empty_terms(homes: int, form: Form) -> Terms:
         homes: How many they are.
         form: What lies in the vector.
     """
-    values = np.full((homes, len(form.scalars)), -np.inf)
+    values = np.tile(nothing_of(form), (homes, 1))
     if form.noise is not None or EMPTY_HANDED not in form.scalars:
         return Terms(np.ones(homes, np.int64), values)
     values[:, -1] = 1.0

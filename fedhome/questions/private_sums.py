@@ -6,7 +6,8 @@ With noise the same questions sum less (docs/security.md says it in words):
 - ``evaluate``: its numbers; ``outcome``: its flags, not the scores themselves. Each is rounded to
   a step that fits one element. A home without examples, or whose numbers are not finite, counts
   like any other.
-- None says how many homes had nothing to add: such a home adds its noise.
+- None says how many homes had nothing to add: such a home adds its noise, to the middle of each
+  range.
 - ``evaluate.trial``, ``evaluate.blend``, ``evaluate.shrink``: they are not asked. The plan says
   how homes adapt the model, and the fleet knows nothing of how experts go together.
 
@@ -24,7 +25,7 @@ from fedhome.errors import ManifestError
 from fedhome.privacy.accounting import cost_of_sum
 from fedhome.privacy.noise import update_norm
 from fedhome.questions.contributions import Terms
-from fedhome.questions.empty_handed import EMPTY_HANDED
+from fedhome.questions.empty_handed import EMPTY_HANDED, nothing_of
 from fedhome.questions.outcomes import FLAGS_SET, flags_alone
 from fedhome.questions.question_table import EVALUATE, OUTCOME, SUMMED, TRAIN
 from fedhome.secagg.form import Form, Total
@@ -101,7 +102,8 @@ def added(form: Form, terms: Terms) -> Terms:
         terms: What they add up without noise.
     """
     if form.noise is not None or EMPTY_HANDED not in form.scalars:
-        return terms_of(terms, len(form.scalars))
+        weights, values = terms_of(terms, len(form.scalars))
+        return Terms(weights, np.where(np.isneginf(values), nothing_of(form), values))
     return Terms(np.minimum(terms.weights, form.fixed.weight_cap), terms.values)
 
 

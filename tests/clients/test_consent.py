@@ -340,7 +340,8 @@ def test_the_text_of_a_plan_with_noise_says_what_it_promises() -> None:
         "how the home would change the model (5,761 numbers), cut to a length of 0.3 where it is",
         "model on this home's validation rows; its score on them. With noise on each number.",
         "every home counts once: nobody asks how many examples it has.",
-        "by a factor of 7.39 at most (epsilon 2), but for a chance of 1e-05.",
+        "but for a factor of 7.39 at most (epsilon 2) and for a chance of 1e-05.",
+        "of this home's readings change by a factor of 77.8 at most (epsilon 4.35).",
         "refuses each sum above its ceiling: `fedhome client privacy` shows and sets it.",
         "when this home answers has no noise: it tells how long it computes.",
         "or if that bound is enough for you.",
@@ -362,7 +363,7 @@ def test_the_text_with_noise_names_every_number_that_is_asked() -> None:
 
 
 def test_a_weak_promise_is_told_as_one() -> None:
-    assert "by a factor of 10^18 at most" in consent_text(asked(*NOISE, "privacy.epsilon=40"))
+    assert "but for a factor of 10^18 at most" in consent_text(asked(*NOISE, "privacy.epsilon=40"))
 
 
 @pytest.fixture

@@ -296,6 +296,22 @@ def test_another_server_key_begins_anew(place: HomeFolder, clock: Clock) -> None
     assert heads.named(NEW.public) == {1: b"1" * 32}
 
 
+@pytest.mark.long
+def test_what_a_server_named_whose_key_was_exchanged_keeps_no_home_from_the_next(
+    place: HomeFolder, clock: Clock
+) -> None:
+    """It did for ever: it named as many releases as a home keeps, and handed over none."""
+    heads = HeadKeeper(place, clock)
+    for number in range(1, known_head.MOST_AHEAD + 1):
+        heads.take(word(number=number, release=bytes([number]) * 32), directory())
+    theirs = directory(directory_of("a", "b", epoch=2, server=NEW))
+    for number in (1, 2):
+        said = Freshness.of(theirs, now=NOW, number=number, release=bytes([number]) * 32)
+        heads.take(said.sign(NEW), theirs)
+    assert heads.named(NEW.public) == {1: bytes([1]) * 32, 2: bytes([2]) * 32}
+    assert sorted(heads.named(SERVER.public)) == list(range(3, known_head.MOST_AHEAD + 1))
+
+
 def test_a_home_that_cannot_remember_is_told_nothing(place: HomeFolder, clock: Clock) -> None:
     HeadKeeper(place, clock).take(word(), directory())
     path = place.path / HEAD

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from fedhome.clients.agent.work import WorkerProcess
+from fedhome.clients.agent.work import InProcess, WorkerProcess
 from fedhome.clients.recorded.recording import Recorder
 from fedhome.flower.messages import (
     blobs_of,
@@ -18,6 +18,7 @@ from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import EMPTY_HANDED, empty_words
 from fedhome.questions.settings import SHELL, inputs_hash
 from fedhome.secagg.share_keys import PERIOD_S
+from fedhome.store import disk
 from helpers.unable_home import FEWER, HOME, PLAN, SLICED, Home
 
 
@@ -61,6 +62,19 @@ def test_a_home_whose_readings_cannot_be_used(
     answer = home.train()
     assert _adds_nothing(home, answer)
     assert "a question was not answered" in caplog.text  # in its own log
+
+
+@pytest.mark.parametrize("work", [InProcess, WorkerProcess], ids=["in one process", "a worker"])
+def test_a_home_whose_store_cannot_be_opened(tmp_path: Path, work: Any) -> None:
+    """It said so in the clear, in a word that no question is refused by."""
+    home = Home(tmp_path, work)
+    recorder = Recorder(home.folder)
+    recorder.begin(filled=False)
+    recorder.file(home.readings)
+    (home.folder.path / disk.HOME_KEY).write_bytes(bytes(32))
+    answer = home.train()
+    home.agent.close()
+    assert _adds_nothing(home, answer)
 
 
 @pytest.mark.long

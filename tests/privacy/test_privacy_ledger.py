@@ -10,7 +10,7 @@ import pytest
 from fedhome.errors import PrivacyBudgetError, StateError
 from fedhome.privacy import privacy_ledger
 from fedhome.privacy.accounting import cost_within, epsilon_of
-from fedhome.privacy.privacy_ledger import FILE, PrivacyLedger
+from fedhome.privacy.privacy_ledger import EARLIER, FILE, PrivacyLedger
 from fedhome.store import disk
 
 RUN, NEXT = b"r" * 16, b"n" * 16
@@ -99,6 +99,22 @@ def test_a_server_that_names_ever_new_runs_fills_no_disk(
     read = PrivacyLedger(tmp_path)
     assert [(entry.run[0], entry.sums) for entry in read.runs] == [(0, 5), (6, 1), (7, 1)]
     assert read.rho == sum(2.0**-number for number in range(1, 8))
+
+
+def test_a_server_that_names_a_run_as_the_earlier_ones_are_named_is_counted_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ledgers did: of two entries of one name the later one counted alone."""
+    monkeypatch.setattr(privacy_ledger, "_MOST_RUNS", 3)
+    ledger = PrivacyLedger(tmp_path)
+    runs = [RUN, b"1" * 16, EARLIER, b"2" * 16, b"3" * 16, b"4" * 16]
+    names = []
+    for number, run in enumerate(runs, start=1):
+        ledger.spend(run, 2.0**-number, **WITHIN)
+        names.append([entry.run for entry in ledger.runs])
+        assert ledger.rho == sum(2.0**-n for n in range(1, number + 1))
+    assert names[3] == [EARLIER, EARLIER, b"2" * 16], "the control: there are two of one name"
+    assert PrivacyLedger(tmp_path).rho == ledger.rho
 
 
 def test_a_ceiling_that_is_no_number_lets_nothing_through(tmp_path: Path) -> None:
