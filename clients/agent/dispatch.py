@@ -41,7 +41,10 @@ class MessageDispatch:
 
     Attributes:
         plan: The home's plan.
+        repeated: Whether the last answer is one that was given before.
     """
+
+    repeated = False
 
     def __init__(
         self, home_folder: HomeFolder, store: FileStore, work: WorkOf = WorkerProcess
@@ -94,7 +97,8 @@ class MessageDispatch:
         the way, and the home could not take part in its sum a second time.
         """
         question = (message.metadata.message_type, message.content.object_id)
-        if self._last is not None and self._last[0] == question:
+        self.repeated = self._last is not None and self._last[0] == question
+        if self.repeated and self._last is not None:
             return Message(self._last[1], reply_to=message)
         try:
             self._heads.check()

@@ -36,21 +36,17 @@ class ReplyPace:
     def __init__(self, plan: Plan, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.after_s = plan.rounds.reply_after_s
         self.now = clock
-        self._last = ("", "")
 
-    def left_s(self, message: Message, came: float) -> float:
+    def left_s(self, message: Message, came: float, *, repeated: bool = False) -> float:
         """Return how long the answer to a message still has to wait, s.
-
-        One that comes again, since the server waited for long, was waited for already.
 
         Args:
             message: The question.
             came: When it came, as `now` told it.
+            repeated: Whether the very answer was given before, and nothing was done for it: it was
+                waited for then.
         """
-        kind = message.metadata.message_type
-        question = (kind, message.content.object_id)
-        if not self.after_s or kind in {BUNDLE, HELP} or question == self._last:
+        if not self.after_s or repeated or message.metadata.message_type in {BUNDLE, HELP}:
             return 0.0
-        self._last = question
         took = self.now() - came
         return max(1, math.ceil(took / self.after_s)) * self.after_s - took

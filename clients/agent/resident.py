@@ -279,7 +279,7 @@ class Agent:
 
     def _is_time(self, message: Message, answer: Message, came: float) -> bool:
         """Wait until an answer may leave; False if the home is to end before that."""
-        left_s = self._pace.left_s(message, came)
+        left_s = self._pace.left_s(message, came, repeated=self._tasks.repeated)
         if left_s and self._stop.wait(left_s):
             return False
         if self._pace.after_s:

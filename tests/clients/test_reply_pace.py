@@ -82,16 +82,18 @@ class Wire:
 
 
 class Busy:
-    """Work that takes some time."""
+    """Work that takes some time, and may fail then."""
 
     layout: str | None = None
 
-    def __init__(self, clock: Clock, takes_s: float) -> None:
-        self.clock, self.takes_s, self.count = clock, takes_s, 0
+    def __init__(self, clock: Clock, takes_s: float, *, fails: bool = False) -> None:
+        self.clock, self.takes_s, self.fails, self.count = clock, takes_s, fails, 0
 
     def answer(self, message: Message) -> Message:
         self.count += 1
         self.clock.wait(self.takes_s)
+        if self.fails:
+            return messages.failure(message, "malformed")
         return Message(RecordDict(), reply_to=message)
 
     def rest(self) -> None: ...
@@ -106,12 +108,18 @@ def home(tmp_path: Path) -> HomeFolder:
 
 
 def answered(
-    home: HomeFolder, clock: Clock, takes_s: float, after_s: float, *, times: int = 1
+    home: HomeFolder,
+    clock: Clock,
+    takes_s: float,
+    after_s: float,
+    *,
+    times: int = 1,
+    fails: bool = False,
 ) -> tuple[list[Sent], int]:
     """Return what a server sees of a home's answers, and how often the home worked."""
     clock.time = START
     wire: Any = Wire(clock)
-    work = Busy(clock, takes_s)
+    work = Busy(clock, takes_s, fails=fails)
     with FileStore.open(home.path, home=home.settings.home) as store:
         agent = Agent(home, store, lambda *_: work)
         plan = Plan.load(home.plan_path).change(rounds={"reply_after_s": after_s})
@@ -150,6 +158,16 @@ def test_a_question_that_comes_again_is_answered_at_once(
     sent, worked = answered(home, Clock(monkeypatch), 1.0, AFTER_S, times=3)
     assert worked == 1
     assert [one.came for one in sent] == [START + AFTER_S] * 3
+
+
+@pytest.mark.long
+def test_a_question_that_is_worked_on_again_waits_again(
+    home: HomeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It left at once: a worker that had to read the readings anew told how many they are."""
+    sent, worked = answered(home, Clock(monkeypatch), 1.0, AFTER_S, times=3, fails=True)
+    assert worked == 3
+    assert [one.came for one in sent] == [START + AFTER_S * number for number in (1, 2, 3)]
 
 
 @pytest.mark.long
