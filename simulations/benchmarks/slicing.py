@@ -5,8 +5,9 @@
 Three tiers in equal shares carry slices of one model. The devices of each tier are held against
 the same network as their slice, trained three other ways: by each device alone, by the devices of
 the tier among themselves, and by the devices of all tiers (where each can carry as little as the
-smallest). ``--rules`` holds the rules by which slices can lie in a model against each other. What
-is done already is not done again; ``--table`` prints what the file holds.
+smallest). ``--rules`` holds the rules by which slices can lie in a model against each other,
+``--tried`` other ways to train nested slices, on rows that are no test rows of the other tables.
+What is done already is not done again; ``--table`` prints what the file holds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,14 @@ from fedhome.run.results import scores
 from fedhome.simulations.benchmarks.learning import lines
 from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
 from fedhome.simulations.benchmarks.slice_rules_compared import rules_table, run_rule
+from fedhome.simulations.benchmarks.slices_tried import (
+    FIRST_SEED,
+    TRIED_SETS,
+    known_rows,
+    run_tried,
+    tried_table,
+    tried_ways,
+)
 from fedhome.simulations.homes import generate
 from fedhome.simulations.simulate import simulate
 
@@ -49,6 +58,7 @@ WAYS: Final = {
 """How a tier's network was trained, in a table's words."""
 
 _RULES = "hold rules against each other at equal bytes up: these, or all"
+_TRIED = "try other ways to train nested slices: these, or all"
 _ONLY = ("wisdm51", "uci-har30")
 _LEAST = 2  # homes of a fleet
 
@@ -165,64 +175,72 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None, help="folder of the real sets")
     parser.add_argument("--out", type=Path, default=Path("slicing.jsonl"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", default=_ONLY)
+    parser.add_argument("--only", nargs="*", default=None)
     parser.add_argument("--set", dest="sets", action="append", default=[])
-    parser.add_argument("--rules", nargs="*", default=None, metavar="RULE", help=_RULES)
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--rules", nargs="*", choices=RULES, metavar="RULE", help=_RULES)
+    kinds.add_argument("--tried", nargs="*", choices=tried_ways(), metavar="WAY", help=_TRIED)
     parser.add_argument("--table", action="store_true", help="run nothing")
     given = parser.parse_args()
-    rules = None if given.rules is None else tuple(given.rules) or tuple(RULES)
-    for seed in () if given.table else range(1, given.seeds + 1):
+    only = given.only or (_ONLY if given.tried is None else TRIED_SETS)
+    first = 1 if given.tried is None else FIRST_SEED
+    for seed in () if given.table else range(first, first + given.seeds):
         for one in SETS:
-            if one.name not in given.only:
+            if one.name not in only:
                 continue
             if one.read is not None and (
                 given.data is None or not (given.data / one.folder).exists()
             ):
                 print(f"{one.name}: left out, since --data has no folder {one.folder}")
                 continue
-            _run_missing(one, seed, given, rules)
-    measured = [line for line in lines(given.out) if line["changed"] == given.sets]
-    if rules is None:
-        print(table(line for line in measured if "rule" not in line))
+            for measured in _missing(one, seed, given):
+                _write(given.out, measured)
+    found = [line for line in lines(given.out) if line["changed"] == given.sets]
+    if given.tried is not None:
+        print(
+            tried_table(line for line in found if line.get("way") in (given.tried or tried_ways()))
+        )
+    elif given.rules is not None:
+        print(rules_table(line for line in found if line.get("rule") in (given.rules or RULES)))
     else:
-        print(rules_table(line for line in measured if line.get("rule") in rules))
+        print(table(line for line in found if not {"rule", "way"} & line.keys()))
 
 
-def _run_missing(
-    one: LearningSet, seed: int, given: argparse.Namespace, rules: Sequence[str] | None
-) -> None:
-    """Run what the file does not hold of a set and a seed, and write it there."""
-    folder = given.data or Path()
-    done = [
-        line
-        for line in lines(given.out)
-        if (line["set"], line["seed"], line["changed"]) == (one.name, seed, given.sets)
-    ]
-    if rules is None:
-        if not any("rule" not in line for line in done):
-            _write(given.out, run_one(one, seed, folder, given.sets))
+def _missing(one: LearningSet, seed: int, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Run what the file does not hold of a set and a seed, and yield it."""
+    folder, sets = given.data or Path(), given.sets
+    named = {"set": one.name, "seed": seed, "changed": list(sets)}
+    done = [line for line in lines(given.out) if named.items() <= line.items()]
+    plan = plan_of(one, seed, sets)
+    if given.tried is not None:
+        held = {line["way"] for line in done if "way" in line}
+        if ways := [way for way in given.tried or tried_ways() if way not in held]:
+            plan, homes = with_tables(one, plan, folder)
+            if one.read is not None:
+                homes = known_rows(homes, plan.data.target)
+            for measured in run_tried(plan, homes, ways):
+                yield {**named, **measured}
         return
-    held = {line["rule"]: line for line in done if "rule" in line}
-    missing = [rule for rule in dict.fromkeys(("nested", *rules)) if rule not in held]
+    if given.rules is None:
+        if not any(not {"rule", "way"} & line.keys() for line in done):
+            yield run_one(one, seed, folder, sets)
+        return
+    shapes = {line["rule"]: line["shape"] for line in done if "rule" in line}
+    missing = [r for r in dict.fromkeys(("nested", *(given.rules or RULES))) if r not in shapes]
     tables = None if one.read is None or not missing else one.read(folder / one.folder)
-    plan = plan_of(one, seed, given.sets)
     for rule in missing:  # the default rule is the first: it says how wide input and output are
-        shape = None if rule == "nested" else held["nested"]["shape"]
-        held[rule] = {
-            "set": one.name,
-            "seed": seed,
-            "changed": list(given.sets),
-            **run_rule(plan, rule, tables, shape),
-        }
-        _write(given.out, held[rule])
+        measured = run_rule(plan, rule, tables, None if rule == "nested" else shapes["nested"])
+        shapes[rule] = measured["shape"]
+        yield {**named, **measured}
 
 
 def _write(out: Path, measured: Mapping[str, Any]) -> None:
     with out.open("a", encoding="utf-8") as file:
         file.write(json.dumps(measured) + "\n")
-    rule = f", rule {measured['rule']}" if "rule" in measured else ""
+    which = "".join(f", {kind} {measured[kind]}" for kind in ("rule", "way") if kind in measured)
     print(
-        f"{measured['set']}, seed {measured['seed']}{rule}: {measured['seconds']:.0f} s", flush=True
+        f"{measured['set']}, seed {measured['seed']}{which}: {measured['seconds']:.0f} s",
+        flush=True,
     )
 
 

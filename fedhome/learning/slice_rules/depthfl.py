@@ -41,7 +41,7 @@ def _apart(output: Tensor, teacher: Tensor) -> Tensor:
     return ((output - teacher) ** 2).mean(dim=-1) / 2
 
 
-_TEACHING: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+TEACHING: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross-entropy": _divergence,
     "bce": _binary_divergence,
     "mse": _apart,
@@ -58,7 +58,7 @@ class DistilledLearning(SandwichLearning):
         outputs = self.forward(params, batch.x, every=True).unbind(0)  # each [batch, outputs]
         losses = [self.loss.rows(output, batch.y) for output in outputs]
         total = sum(losses[1:], losses[0])
-        apart, others = _TEACHING[self.loss.name], max(len(outputs) - 1, 1)
+        apart, others = TEACHING[self.loss.name], max(len(outputs) - 1, 1)
         for place, output in enumerate(outputs):
             for teacher in (*outputs[:place], *outputs[place + 1 :]):
                 total = total + apart(output, teacher.detach()) / others
@@ -72,10 +72,10 @@ def depthfl(slicing: Slicing, number: int) -> CarriedSlice:
         PlanError: The task's loss is none that says how far two answers are apart.
     """
     loss = slicing.whole.loss.name
-    if loss not in _TEACHING:
+    if loss not in TEACHING:
         fault = (
             f"slicing.rule = depthfl lets exits learn from each other, and of the loss {loss!r} it "
-            f"is not known how far two answers are apart: of {', '.join(_TEACHING)} it is"
+            f"is not known how far two answers are apart: of {', '.join(TEACHING)} it is"
         )
         raise PlanError([fault], hint='set slicing.rule = "nested"')
     return nested(slicing, number, together=DistilledLearning)
