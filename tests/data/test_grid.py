@@ -71,6 +71,8 @@ def _read(table: HomeTable, *, start: int = _START, of: str = "a") -> dict[int, 
         ("1d", 86_400, "1d"),
         ("2 Hours", 7200, "2h"),
         ("90 seconds", 90, "90s"),
+        ("3 months", 7_889_238, "3mo"),
+        ("12mo", 31_556_952, "1y"),
     ],
 )
 def test_a_step_is_a_number_and_a_unit(text: str, seconds: int, written: str) -> None:
@@ -80,7 +82,7 @@ def test_a_step_is_a_number_and_a_unit(text: str, seconds: int, written: str) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["5", 5, "min", "1.5h", "-1h", "15 T", "0s", "400d", "1m", "ten s"]
+    "text", ["5", 5, "min", "1.5h", "-1h", "15 T", "0s", "36600d", "1m", "ten s"]
 )
 def test_what_is_no_step_is_a_fault_of_the_plan(text: Any) -> None:
     with pytest.raises(PlanError, match=r"data\.step is '") as caught:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedhome.data.home_files import HomeFilesRead, read_home
+from fedhome.data.series.time_grid import grid_of
+from fedhome.data.series.windows import examples
+from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError
+from fedhome.learning.settled_plan import settled
 from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.plan.settings import Plan
+from fedhome.plan.time_steps import step_seconds, step_text
 
 
 def read(folder: Path, name: str, cells: list[str]) -> HomeFilesRead:
@@ -191,3 +198,33 @@ def test_months_and_weeks_beside_the_time_are_no_readings(tmp_path: Path, writte
     found = read_home(path)
     assert list(found.table.columns) == ["kWh"]
     assert "'period' holds times, too, and was left out" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("months", "gone", "step"),
+    [(1, (7, 8, 30), "1mo"), (3, (11, 20, 21), "3mo"), (12, (9, 17, 33), "1y")],
+)
+def test_homes_that_lack_other_months_keep_one_step(
+    months: int, gone: tuple[int, ...], step: str
+) -> None:
+    """By the mean of their own gaps their steps differed, and one home's lags were no steps."""
+    count = 40
+    grids = []
+    for home, left_out in (("a", ()), ("b", gone), ("c", (0, 1, *gone))):
+        at = [month * months for month in range(count) if month not in left_out]
+        times = [datetime(1995 + month // 12, month % 12 + 1, 1, tzinfo=UTC) for month in at]
+        table = HomeTable(
+            home=home,
+            time_s=np.array([int(time.timestamp()) for time in times]),
+            columns={"load": np.array(at, np.float64)},
+            time_zone="UTC",
+        )
+        plan = settled(Plan.load(data={"target": "load"}), [table]).plan
+        assert plan.data.lags == tuple(step_text(n * step_seconds(step)) for n in (1, 2, 3))
+        grid = grid_of(table, plan.data, ["load"])
+        assert step_text(grid.step_s) == step
+        assert np.diff(grid.steps).tolist() == [n // months for n in np.diff(at).tolist()]
+        grids.append(grid)
+        assert examples(table, plan.data, [], "continuous").home == home
+    ends = {int(grid.steps[-1]) for grid in grids}
+    assert len(ends) == 1  # also counted from 1970

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.series.local_time import local_seconds
-from fedhome.plan.time_steps import DAY_S
+from fedhome.plan.time_steps import DAY_S, MONTH_S, YEAR_S
 
 BESIDE = 0.1
 """Readings may lie beside their step by this share of it: two of them, twice as far apart."""
@@ -29,6 +29,8 @@ _ROUND_STEPS = np.array(
         *_ROUND,
         *(60 * minutes for minutes in (*_ROUND[:2], 3, 4, *_ROUND[2:])),
         *(3600 * hours for hours in (1, 2, 3, 4, 6, 8, 12, 24, 168)),
+        # On the calendar's first days: by the mean of their own gaps, homes would differ by minutes.
+        *(MONTH_S, 3 * MONTH_S, YEAR_S),
     ]
 )
 _PROPOSED = (1, 5, 10, 30, 60, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, DAY_S)
