@@ -15,6 +15,7 @@ from fedhome.cli.data_words import ahead_of_clock, print_homes
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.counted import counted
+from fedhome.data.told_once import told_once
 from fedhome.errors import FedHomeError, SourceError
 from fedhome.plan.overrides import locate, merge, parse_set
 from fedhome.plan.protocol import check_groups
@@ -176,9 +177,9 @@ def _print_use(console: Console, read: FolderRead, found: FoundHomes | FedHomeEr
             wrapped=True,
         )
     told = {item.home for item in read.excluded}
-    for home, reason in found.gathered.excluded:
-        if home not in told:
-            say(console, f"left out: {home}: {reason}", wrapped=True)
+    others = [one for one in found.gathered.excluded if one[0] not in told]
+    for reason in told_once(others):
+        say(console, f"left out: {reason}", wrapped=True)
 
 
 def _too_few(plan: Plan, homes: int) -> str:

@@ -60,10 +60,11 @@ def print_notes(console: Console, read: FolderRead) -> None:
     """Print what the readers noticed, and who was left out, why, and what to do about it."""
     for note in (*read.notes, *ahead_of_clock(read)):
         say(console, f"note: {note}", wrapped=True)
-    for item in read.excluded:
-        say(console, f"left out: {item.home}: {item.reason}", wrapped=True)
-        if item.hint:
-            say(console, f"  {item.hint}", wrapped=True)
+    for told in told_once((item.home, f"{item.reason}\n{item.hint}") for item in read.excluded):
+        reason, _, hint = told.partition("\n")
+        say(console, f"left out: {reason}", wrapped=True)
+        if hint:
+            say(console, f"  {hint}", wrapped=True)
 
 
 def ahead_of_clock(read: FolderRead) -> list[str]:

@@ -68,6 +68,21 @@ def number_text(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(value)
 
 
+def in_blocks(values: NDArray[np.float64]) -> bool | None:
+    """Tell whether rows are sorted by class: each class stands in one block of rows.
+
+    Args:
+        values: The target's classes in the order of the rows, NaN where there is none, ``[rows]``.
+
+    Returns:
+        Whether they are; None of fewer than two classes.
+    """
+    read = values[np.isfinite(values)]
+    classes = len(np.unique(read))
+    blocks = 1 + int(np.count_nonzero(read[1:] != read[:-1]))
+    return blocks == classes if classes > 1 else None
+
+
 def by_number(values: NDArray[np.float64], classes: Sequence[str]) -> NDArray[np.float64] | None:
     """Return numbers as places among classes that are called by numbers.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.data.classes import in_blocks
 from fedhome.data.homes_folder import Exclusion
 from fedhome.data.inputs import InputSchema, matched
 from fedhome.data.series.examples import HomeExamples, Targets
@@ -79,6 +80,8 @@ def fleet_examples(
         homes.append(home)
         usable.append(own.table)
         told += [(table.home, note) for note in (*own.notes, *home.notes)]
+    if targets != "continuous" and not data.series and data.split_by == "time":
+        told += [("", note) for note in _sorted_by_class(usable, data.target)]
     indicators = data.indicators
     if indicators is None:
         indicators = tuple(_indicators(homes))
@@ -90,6 +93,19 @@ def fleet_examples(
         excluded=tuple(excluded),
         told=tuple(told),
     )
+
+
+def _sorted_by_class(tables: Sequence[HomeTable], target: str) -> Iterator[str]:
+    """Yield that rows seem to be sorted by class, where they are in most homes of several."""
+    blocks = {table.home: in_blocks(table.columns[target]) for table in tables}
+    several = [home for home, one in blocks.items() if one is not None]
+    found = [home for home in several if blocks[home]]
+    if 2 * len(found) > len(several):
+        yield (
+            f"rows seem to be sorted by class: in {some(found)} all rows of a class of {target} "
+            "stand together, so that test rows are of other classes than training rows; where they "
+            'are recordings of one class each, data.split_by = "class" cuts each class by itself'
+        )
 
 
 def _indicators(homes: Sequence[HomeExamples]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 SHOWN = 4
 """Names of homes in a sentence."""
@@ -25,6 +25,11 @@ def told_once(notes: Iterable[tuple[str, str]]) -> list[str]:
     >>> told_once([("oak", "oak.csv is empty")])
     ['oak: oak.csv is empty']
 
+    Sentences of many homes that differ in their numbers alone are told by the first of them.
+
+    >>> told_once((f"h{n}", f"{n} of 90 rows hold nothing") for n in range(1, 9))
+    ['h1, h2, h3, h4 and 4 more, each with its own numbers; h1: 1 of 90 rows hold nothing']
+
     Args:
         notes: A home's name, or nothing, and a sentence.
     """
@@ -34,8 +39,28 @@ def told_once(notes: Iterable[tuple[str, str]]) -> list[str]:
         alike = f"the file of each{note[own.end() :]}" if own else note
         said.setdefault(alike, {})[home] = note
     told = []
-    for alike, notes_of in said.items():
-        names = [home for home in notes_of if home]
-        note = alike if len(names) > 1 else next(iter(notes_of.values()))
+    for group in _but_for_numbers(said):
+        names = [home for alike in group for home in said[alike] if home]
+        alike, first = group[0], next(iter(said[group[0]].items()))
+        if len(group) > 1:
+            told.append(f"{some(names)}, each with its own numbers; {first[0]}: {first[1]}")
+            continue
+        note = alike if len(names) > 1 else first[1]
         told.append(f"{some(names)}: {note}" if names else note)
     return told
+
+
+def _but_for_numbers(said: Mapping[str, Mapping[str, str]]) -> Iterator[list[str]]:
+    """Yield sentences that are told together: more than are shown, with other numbers in each."""
+    forms: dict[str, list[str]] = {}
+    for alike, notes_of in said.items():
+        home, note = next(iter(notes_of.items()))
+        # Numbers of its own are in many a home's name, too.
+        form = re.sub(rf"(?<!\w){re.escape(home)}((\.\w+)+|(?='))", "\0", note) if home else note
+        form = re.sub(r"\d[\d.,:]*(?!\w)", "#", form) if home else note
+        forms.setdefault(form, []).append(alike)
+    for group in forms.values():
+        if len(group) > SHOWN:
+            yield group
+        else:
+            yield from ([alike] for alike in group)

@@ -70,12 +70,19 @@ class ProgressLines:
         if line := self.line(event):
             self._console.print(line, highlight=False, soft_wrap=True)
 
+    def _excluded_more(self) -> str:
+        """Return how many homes were left out besides those that were named."""
+        more = self._excluded - _SHOWN_EXCLUSIONS
+        if more <= 0:
+            return ""
+        return f"left out: {counted(more, 'home')} more; home-excluded in events.jsonl says why"
+
     def line(self, event: Event) -> str:
         """Return the line for an event; nothing for one that is only for the log."""
         data: Any = event.data
         if event.event == "fleet-ready":
             self._rounds = data["rounds"]
-            return _fleet(data)
+            return "\n".join(filter(None, (self._excluded_more(), _fleet(data))))
         refusal = self._refusing.see(event)
         if event.event == SPENT:
             self._epsilon = data["epsilon"]

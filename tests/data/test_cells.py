@@ -116,6 +116,18 @@ def test_one_sign_cannot_do_both() -> None:
         read(["1.5"], decimal=".", thousands=".")
 
 
+def test_numbers_with_a_plus_behind_are_the_least_that_they_stand_for() -> None:
+    column = read(["0", "1", "3+", "-2", "3+", "65 +"])
+    assert (column.kind, column.values.tolist()) == ("number", [0, 1, 3, -2, 3, 65])
+    assert len(column.notes) == 1
+    assert "'x': numbers with a plus behind them, as many or more" in column.notes[0]
+    assert read(["0", "+1", "2"]).notes == ()
+    with pytest.raises(
+        SourceError, match="row 2: the cell in column 'x' is a number beside a text"
+    ):
+        read(["0", "3++", "2", "1"])
+
+
 @pytest.mark.parametrize(
     ("cells", "row"),
     [

@@ -15,6 +15,8 @@ from fedhome.data.columns.units import is_currency, unit_named
 
 # How a number's sign is written.
 PLAIN, MINUS, TRAILING, PARENTHESES = range(4)
+AT_LEAST = 4
+"""A plus behind the number, such as ``3+`` children: as many, or more."""
 
 _BEFORE = re.compile(r"(\(?)\s*([+-]?)\s*([^\s()+-]*)\s*([+-]?)\s*")
 _BEHIND = re.compile(r"((?:[eE][+-]?[0-9]+)?)\s*(-?)\s*((?:[^\s()-][^()]*?)?)\s*(\)?)\s*")
@@ -32,7 +34,7 @@ class _Ends:
     """What one text before and one behind the digits say.
 
     Args:
-        sign: PLAIN, MINUS, ...; -1 if they make no number of the digits.
+        sign: PLAIN, MINUS, ..., AT_LEAST; -1 if they make no number of the digits.
         power: ``e-3`` or empty.
         unit: Its usual spelling; empty for none.
         tail: A text that is no known unit, where a unit may stand.
@@ -49,7 +51,7 @@ class Ends:
     """The same for many cells; every array is ``[cells]``.
 
     Args:
-        signs: PLAIN, MINUS, ..., int8; -1 where the digits are no number.
+        signs: PLAIN, MINUS, ..., AT_LEAST, int8; -1 where the digits are no number.
         powers: Text such as ``e-3``, or empty.
         units: Places in :attr:`UnitsMet.names`, int16.
         tailed: Whether a text that is no known unit stands where a unit may, bool.
@@ -148,6 +150,8 @@ def _ends(before: str, behind: str) -> _Ends:
     marks = (outer, inner, trailing, opened)
     if bool(opened) != bool(closed) or sum(map(bool, marks)) > 1:
         return _Ends()
+    if text == "+" and not (currency or power or any(marks)):
+        return _Ends(sign=AT_LEAST)
     unit = unit_named(currency + text)
     if (currency or text) and (not unit or (currency and not is_currency(unit_named(currency)))):
         label = currency + text

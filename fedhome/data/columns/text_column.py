@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.columns.cell_units import one_unit
 from fedhome.data.columns.column_read import Column, ColumnRead
-from fedhome.data.columns.number_ends import MINUS, PARENTHESES, TRAILING
+from fedhome.data.columns.number_ends import AT_LEAST, MINUS, PARENTHESES, TRAILING
 from fedhome.data.columns.number_forms import DECIMAL, OPEN, refuse_grouped_points, signs_of_column
 from fedhome.data.columns.odd_values import LARGEST_WHOLE, number_column
 from fedhome.data.columns.tally import Piece, Tally
@@ -231,6 +231,11 @@ def _numbers(survey: Survey, column: Column) -> ColumnRead:
     signs = signs_of_column(survey.forms, column)
     _refuse_mixed_signs(survey, column)
     values, notes = survey.values, []
+    if survey.signs.count(AT_LEAST):
+        notes.append(
+            f"column {column.name!r}: numbers with a plus behind them, as many or more, were read "
+            "as the least that they stand for"
+        )
     if survey.open_rows is not None:
         is_open = survey.open_rows > 0
         if signs.assumed:
@@ -263,7 +268,7 @@ def _numbers(survey: Survey, column: Column) -> ColumnRead:
 
 
 def _refuse_mixed_signs(survey: Survey, column: Column) -> None:
-    ways = [sign for sign in survey.signs.commonest() if sign >= MINUS]
+    ways = [sign for sign in survey.signs.commonest() if MINUS <= sign < AT_LEAST]
     if len(ways) > 1:
         raise column.fault(
             survey.signs.first_of(ways[1:]),

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from fedhome.data.columns.date_like import is_date_like
 from fedhome.data.columns.missing import is_missing, missing_numbers, missing_words
-from fedhome.data.columns.number_ends import LETTERS, MINUS, PLAIN, TRAILING, UnitsMet, parts_of
+from fedhome.data.columns.number_ends import (
+    AT_LEAST,
+    LETTERS,
+    MINUS,
+    PLAIN,
+    TRAILING,
+    UnitsMet,
+    parts_of,
+)
 from fedhome.data.columns.number_forms import (
     MALFORMED,
     OPEN,
@@ -155,7 +163,7 @@ class CellParser:
         forms = np.where(sound, forms_of(digits, has_power), MALFORMED).astype(np.int8)
         number = forms != MALFORMED
         values = as_numbers(digits, forms, ends.powers)
-        values[ends.signs >= MINUS] *= -1
+        values[(ends.signs >= MINUS) & (ends.signs != AT_LEAST)] *= -1
         listed = np.asarray(pc.match_substring_regex(digits, r"\d.*[,' ].*\d"))
         kinds = np.where(number, NUMBER, WORD).astype(np.int8)
         kinds[round_price | (sound & ~number & listed & (ends.units == 0))] = STRANGE

@@ -29,7 +29,7 @@ _ROUND_STEPS = np.array(
         *_ROUND,
         *(60 * minutes for minutes in (*_ROUND[:2], 3, 4, *_ROUND[2:])),
         *(3600 * hours for hours in (1, 2, 3, 4, 6, 8, 12, 24, 168)),
-        # On the calendar's first days: by the mean of their own gaps, homes would differ by minutes.
+        # First days of months: by the mean of their own gaps, homes' steps would differ.
         *(MONTH_S, 3 * MONTH_S, YEAR_S),
     ]
 )

@@ -1,0 +1,85 @@
+"""What is told of many homes: in a line, whatever the numbers of each."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from fedhome.data.classes import in_blocks
+from fedhome.data.told_once import told_once
+from fedhome.plan.settings import Plan
+from fedhome.run.events import EventLog
+from fedhome.run.progress import ProgressLines
+from fedhome.simulations.gather import gather
+
+
+def test_sentences_that_differ_in_numbers_alone_are_one_line() -> None:
+    few = [(f"h{n}", f"home 'h{n}' has {n},5{n} rows") for n in range(4)]
+    assert told_once(few) == [f"h{n}: home 'h{n}' has {n},5{n} rows" for n in range(4)]
+    many = [(f"h{n}", f"h{n}.csv, row {n}: an odd cell") for n in range(6)]
+    assert told_once([*many, ("h9", "is empty"), ("", "in 3 rows"), ("", "in 4 rows")]) == [
+        "h0, h1, h2, h3 and 2 more, each with its own numbers; h0: h0.csv, row 0: an odd cell",
+        "h9: is empty",
+        "in 3 rows",
+        "in 4 rows",
+    ]
+
+
+def test_words_that_differ_are_never_told_as_one() -> None:
+    notes = [(f"h{n}", f"column {word!r} is in kWh") for n, word in enumerate("abcdef")]
+    assert len(told_once(notes)) == 6
+
+
+def test_homes_that_are_left_out_beyond_the_first_are_counted(tmp_path: Path) -> None:
+    shown = io.StringIO()
+    log = EventLog(tmp_path / "events.jsonl")
+    log.subscribe(ProgressLines(Console(file=shown, width=200)))
+    for number in range(7):
+        log.append("home-excluded", home=f"h{number}", reason=f"h{number} is empty")
+    log.append("fleet-ready", rounds=2, homes=3, parameters=4, score="r2")
+    log.close()
+    assert shown.getvalue().splitlines() == [
+        *(f"left out: h{number} is empty" for number in range(5)),
+        "left out: 2 homes more; home-excluded in events.jsonl says why",
+        "3 homes, 4 parameters",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([0, 0, 1, 1, 2], True),
+        ([2, 2, np.nan, 2, 0, 1, 1], True),
+        ([0, 1, 0, 1], False),
+        ([1, 1, np.nan], None),
+        ([], None),
+    ],
+)
+def test_blocks_of_classes(values: list[float], told: bool | None) -> None:
+    assert in_blocks(np.array(values, np.float64)) is told
+
+
+def _activities(folder: Path, homes: dict[str, str]) -> None:
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for home, classes in homes.items():
+        rows = [f"{rng.normal():.3f},{name}" for name in classes]
+        (folder / f"{home}.csv").write_text("\n".join(["x,doing", *rows, ""]))
+
+
+def test_rows_that_are_sorted_by_class_are_told(tmp_path: Path) -> None:
+    one, two, mixed = "a" * 30 + "b" * 30 + "c" * 30, "c" * 40 + "a" * 50, "abccba" * 15
+    _activities(tmp_path / "sorted", {"oak": one, "elm": two, "ash": mixed, "fir": "a" * 60})
+    plan = Plan.load(data={"source": str(tmp_path / "sorted"), "target": "doing"})
+    (told,) = [note for note in gather(plan).notes if "sorted by class" in note]
+    assert told.startswith("rows seem to be sorted by class: in elm, oak all rows of a class of")
+    assert 'data.split_by = "class"' in told
+    by_class = gather(plan.change(data={"split_by": "class"}))
+    assert not [note for note in by_class.notes if "sorted by class" in note]
+    _activities(tmp_path / "mixed", {"oak": one, "elm": mixed, "ash": mixed})
+    plan = plan.change(data={"source": str(tmp_path / "mixed")})
+    assert not [note for note in gather(plan).notes if "sorted by class" in note]
