@@ -13,6 +13,7 @@ from fedhome.cli.console import Console, say
 from fedhome.cli.fleet_words import (
     Folder,
     PassphraseFile,
+    numbers_of,
     passphrase_of,
     plan_of,
     put_out,
@@ -141,7 +142,7 @@ def revoke(home: _Names, fleet: Folder = Path()) -> None:
     with Fleet.open(fleet) as owned:
         listed = home in owned.homes
         owned.revoke(home)
-        left, fewest = len(owned.homes), plan_of(fleet).aggregation.min_cohort
+        left, fewest = len(owned.homes), numbers_of(plan_of(fleet))["min_cohort"]
     if not listed:
         say(console, f"the invite of {home} holds no more")
         return

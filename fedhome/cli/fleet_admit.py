@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -14,11 +14,13 @@ from rich.markup import escape
 from fedhome.cli.console import Console, say
 from fedhome.cli.fleet_words import (
     CardFile,
+    DirectoryNumbers,
     Folder,
     PassphraseFile,
     card_of,
     few,
     needed_card,
+    numbers_of,
     passphrase_of,
     plan_of,
     put_out,
@@ -42,14 +44,6 @@ from fedhome.store import disk
 from fedhome.wire.moments import when
 
 _MOST_DAYS = 3660  # ten years
-_PLAIN_COHORT = 2  # without secure sums the directory's committee opens nothing
-
-
-class _Numbers(TypedDict):
-    corrupt: float
-    dropped: float
-    committee: int | None
-    min_cohort: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +100,7 @@ def admit(  # noqa: PLR0917 - typer gives them by name
                 owned,
                 card,
                 plan,
-                numbers=_numbers(plan),
+                numbers=numbers_of(plan),
                 passphrase_file=passphrase_file,
             )
         elif waiting.epoch < owned.epoch and (fleet / DIRECTORY).exists():
@@ -169,7 +163,7 @@ def directory(  # noqa: PLR0917 - typer gives them by name
     """
     with Fleet.open(fleet) as owned:
         plan = plan_of(fleet)
-        numbers = _numbers(plan)
+        numbers = numbers_of(plan)
         if corrupt is not None:
             numbers["corrupt"] = corrupt
         if dropped is not None:
@@ -258,24 +252,13 @@ def _confirm(console: Console, new: dict[str, Enrolment], plan: Plan, *, yes: bo
     return yes or typer.confirm(f"admit {'it' if len(new) == 1 else f'these {len(new)}'}?")
 
 
-def _numbers(plan: Plan) -> _Numbers:
-    settings = plan.aggregation
-    plain = settings.mode == "plain"
-    return _Numbers(
-        corrupt=settings.corrupt,
-        dropped=settings.dropped,
-        committee=settings.committee,
-        min_cohort=_PLAIN_COHORT if plain else settings.min_cohort,
-    )
-
-
 def _publish(
     console: Console,
     owned: Fleet,
     card: Card | None,
     plan: Plan,
     *,
-    numbers: _Numbers,
+    numbers: DirectoryNumbers,
     passphrase_file: Path | None,
     days: float | None = None,
     after: int = 0,
@@ -287,7 +270,7 @@ def _publish(
         say(console, f"nothing is signed yet: {error.message}; {error.hint}")
         out = [home for home, what in owned.changes().items() if what == "left out"]
         left, fewest = len(owned.homes), numbers["min_cohort"]
-        if out and fewest is not None and left < fewest:
+        if out and left < fewest:
             say(
                 console,
                 f"\nuntil then the server knows {few(out)} by the old keys, and takes no new ones. "

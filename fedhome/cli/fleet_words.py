@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 from rich.markup import escape
@@ -17,6 +17,8 @@ from fedhome.fleet.owner_folder import CARD, PLAN
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
 from fedhome.wire.moments import when
+
+_PLAIN_COHORT = 2  # without secure sums the directory's committee opens nothing
 
 SHOWN = 8
 """Homes of a kind that are named."""
@@ -37,6 +39,27 @@ CardFile = Annotated[
         show_default="the last one",
     ),
 ]
+
+
+class DirectoryNumbers(TypedDict):
+    """What a plan says of the directories of its fleet; as `Fleet.sign` takes it."""
+
+    corrupt: float
+    dropped: float
+    committee: int | None
+    min_cohort: int
+
+
+def numbers_of(plan: Plan) -> DirectoryNumbers:
+    """Return what a plan says of the directories of its fleet."""
+    settings = plan.aggregation
+    plain = settings.mode == "plain"
+    return DirectoryNumbers(
+        corrupt=settings.corrupt,
+        dropped=settings.dropped,
+        committee=settings.committee,
+        min_cohort=_PLAIN_COHORT if plain else settings.min_cohort,
+    )
 
 
 def put_out(fleet: Path, left: int, fewest: int) -> str:

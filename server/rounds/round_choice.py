@@ -21,6 +21,7 @@ class RoundChoice:
 
     Attributes:
         judges: Whether rounds are judged by their adapted models.
+        by_tests: Whether the loss of the models as they are decides, when or with which to end.
     """
 
     def __init__(self, plan: Plan, *, warm: bool) -> None:
@@ -29,6 +30,7 @@ class RoundChoice:
         tells_best = self.judges or (warm and alike)
         self._stops_after = patience_of(plan, picks=tells_best)
         self._wanted = tells_best or self._stops_after is not None
+        self.by_tests = self._wanted and not self.judges
 
     def picks(self, state: Checkpoint) -> bool:
         """Return whether the run ends with its best model, and not with its last one."""

@@ -6,10 +6,9 @@ it; so the loop is ours, and any strategy runs in it unmodified.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -44,7 +43,7 @@ from fedhome.server.rounds.round_choice import RoundChoice
 from fedhome.server.rounds.round_costs import RoundCosts
 from fedhome.server.rounds.run_memory import RunMemory
 from fedhome.server.rounds.secure_grid import SecureGrid
-from fedhome.server.rounds.strategy_answers import messages_to_homes, metrics_alone
+from fedhome.server.rounds.strategy_answers import finite_number, messages_to_homes
 from fedhome.server.rounds.strategy_step import StrategyStep
 from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.wire.layout import Layout
@@ -305,7 +304,7 @@ class RoundLoop:
             return None
         self.state.flat = self._rates.applied(self.state, after)
         self.state.made = number
-        return _number(metrics, "train_loss")
+        return finite_number(metrics, "train_loss")
 
     def _has_quorum(self, number: int, homes: int, asked: int) -> bool:
         needed = quorum_of(self.plan, asked)
@@ -357,19 +356,12 @@ class RoundLoop:
             answer = self.strategy.configure_evaluate(counted, arrays, ConfigRecord(), self.grid)
             messages = messages_to_homes(self.strategy, answer, of="configure_evaluate")
         tell_inputs(messages, self.plan, number)
-        metrics: Mapping[str, object] | None = None
+        sound: Sequence[Message] = ()
         if messages:
-            replies = list(
-                self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s)
-            )
-            sound = self._sound(number, replies, messages, stage=EVALUATE)
-            if sound.replies:
-                found = self.strategy.aggregate_evaluate(counted, sound.replies)
-                metrics = metrics_alone(self.strategy, found)
-        return {
-            "validation_loss": _number(metrics, "loss"),
-            "validation_score": _number(metrics, "score"),
-        }
+            timeout = self.plan.rounds.deadline_s
+            replies = list(self.grid.send_and_receive(messages, timeout=timeout))
+            sound = self._sound(number, replies, messages, stage=EVALUATE).replies
+        return self._step.tested(sound, counted=counted, decides=self._choice.by_tests)
 
     def _sound(
         self, number: int, replies: Iterable[Message], sent: Sequence[Message], *, stage: str
@@ -387,8 +379,3 @@ class RoundLoop:
             if self._unfit is not None:
                 self._unfit.hear(node, reason)
         return sound
-
-
-def _number(metrics: Mapping[str, object] | None, name: str) -> float | None:
-    value = None if metrics is None else metrics.get(name)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from flwr.app import ArrayRecord, Message
@@ -75,3 +76,9 @@ def _metrics(named: str, answer: object, hint: str) -> Mapping[str, object] | No
     if answer is None or isinstance(answer, Mapping):
         return answer
     raise PluginError(f"{named} returned {kind_told(answer)} for the metrics", hint=hint)
+
+
+def finite_number(metrics: Mapping[str, object] | None, name: str) -> float | None:
+    """Return a metric; None where it is missing, or no finite number."""
+    value = None if metrics is None else metrics.get(name)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -10,15 +10,22 @@ from flwr.serverapp.strategy import FedAvgM, Strategy
 from numpy.typing import NDArray
 
 from fedhome import rng
-from fedhome.errors import FedHomeError
+from fedhome.errors import FedHomeError, RoundError
 from fedhome.flower.messages import content_of, read_flat
 from fedhome.flower.strategy_layers import layers_of
 from fedhome.learning.methods import METHODS, method_of
 from fedhome.plan.settings import Plan
 from fedhome.questions.train_config import HEARD
 from fedhome.run.events import EventLog
-from fedhome.server.rounds.strategy_answers import messages_to_homes, model_and_metrics
+from fedhome.server.rounds.strategy_answers import (
+    finite_number,
+    messages_to_homes,
+    metrics_alone,
+    model_and_metrics,
+)
 from fedhome.wire.layout import Layout
+
+_MOST_UNREADABLE = 5  # models in a row that cannot be taken, after which a run ends
 
 
 class StrategyStep:
@@ -35,6 +42,7 @@ class StrategyStep:
         self.strategy, self.layout = strategy, layout
         self._plan, self._log = plan, log
         self._told = set[str]()
+        self._unreadable = 0
 
     def follow(self, arrays: ArrayRecord) -> None:
         """Let a strategy that reckons from a model of its own reckon from the one that homes get.
@@ -84,6 +92,10 @@ class StrategyStep:
             number: The run's round.
             replies: What it is given.
             counted: The round that the strategy is told.
+
+        Raises:
+            PluginError: What it gives is no model and no metrics.
+            RoundError: It gave models that cannot be taken in a few rounds in a row.
         """
         with rng.pinned_globals(self._plan.seed, "aggregate", number):
             answer = self.strategy.aggregate_train(counted, replies)
@@ -92,8 +104,46 @@ class StrategyStep:
             why = "the strategy gave no model"
         else:
             try:
-                return read_flat(self.layout, summed, cast=True), metrics
+                flat = read_flat(self.layout, summed, cast=True)
             except FedHomeError as error:
-                why = error.message
+                why = f"the strategy's model cannot be taken: {error.message}"
+                self._unreadable += 1
+            else:
+                self._unreadable = 0
+                return flat, metrics
         self._log.append("round-unused", round=number, reason=why)
+        if self._unreadable >= _MOST_UNREADABLE:
+            raise RoundError(
+                f"round {number}: {why}; so it was {self._unreadable} times",
+                hint=f"look at what {type(self.strategy).__name__}.aggregate_train returns: arrays "
+                "of the shapes and names of those that homes sent, without NaN",
+            )
         return None, None
+
+    def tested(
+        self, replies: Sequence[Message], *, counted: int, decides: bool
+    ) -> dict[str, float | None]:
+        """Return what a strategy makes of homes' tests: ``validation_loss``, ``validation_score``.
+
+        Args:
+            replies: What it is given; none where nobody answered.
+            counted: The round that the strategy is told.
+            decides: Whether the loss decides when the run ends, or with which model. Then it is
+                told, once, if the strategy gives none.
+
+        Raises:
+            PluginError: What it gives is no metrics.
+        """
+        metrics: Mapping[str, object] | None = None
+        if replies:
+            answer = self.strategy.aggregate_evaluate(counted, replies)
+            metrics = metrics_alone(self.strategy, answer)
+        loss = finite_number(metrics, "loss")
+        if replies and loss is None and decides and "loss" not in self._told:
+            self._told.add("loss")
+            self._log.append(
+                "note",
+                text=f"{type(self.strategy).__name__}.aggregate_evaluate gives no finite number as "
+                '"loss": such rounds neither end the run early (rounds.patience) nor are picked',
+            )
+        return {"validation_loss": loss, "validation_score": finite_number(metrics, "score")}

@@ -390,21 +390,23 @@ def test_an_agent_says_that_its_clock_is_off(  # noqa: PLR0917 - pytest gives th
 
 
 @pytest.mark.parametrize(
-    ("homes", "told"),
+    ("homes", "mode", "told"),
     [
-        (7, "fedhome fleet directory --fleet {0}`"),
-        (5, "--min-cohort 4`, as 4 homes are fewer than the plan's 5: no run goes on"),
-        (2, "that takes two homes at least; until then, stop the server"),
+        (7, "secure", "fedhome fleet directory --fleet {0}`"),
+        (5, "secure", "--min-cohort 4`, as 4 homes are fewer than the plan's 5: no run goes on"),
+        (5, "plain", "fedhome fleet directory --fleet {0}`"),
+        (2, "secure", "that takes two homes at least; until then, stop the server"),
     ],
 )
 def test_revoking_says_how_the_home_is_put_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, homes: int, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, homes: int, mode: str, told: str
 ) -> None:
     cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
     monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
     folder = tmp_path / "mine"
     with Fleet.create(folder, "correct horse") as fleet:
         fleet.add(*(HomeKeys.create(f"h{number}").entry() for number in range(homes)))
+    (folder / "plan.toml").write_text(f'[aggregation]\nmode = "{mode}"\n')
     typed = ["fleet", "revoke", "h0", "--fleet", str(folder)]
     done = CliRunner().invoke(app, typed)
     assert done.exit_code == 0, done.output

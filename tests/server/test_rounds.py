@@ -433,3 +433,46 @@ def test_a_plan_whose_strategy_cannot_be_built_is_refused(tmp_path: Path) -> Non
     plan = tiny.plan(strategy={"args": {"beta": 1}})
     with pytest.raises(PlanError, match="beta"):
         _run(plan, tmp_path)
+
+
+class _Unreadable(flower.FedAvg):
+    """Gives a model of another layout in every round but its third."""
+
+    def aggregate_train(self, server_round: int, replies: Any) -> Any:
+        summed, metrics = super().aggregate_train(server_round, replies)
+        if server_round == 3:
+            return summed, metrics
+        return array_record(Layout(("w",), ((3,),)), np.zeros(3, np.float32)), metrics
+
+
+def test_a_run_whose_strategy_gives_models_that_cannot_be_taken_ends(tmp_path: Path) -> None:
+    grid = tiny.FakeGrid(3, _home)
+    plan = tiny.plan(rounds={"count": 20}, strategy={"name": f"{__file__}:_Unreadable"})
+    with tiny.rounds_on(grid, plan, _LAYOUT, tmp_path, _INITIAL) as rounds:
+        with pytest.raises(RoundError, match=r"round 8: .*cannot be taken.* 5 times") as raised:
+            rounds.run()
+        assert "_Unreadable.aggregate_train" in str(raised.value.hint)
+        assert rounds.state.made == 3
+
+
+class _Speechless(flower.FedAvg):
+    """Tells nothing of what homes' tests gave."""
+
+    def aggregate_evaluate(self, *_told: Any) -> Any:
+        return None
+
+
+@pytest.mark.parametrize(("patience", "told"), [(2, 1), (0, 0)])
+def test_a_strategy_that_gives_no_loss_is_told_where_it_would_end_the_run(
+    tmp_path: Path, patience: int, told: int
+) -> None:
+    grid = tiny.FakeGrid(3, _home)
+    plan = tiny.plan(
+        rounds={"count": 4, "patience": patience, "judge_every": 0},
+        strategy={"name": f"{__file__}:_Speechless"},
+    )
+    with tiny.rounds_on(grid, plan, _LAYOUT, tmp_path, _INITIAL) as rounds:
+        rounds.run()
+        assert rounds.state.round == 4
+    notes = [one["text"] for one in _events(tmp_path, "note")]
+    assert [("_Speechless.aggregate_evaluate" in one) for one in notes] == [True] * told
