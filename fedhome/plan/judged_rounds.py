@@ -6,8 +6,8 @@ from typing import Any
 
 from fedhome.plan.settings import Plan
 
-_SHARE = 3
-"""Homes adapt for one in this many of ``personalise.epochs``."""
+_SHARE = 6
+"""Homes adapt for one in this many of ``personalise.epochs``, where no trial says how long."""
 JUDGED_EVERY = 5
 """Every so many rounds are judged where the plan does not say, and homes can judge."""
 PATIENCE = 10

@@ -183,7 +183,7 @@ class PersonaliseSettings(Section):
         description='"fine-tune", "fine-tune-head" (the last layer alone), "knn-per" (remembered '
         'rows), "none", or yours as "file.py:name"',
     )
-    epochs: int = Field(30, ge=1, description="most passes of fine-tuning")
+    epochs: int = Field(60, ge=1, description="most passes of fine-tuning")
     local_epochs: int = Field(60, ge=1, description="most passes of the local-only baseline")
     patience: int = Field(8, ge=1, description="passes without improvement before a baseline stops")
     rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(

@@ -2,7 +2,7 @@
 
 A model that many rounds have trained is often worse as it is, and better once each home has adapted
 it. So it is judged by the loss that homes have on validation rows after an adaptation that is the
-same in all rounds and in all homes: a third of the passes that the plan allows, at the first of its
+same in all rounds and in all homes: a sixth of the passes that the plan allows, at the first of its
 rates. What suits the fleet best is found out once, at the end.
 
 Source: Wang et al., "Federated evaluation of on-device personalization", 2019.

@@ -24,6 +24,7 @@ from fedhome.learning.mixture import (
     upper,
 )
 from fedhome.learning.personalise import choose
+from fedhome.plan.judged_rounds import adaptation_of
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.settings import PersonaliseSettings, Plan
 from fedhome.questions.blend_settings import ALONE_EPOCHS, ALONE_RATE, HOMES, MATRIX, STRENGTH
@@ -45,8 +46,6 @@ from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.wire.layout import Layout
 
-_PRIVATE_SHARE = 3
-"""With noise homes adapt for one in this many of ``personalise.epochs``, at the first rate."""
 _WHOLE = ("expert", "best", "examples-train", "examples-validation", EXAMPLES)
 _NAMED = 5  # homes in a sentence
 
@@ -122,7 +121,8 @@ def _fleets_choice(questions: ModelQuestions, plan: Plan, log: EventLog) -> dict
     own = plan.personalise
     experts = len(own.experts)
     if is_private(plan):  # noise over so many ways to adapt would choose at random
-        rate, epochs = own.rates[0], max(1, own.epochs // _PRIVATE_SHARE)
+        adapted = adaptation_of(plan)
+        rate, epochs = adapted["rate"], adapted["epochs"]
         alone, homes = (rate, epochs), 0
         matrix, strength = knowing_nothing(experts), FIRST_STRENGTH
     else:

@@ -107,8 +107,8 @@ def test_every_number_of_a_form_is_listed_with_its_meaning() -> None:
     assert sum(lane.count or 0 for lane in listed["query.census"].lanes) == 27  # 25 flags, and two
     assert sum(lane.count or 0 for lane in listed["train"].lanes) == 29
     assert (listed["evaluate"].times, listed["evaluate.adapted"].times) == (10, 3)
-    # At two rates the fleet's model after 0 to 30 passes, and ten numbers of passes alone.
-    assert sum(lane.count or 0 for lane in listed["evaluate.trial"].lanes) == 62 + 20 + 2
+    # At two rates the fleet's model after 0 to 60 passes, and ten numbers of passes alone.
+    assert sum(lane.count or 0 for lane in listed["evaluate.trial"].lanes) == 122 + 20 + 2
     # Five experts' errors with their own and each other's, seven strengths; and two each.
     assert sum(lane.count or 0 for lane in listed["evaluate.blend"].lanes) == 17
     assert sum(lane.count or 0 for lane in listed["evaluate.shrink"].lanes) == 9
