@@ -237,7 +237,9 @@ CONNECTING: Mapping[str, Reason] = {
     ),
     "fleet": Reason("another fleet's", "a new invite, and `client join`"),
     "clock": Reason(
-        "the home's clock is more than 4 s ahead of the server's, or 120 s behind", _CLOCKS
+        "the home's clock is more than 4 s ahead of the server's, or 120 s behind, or shows a time "
+        "at which the server's certificate is not good",
+        f"{_CLOCKS}; at home: `fedhome client status` shows the times",
     ),
     "version": Reason("another release than the server's", "upgrade the older one"),
     "twice": Reason(

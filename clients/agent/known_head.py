@@ -15,7 +15,7 @@ from typing import Annotated
 from fedhome.clients.agent.release_memory import seen_release
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import DirectoryError, ReleaseError, StateError, WireError
-from fedhome.fleet.freshness import Freshness, check_fresh
+from fedhome.fleet.freshness import FRESH_S, Freshness, check_fresh
 from fedhome.keys.roots import Root
 from fedhome.keys.signing import Verify, signature_holds
 from fedhome.registry.release import NONE
@@ -23,6 +23,7 @@ from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
 from fedhome.store import checksummed
 from fedhome.wire.codec import Digest, Key, Message, number, octets, several
+from fedhome.wire.moments import when
 
 HEAD = "head.fh"
 MOST_AHEAD = 64
@@ -213,7 +214,20 @@ class HeadKeeper:
             StateError: It cannot be kept; ``seen``: nor can it be compared.
         """
         known = known_head(self._home_folder)
-        said = Freshness.verify(data, directory, now=self.now(), clock=self._clock())
+        here = self._clock()
+        try:
+            said = Freshness.verify(data, directory, now=self.now(), clock=here)
+        except DirectoryError as error:
+            if error.reason != "stale" or known.time <= here + FRESH_S:
+                raise
+            raise DirectoryError(  # nobody would know why a word of this minute is an old one
+                f"the server said on {when(known.time)} what is newest, and it is {when(here)} "
+                "here",
+                reason="stale",
+                hint="if it is not, set this clock by the network (NTP); if it is, both clocks "
+                f"were ahead then: stop the agent and remove {self._home_folder.path / HEAD}, if "
+                "you trust what the server says now",
+            ) from None
         ahead = self._with_release(known, directory.server, said.number, said.release)
         self._keep(
             known,

@@ -166,7 +166,7 @@ class Agent:
         if getattr(error, "reason", "") == RETIRED:
             self._home_folder.retire_node_key()
             self._back_off = 0.0
-        if getattr(error, "reason", "") == "unreachable":
+        if getattr(error, "reason", "") in {"unreachable", "clock"}:
             self._attempts += 1  # the next address, where there are two
         if isinstance(error, SecAggError):  # its own refusal: the next claim tells the server
             self._refused = error.reason if error.reason in CLAIMED else "unlisted"

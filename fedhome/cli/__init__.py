@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 from rich.markup import escape
@@ -109,15 +109,27 @@ def _wanted() -> list[str]:
 
 
 def main() -> None:
-    """Run the command line; an expected error ends it with a sentence and status 1."""
+    """Run the command line; an expected error ends it with a sentence and status 1.
+
+    So does a file of another account: wherever a path comes from, one that may not be looked at is
+    no fault of ours.
+    """
     console = Console(stderr=True, soft_wrap=True)
     try:
         app_of(_wanted())()
     except FedHomeError as error:
-        console.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False)
-        if error.hint:
-            console.print(f"[bold]hint:[/]  {escape(error.hint)}", highlight=False)
-        sys.exit(1)
+        _end(console, error.message, error.hint)
+    except PermissionError as error:
+        from fedhome.cli.denied import told_denied  # noqa: PLC0415 - rarely
+
+        _end(console, *told_denied(error))
     except KeyboardInterrupt:
         console.print("interrupted", highlight=False)
         sys.exit(130)
+
+
+def _end(console: Console, message: str, hint: str) -> NoReturn:
+    console.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+    if hint:
+        console.print(f"[bold]hint:[/]  {escape(hint)}", highlight=False)
+    sys.exit(1)

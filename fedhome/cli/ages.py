@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+from fedhome.wire.moments import length
+
+_MINUTE_S = 60
 
 
 def now() -> float:
@@ -22,7 +24,7 @@ def ago(then: float, now_s: float) -> str:
         then: The moment, Unix time in s.
         now_s: The present, likewise; of a moment after it, no time has passed.
     """
-    return f"{_length(max(0.0, now_s - then))} ago"
+    return f"{length(max(0.0, now_s - then))} ago"
 
 
 def of_reading(then: float, now_s: float) -> str:
@@ -37,12 +39,5 @@ def of_reading(then: float, now_s: float) -> str:
     """
     if then - now_s <= _MINUTE_S:
         return ago(then, now_s)
-    ahead = _length(then - now_s)
+    ahead = length(then - now_s)
     return f"{ahead} ahead of this device's clock: check that, and the readings' time zone"
-
-
-def _length(seconds: float) -> str:
-    for size, name in ((_DAY_S, "days"), (_HOUR_S, "hours"), (_MINUTE_S, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{seconds:.0f} s"

@@ -18,6 +18,7 @@ from fedhome.keys.signing import signature_holds
 from fedhome.reasons import NOTHING
 from fedhome.secagg.directory import Directory, HomeKeys, Signed
 from fedhome.wire.codec import Id, Message, number, octets
+from fedhome.wire.moments import length, when
 
 MOST = 2048
 """Bytes of a claim, at most."""
@@ -26,6 +27,7 @@ SKEW_S = 120
 AHEAD_S = 4
 """How far the clock of a home that joins may be ahead: Flower's own check takes less than 5 s,
 by the time that a request needs (and up to 305 s behind)."""
+_FAR_S = 7200
 RETIRED = "retired"
 """Reason of a refusal: the home needs another key for its node."""
 
@@ -160,8 +162,11 @@ def check_clock(then: float, now: float, *, whose: str, most_ahead_s: float = SK
     ahead = then - now
     if not -SKEW_S <= ahead <= most_ahead_s:
         which = "ahead of" if ahead > 0 else "behind"
+        apart, shown = f"{abs(ahead):.0f} s", ""
+        if abs(ahead) >= _FAR_S:  # people see by the two times which of them is wrong
+            apart, shown = length(abs(ahead)), f": {when(then)}, and there it is {when(now)}"
         raise DirectoryError(
-            f"{whose} clock is {abs(ahead):.0f} s {which} the server's",
+            f"{whose} clock is {apart} {which} the server's{shown}",
             reason="clock",
             hint="set both clocks by the network (NTP)",
         )

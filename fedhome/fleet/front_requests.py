@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import httpx
 
 from fedhome.errors import LinkError
+from fedhome.fleet.certificate_times import clock_or_certificate
 from fedhome.printable import shown
 
 JOIN, ENROL, LEAVE = "/v1/fedhome/join", "/v1/fedhome/enrol", "/v1/fedhome/leave"
@@ -41,7 +42,8 @@ def ask(
         headers: What is said before it.
 
     Raises:
-        LinkError: ``unreachable``; or the server's own reason, message and hint.
+        LinkError: ``unreachable``; ``clock``: the server's certificate is not good at the time
+            that this device's clock shows; or the server's own reason, message and hint.
     """
     try:
         context = ssl.create_default_context(cadata=authorities.decode("ascii"))
@@ -54,6 +56,8 @@ def ask(
         ):
             content = _read(response)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        if off := clock_or_certificate(error):
+            raise off from None
         raise LinkError(
             f"the server at {address} cannot be reached: {error or type(error).__name__}",
             reason="unreachable",

@@ -48,6 +48,7 @@ from flwr.supercore.inflatable.inflatable_utils import (
 )
 
 from fedhome.errors import LinkError
+from fedhome.fleet.certificate_times import clock_or_certificate
 from fedhome.flower.fleet_client import FleetClient, bounded_pull
 from fedhome.flower.messages import identify
 from fedhome.flower.node_key import NodeKey, RequestSigner
@@ -348,6 +349,8 @@ def _request(call: Callable[[], Result]) -> Result:
     except httpx.HTTPStatusError as error:
         raise _refusal(error.response) from None
     except (httpx.HTTPError, OSError) as error:
+        if off := clock_or_certificate(error):
+            raise off from None
         text = str(error) or type(error).__name__
         raise LinkError(f"the server cannot be reached: {text}", reason="unreachable") from None
     except ObjectPushError:

@@ -7,7 +7,6 @@ read what its options name; of everything else it sees as little as it can work 
 from __future__ import annotations
 
 import json
-import pwd
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from fedhome.errors import RunError
+from fedhome.ops.accounts import account_name
 from fedhome.plugins import look_up
 from fedhome.reasons import REFUSED
 from fedhome.store import disk
@@ -135,13 +135,14 @@ def _unit(service: _Service) -> str:
         "# Made by `fedhome ... service`; it holds no secret.",
         "[Unit]",
         f"Description={_plain(service.what)}",
-        "Wants=network-online.target",
-        "After=network-online.target",
+        # A device without a clock of its own has the wrong time until the network sets it.
+        "Wants=network-online.target time-sync.target",
+        "After=network-online.target time-sync.target",
         "",
         "[Service]",
         f"ExecStart={start}",
         f"WorkingDirectory={_plain(str(service.folder))}",
-        *([] if user else [f"User={_owner(service.folder)}"]),
+        *([] if user else [f"User={account_name(service.folder.stat().st_uid)}"]),
         "Restart=always",
         "RestartSec=5",
         f"RestartPreventExitStatus={REFUSED}",
@@ -210,14 +211,6 @@ def _program() -> str:
             hint="install fedhome with pip, and run the command from that installation",
         )
     return str(beside)
-
-
-def _owner(folder: Path) -> str:
-    number = folder.stat().st_uid
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
 
 
 def _plain(text: str) -> str:

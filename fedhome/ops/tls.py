@@ -31,6 +31,7 @@ from fedhome.store import disk
 CA, CA_KEY, CERTIFICATE, KEY = "ca.pem", "ca.key", "certificate.pem", "key.pem"
 FEW_DAYS = 30
 """Days that a certificate may still be good for before it is time for another."""
+_AUTHORITY_FEW_DAYS = 180  # time for every home to take another card
 _PUBLIC = 0o644
 _AUTHORITY_DAYS, _SERVER_DAYS = 3650, 825  # the latter: what current platforms accept at most
 _EARLIER = timedelta(days=1)  # a device's clock may be behind
@@ -47,17 +48,48 @@ class CertificateTerms:
 
     Args:
         names: Host names and addresses that it is for.
+        begins: From when on it is good, UTC.
         ends: Until when it is good, UTC.
         authority_ends: Until when the authority is, which no certificate outlives.
     """
 
     names: tuple[str, ...]
+    begins: datetime
     ends: datetime
     authority_ends: datetime
 
     def is_due(self, now: datetime) -> bool:
-        """Whether it is time for another one, and another one would be good for longer."""
+        """Whether it is time for another one, and another one would be good for longer.
+
+        So it is of one that is not good yet: a clock that was ahead made it, and no home whose
+        clock is right takes it.
+        """
+        if now < self.begins:
+            return True
         return self.ends - now < timedelta(FEW_DAYS) and self.authority_ends > self.ends
+
+    def faults(self, now: datetime) -> list[str]:
+        """Return what whoever runs the server should know of it at a time, a sentence each."""
+        left, days = (self.authority_ends - now).days, (self.ends - now).days
+        told = ""
+        if now < self.begins:
+            told = (
+                f"the certificate is good from {self.begins.date()} on, and it is {now.date()} "
+                "here: homes refuse it until then; set this machine's clock by the network (NTP), "
+                "and if it is right, a running server makes another one by itself, and so does "
+                "`fedhome server renew`"
+            )
+        elif left < _AUTHORITY_FEW_DAYS:
+            told = (
+                f"the certificate's authority is good for {max(left, 0)} more days, and nothing "
+                f"that it signs for longer: {_ANEW}"
+            )
+        elif days < FEW_DAYS:
+            told = (
+                f"the certificate is good for {max(days, 0)} more days: homes refuse it after "
+                "that; a running server renews it by itself, and so does `fedhome server renew`"
+            )
+        return [told] if told else []
 
 
 def make_certificates(folder: Path, names: Sequence[str], *, now: datetime | None = None) -> None:
@@ -199,7 +231,8 @@ def _authority(folder: Path, now: datetime) -> tuple[ec.EllipticCurvePrivateKey,
             f"the authority in {folder / CA} is good from {begin.date()} on, and this machine's "
             f"clock says {now.date()}",
             reason="clock",
-            hint="set the clock",
+            hint="set the clock by the network (NTP); if it is right, the authority was made by "
+            f"one that was ahead: {_ANEW}",
         )
     if not (folder / CA_KEY).exists():
         raise StateError(f"{folder / CA_KEY} is missing", reason="missing", hint=_ANEW)
@@ -239,6 +272,7 @@ def _certificate(
 def _terms(certificate: x509.Certificate, root: x509.Certificate) -> CertificateTerms:
     return CertificateTerms(
         names=_names(certificate),
+        begins=certificate.not_valid_before_utc,
         ends=certificate.not_valid_after_utc,
         authority_ends=root.not_valid_after_utc,
     )

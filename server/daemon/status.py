@@ -65,13 +65,9 @@ def status_of(
     now = now or datetime.now(UTC)
     sources = StatusSources(server_folder) if sources is None else sources
     directory = _directory(sources, faults, now)
-    ends = tls.terms_of(server_folder.tls).ends
-    days = (ends - now).days
-    if days < tls.FEW_DAYS:
-        faults.append(
-            f"the certificate is good for {max(days, 0)} more days: homes refuse it after that; "
-            f"a running server renews it by itself, and so does `fedhome server renew`"
-        )
+    terms = tls.terms_of(server_folder.tls)
+    ends, days = terms.ends, (terms.ends - now).days
+    faults += terms.faults(now)
     if not disk.has_room(server_folder.path):
         faults.append(
             f"the disk of {server_folder.path} is full: runs pause until there is room, and go on "

@@ -21,6 +21,7 @@ from fedhome.counted import counted
 from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.fleet.owner_folder import DIRECTORY, server_keys
 from fedhome.ops import tls
+from fedhome.ops.clock_steps import ClockSteps
 from fedhome.ops.listening import FREE_S, what_to_do, why_taken
 from fedhome.ops.processes import Processes, end_on_sigterm
 from fedhome.server.daemon.applications import FOLDER
@@ -42,6 +43,7 @@ from fedhome.server.daemon.retention import Retention
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
 from fedhome.server.daemon.timetable import Timetable
 from fedhome.store import disk
+from fedhome.wire.moments import length
 
 _RUN = "run"
 _READY_S = 120.0
@@ -61,9 +63,12 @@ class Daemon:
     Args:
         server_folder: The folder.
         say: Called with what matters to whoever runs the server, a line each.
+        clock: Whether this machine's clock was set; None: it is looked at.
     """
 
-    def __init__(self, server_folder: ServerFolder, say: Say) -> None:
+    def __init__(
+        self, server_folder: ServerFolder, say: Say, *, clock: ClockSteps | None = None
+    ) -> None:
         self._server_folder, self._say = server_folder, say
         self._processes = Processes()
         self._runs = Runs(server_folder)
@@ -75,6 +80,7 @@ class Daemon:
         self._ended: dict[str, int] = {}  # starts of a child whose end was reported
         self._trim = self._renew = self._settle_due = 0.0
         self._interruptions = Interruptions()
+        self._clock = ClockSteps() if clock is None else clock
 
     def serve(self) -> None:
         """Serve until this process is interrupted.
@@ -129,6 +135,7 @@ class Daemon:
             before, self._waiting = self._waiting, waiting(self._server_folder)
             if self._waiting > before:
                 self._say(f"enrolments that wait for the owner: {self._waiting}")
+        self._tend_clock()
         if terms := self._tend_certificate():
             self._say(f"new certificate, for whoever connects anew: until {terms.ends.date()}")
         self._timetable.tend()
@@ -159,6 +166,18 @@ class Daemon:
             if child := self._processes.children.get(name):
                 self._ended[name] = child.starts
                 child.stop()
+
+    def _tend_clock(self) -> None:
+        """Say that the clock was set; what a wrong one has made may be no good now."""
+        step = self._clock.look()
+        if not step:
+            return
+        which = "ahead, or this machine slept" if step > 0 else "back"
+        self._say(
+            f"this machine's clock was set by {length(abs(step))} {which}: homes connect while it "
+            "shows their time"
+        )
+        self._renew = 0.0
 
     def _tend_certificate(self) -> tls.CertificateTerms | None:
         """Renew the certificate where few days are left; return what it says, if it is new."""

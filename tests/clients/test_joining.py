@@ -157,12 +157,16 @@ def test_a_clock_that_is_near_enough(world: World, off: int) -> None:
     assert world.accept(world.claim(b"key", at=NOW + off)) == 1
 
 
+_YEAR_APART = "2022-11-14 22:13 UTC, and there it is 2023-11-14 22:13 UTC"
+
+
 @pytest.mark.parametrize(
     ("off", "told"),
     [
         (5, "the home's clock is 5 s ahead of the server's"),
         (3600, "the home's clock is 3600 s ahead of the server's"),
         (-121, "the home's clock is 121 s behind the server's"),
+        (-365 * 86_400, f"the home's clock is 365 days behind the server's: {_YEAR_APART}"),
     ],
 )
 def test_a_clock_that_is_off_is_named(world: World, off: int, told: str) -> None:

@@ -155,6 +155,22 @@ def test_a_clock_that_is_set_back_makes_nothing_young_again(
     again.take(word(at=clock.now), directory())
 
 
+def test_clocks_that_were_both_ahead_are_told(place: HomeFolder, clock: Clock) -> None:
+    clock.now = NOW + 300 * DAY_S
+    HeadKeeper(place, clock).take(word(at=clock.now), directory())
+    clock.now = float(NOW)
+    with pytest.raises(DirectoryError) as caught:
+        HeadKeeper(place, clock).take(word(), directory())
+    assert caught.value.reason == "stale"
+    assert caught.value.message == (
+        "the server said on 2027-11-11 08:00 UTC what is newest, and it is 2027-01-15 08:00 UTC "
+        "here"
+    )
+    assert f"remove {place.path / HEAD}" in caught.value.hint
+    (place.path / HEAD).unlink()  # as it says
+    HeadKeeper(place, clock).take(word(), directory())
+
+
 def test_no_home_takes_part_by_a_directory_that_has_expired(
     place: HomeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from fedhome.cli import app
 from fedhome.errors import RunError, StateError
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.ops import tls
+from fedhome.ops.clock_steps import ClockSteps
 from fedhome.ops.processes import Processes
 from fedhome.server.daemon.initialise import make_server
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
@@ -314,6 +315,61 @@ def test_the_daemon_says_what_it_cannot_do_and_goes_on(place: ServerFolder) -> N
     assert len(lines) == 1
     assert "ca.key is missing" in lines[0]
     assert daemon._tend_certificate(), "the certificate that there is is looked at"
+
+
+def test_what_a_clock_that_was_ahead_has_made_is_made_anew(place: ServerFolder) -> None:
+    """By a clock of 2040 the certificate is at its end; then the network sets the clock."""
+    lines: list[str] = []
+    wall = [1000.0]
+    daemon = Daemon(place, lines.append, clock=ClockSteps(lambda: wall[0], lambda: 0.0))
+    assert daemon._tend_certificate(), "the first look"
+    tls.renew_certificate(place.tls, now=NOW + days(1500))
+    wrong = tls.terms_of(place.tls)
+    assert wrong.begins > NOW + days(1000)
+    assert not _homes_connect(place)
+    assert [fault[:28] for fault in wrong.faults(NOW)] == ["the certificate is good from"]
+    daemon._tend_clock()
+    assert daemon._tend_certificate(), "it is another one"
+    assert tls.terms_of(place.tls) == wrong, "nothing was set: it is looked at once an hour"
+    assert lines == []
+    wall[0] -= days(1500).total_seconds()
+    daemon._tend_clock()
+    assert lines[0].startswith("this machine's clock was set by 1500 days back")
+    assert daemon._tend_certificate()
+    right = tls.terms_of(place.tls)
+    assert right.begins < NOW + days(1)
+    assert right.faults(NOW) == []
+    assert _homes_connect(place)
+
+
+def _homes_connect(place: ServerFolder) -> bool:
+    """Whether homes whose clock is right take the certificate."""
+    name = tls.terms_of(place.tls).names[0]
+    try:
+        greets(place.tls, (place.tls / tls.CA).read_bytes(), name)
+    except ssl.SSLCertVerificationError:
+        return False
+    return True
+
+
+def test_a_server_whose_clock_is_behind_says_so_and_changes_nothing(place: ServerFolder) -> None:
+    before = certificate(place.tls)
+    with pytest.raises(StateError, match="this machine's clock says 1970-01-02") as caught:
+        tls.renew_if_due(place.tls, datetime(1970, 1, 2, tzinfo=UTC))
+    assert caught.value.reason == "clock"
+    assert "NTP" in caught.value.hint
+    assert certificate(place.tls) == before
+
+
+def test_the_end_of_an_authority_is_told_half_a_year_before(folder: Path) -> None:
+    terms = tls.terms_of(folder)
+    last = tls.renew_certificate(folder, now=terms.authority_ends - days(200))
+    assert last.faults(terms.authority_ends - days(181)) == []
+    (told,) = last.faults(terms.authority_ends - days(179))
+    assert "authority is good for 179 more days" in told
+    assert "`fedhome server init`" in told
+    (told,) = terms.faults(terms.ends - days(29))
+    assert "renews it by itself" in told
 
 
 def test_the_daemon_waits_for_who_renews(place: ServerFolder) -> None:
