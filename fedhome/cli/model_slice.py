@@ -21,6 +21,7 @@ from fedhome.store import disk
 
 if TYPE_CHECKING:
     from fedhome.models.slice_cut import SliceCut
+    from fedhome.personal.portable import NetworkInC
 
 _C: Final = ".c"
 
@@ -39,7 +40,8 @@ def slice_(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="The largest slice of at most this many bytes of float32, such as 64KB.",
+            help="The largest slice whose weights take at most this many bytes in FILE, such as "
+            "64KB: float32, or what --precision says.",
             show_default=False,
         ),
     ] = None,
@@ -84,7 +86,13 @@ def slice_(
     if budget is not None:
         from fedhome.models.slice_cut import largest_within  # noqa: PLC0415 - for its use alone
 
-        cut = largest_within(source.cuts, bytes_of(budget))
+        limit = bytes_of(budget)
+        if out.suffix == _C:
+            cut = largest_within(
+                source.cuts, limit, lambda one: _made(source, one, out, precision).constants
+            )
+        else:
+            cut = largest_within(source.cuts, limit)
     elif latency is not None:
         timed = [(source.entry(one), one) for one in source.cuts]
         fitting = within([entry for entry, _ in timed], seconds_of(latency))
@@ -94,19 +102,21 @@ def slice_(
     size = f"{cut.size:,} numbers, {4 * cut.size:,} bytes of float32"
     told = [f"{out}: a slice of {source.told}, {cut.told}, {size}"]
     if out.suffix == _C:
-        told += _in_c(source, cut, out, precision or "float")
+        told += _in_c(_made(source, cut, out, precision), out)
     else:
         parameters_to(out, cut.parameters, plan=source.plan, round_number=source.round)
     for text in (*told, _trained(source, cut)):
         Console().print(escape(text), highlight=False, soft_wrap=True)
 
 
-def _in_c(source: SlicedSource, cut: SliceCut, out: Path, precision: str) -> Iterator[str]:
-    """Write a slice as a file in C, and yield what is to be said of it."""
+def _made(source: SlicedSource, cut: SliceCut, out: Path, precision: str | None) -> NetworkInC:
+    """Return a slice as a file in C."""
     from fedhome.learning.fitted import Perceptron  # noqa: PLC0415 - for its use alone
     from fedhome.personal.portable import PRECISIONS, NetworkInC  # noqa: PLC0415 - arrow
 
-    int8 = look_up(dict.fromkeys(PRECISIONS, False) | {"int8": True}, precision, "precision")
+    int8 = look_up(
+        dict.fromkeys(PRECISIONS, False) | {"int8": True}, precision or PRECISIONS[0], "precision"
+    )
     if not cut.hidden:
         raise FedHomeError(
             f"the slice of {cut.told} is computed by a module of your own, which needs PyTorch: it "
@@ -114,11 +124,15 @@ def _in_c(source: SlicedSource, cut: SliceCut, out: Path, precision: str) -> Ite
             hint="write its arrays, as x.npz or x.safetensors",
         )
     about = f"A slice of {source.told}: {cut.told}, round {source.round} of plan {source.plan}."
-    made = NetworkInC(Perceptron(cut.parameters), called=out.stem, about=about, int8=int8)
+    return NetworkInC(Perceptron(cut.parameters), called=out.stem, about=about, int8=int8)
+
+
+def _in_c(made: NetworkInC, out: Path) -> Iterator[str]:
+    """Write a slice as a file in C, and yield what is to be said of it."""
     disk.put(out, made.text.encode(), mode=0o644)
     yield f"constants: {made.constants:,} bytes; it holds its own test, see its first lines"
     yield "it takes inputs as models do, scaled by the home: docs/slicing.md"
-    if int8:
+    if made.int8:
         yield (
             f"int8: on {made.rows} drawn rows its outputs differ by {made.off:.2g} at most from "
             f"those in float, which spread by {made.spread:.2g}"

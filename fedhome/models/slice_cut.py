@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,22 +44,30 @@ class SliceCut:
         return f"width {self.width:g} and depth {self.depth}"
 
 
-def largest_within(cuts: Sequence[SliceCut], budget: int) -> SliceCut:
-    """Return the largest slice whose float32 numbers take at most this many bytes.
+def float32_bytes(cut: SliceCut) -> int:
+    """Return the bytes of a slice's numbers as arrays."""
+    return 4 * cut.size
+
+
+def largest_within(
+    cuts: Sequence[SliceCut], budget: int, bytes_of: Callable[[SliceCut], int] = float32_bytes
+) -> SliceCut:
+    """Return the largest slice that takes at most this many bytes.
 
     Args:
         cuts: The slices, at least one.
         budget: Bytes.
+        bytes_of: What a slice takes.
 
     Raises:
-        ModelError: None does.
+        ModelError: None fits.
     """
-    fitting = [one for one in cuts if 4 * one.size <= budget]
+    fitting = [one for one in cuts if bytes_of(one) <= budget]
     if not fitting:
         smallest = min(cuts, key=lambda one: one.size)
         raise ModelError(
             f"no slice fits {budget:,} bytes: the smallest, {smallest.told}, takes "
-            f"{4 * smallest.size:,}",
+            f"{bytes_of(smallest):,}",
             # A module of a user's own has no slices but those.
             hint="give more"
             + (", or name a smaller one with --width and --depth" if smallest.hidden else ""),

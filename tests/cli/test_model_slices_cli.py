@@ -109,6 +109,20 @@ def test_a_budget_chooses_and_a_slice_that_no_tier_trained_is_told(
     assert "note: no tier trained just these layers (2, 8-8): it may say little" in told
 
 
+def test_a_budget_counts_the_bytes_that_are_written(run: Path, tmp_path: Path) -> None:
+    out, whole = tmp_path / "a.c", fedhome.Result.open(run).model.parameters
+    inputs, outputs = whole["layers.0.weight"].shape[1], len(whole["exits.2.bias"])
+    weights, units = 8 * inputs + 8 * 8 + 8 * outputs, 8 + 8 + outputs
+    coarse = weights + 8 * units  # of each unit a float32 bias and a float32 scale
+    for precision, budget in (("int8", coarse), ("float", 4 * (weights + units))):
+        words = ("slice", run, out, "--precision", precision, "--budget")
+        assert "layers 8-8, " in _say(*words, f"{budget}B")
+        assert f"constants: {budget:,} bytes" in _say(*words, f"{budget}B")
+        assert "layers 2, " in _say(*words, f"{budget - 1}B")
+    with pytest.raises(ModelError, match="no slice fits 10 bytes: the smallest, layers 2, takes"):
+        _say(*words, "10B")
+
+
 def test_a_release_says_in_which_slices_it_was_trained(run: Path, tmp_path: Path) -> None:
     registry = tmp_path / "registry"
     _say("publish", run, "--registry", registry)

@@ -229,6 +229,7 @@ def test_a_budget_takes_the_largest_slice_that_fits() -> None:
     sizes = [SHAPE.size(number) * 4 for number in range(3)]
     assert [largest_within(cuts, size).hidden for size in sizes] == list(SHAPE.slices)
     assert largest_within(cuts, sizes[1] - 1).hidden == SHAPE.slices[0]
+    assert largest_within(cuts, SHAPE.size(2), lambda one: one.size).hidden == SHAPE.slices[2]
     with pytest.raises(ModelError, match=f"the smallest, layers 2, takes {sizes[0]}") as refused:
         largest_within(cuts, sizes[0] - 1)
     assert refused.value.hint == "give more, or name a smaller one with --width and --depth"

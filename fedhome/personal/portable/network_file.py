@@ -33,6 +33,7 @@ class NetworkInC:
         int8: Whether its weights take one byte each.
 
     Attributes:
+        int8: The same.
         rows: How many rows it is tested on: drawn from a normal distribution, no home's readings.
 
     Raises:
@@ -47,7 +48,7 @@ class NetworkInC:
                 "the network has numbers that are not finite, and predicts nothing",
                 hint="take another slice, or train again with a lower train.learning_rate",
             )
-        self._float, self._about, self._int8 = network, about, int8
+        self._float, self._about, self.int8 = network, about, int8
         self._network = coarse(network) if int8 else network
         self._prefix = identifier(called)
         self._parts = CParts("continuous", int8)  # outputs as they are, whatever they mean
@@ -72,7 +73,7 @@ class NetworkInC:
     def text(self) -> str:
         """The file."""
         inputs, outputs = self._drawn.shape[1], self._expected.shape[1]
-        kind = "int8 with a scale for each unit" if self._int8 else "float"
+        kind = "int8 with a scale for each unit" if self.int8 else "float"
         head = [
             comment(self._about),
             f"Weights: {kind}. Constants: {self.constants} bytes. C99; nothing is allocated.",
@@ -104,7 +105,7 @@ class NetworkInC:
                 "#ifndef @@_DECLARATIONS_ONLY",
                 "",
                 *self._parts.arrays,
-                *(helper(name, int8=self._int8) for name in HELPERS if name in self._parts.helpers),
+                *(helper(name, int8=self.int8) for name in HELPERS if name in self._parts.helpers),
                 *self._parts.functions,
                 "void @_state(const float x[@@_INPUTS], double stated[@@_STATED])",
                 "{",
