@@ -211,9 +211,9 @@ class LinkError(FedHomeError):
         message: What happened.
         reason: ``unreachable`` (try again), ``refused`` (not known there, or a clock that is
             off), ``over`` (the message's run has ended), ``node`` (not activated), ``session``
-            (a reply must be announced anew), ``failed`` (the server itself), ``answer`` (no sense
-            in it); or, where the server
-            said why it refuses, its own short word.
+            (a reply must be announced anew), ``too-large`` (a reply is more than is waited for),
+            ``failed`` (the server itself), ``answer`` (no sense in it); or, where the server said
+            why it refuses, its own short word.
         hint: What can be done about it.
     """
 

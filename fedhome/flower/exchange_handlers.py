@@ -6,12 +6,13 @@ import asyncio
 import time
 
 from fastapi import HTTPException, Request
-from flwr.proto.fleet_pb2 import PullMessagesResponse, PushMessagesRequest
-from flwr.proto.message_pb2 import (
-    ConfirmMessageReceivedRequest,
-    PullObjectRequest,
-    PushObjectRequest,
+from flwr.common.serde import message_from_proto
+from flwr.proto.fleet_pb2 import (
+    PullMessagesResponse,
+    PushMessagesRequest,
+    PushMessagesResponse,
 )
+from flwr.proto.message_pb2 import PullObjectRequest, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.server.superlink.linkstate import LinkState
@@ -21,6 +22,7 @@ from flwr.superlink.routers.fleet.node_auth import authenticate_node
 from flwr.superlink.servicer.fleet import fleet_handlers
 from google.protobuf.message import Message
 
+from fedhome.flower.indexed_state import IndexedLinkState
 from fedhome.wire.delivery_window import PackingWindow
 from fedhome.wire.exchange import (
     MOST_AT_ONCE,
@@ -33,6 +35,8 @@ from fedhome.wire.exchange import (
 
 _OBJECTS_S = 5.0  # how long a message is held back while no more of it arrives
 _NUMBERS = b"ArrayChunk "  # how Flower begins an object that holds a part of an array
+ALREADY_THERE = ReplyReceipt(session="none", missing=(), refused=0)
+"""What a home is told of a reply that the run has taken, or does not wait for any more."""
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.5
 
 
@@ -145,31 +149,58 @@ def _run_of(state: LinkState, node: Node, run: int) -> bytes:
     return data
 
 
-def accept_reply(
-    state: LinkState, push: PushMessagesRequest, answer: ExchangeAnswer
-) -> ReplyReceipt:
-    """Accept a reply of an authenticated node: its announcement, and what is not there yet of it.
+def accept_announcement(
+    state: IndexedLinkState, push: PushMessagesRequest
+) -> PushMessagesResponse | None:
+    """Accept the announcement of an authenticated node's reply.
+
+    Returns:
+        Flower's response; None: nobody waits for this reply, and nothing of it is kept.
 
     Raises:
         HTTPException: It is malformed, or another node's.
+        LinkError: ``too-large``.
     """
-    node = push.node
     if len(push.messages_list) != 1 or len(push.message_object_trees) != 1:
         raise HTTPException(400, "one reply at a time")
-    if len(answer.names) != len(answer.objects):
-        raise HTTPException(400, "each object needs its name")
     if not is_its_own(push):
         raise HTTPException(401, "a node replies for itself")
-    metadata = push.messages_list[0].metadata
-    run = metadata.run_id
-    pushed = fleet_handlers.push_messages(push, state)
+    try:
+        message = message_from_proto(push.messages_list[0])
+    except ValueError:
+        raise HTTPException(400, "this cannot be read") from None
+    if not state.owes(message):
+        return None
+    del push.clientapp_runtime_list[:]  # how long a home computed is nobody's business
+    response: PushMessagesResponse = fleet_handlers.push_messages(push, state)
+    return response
+
+
+def accept_reply(
+    state: IndexedLinkState, push: PushMessagesRequest, answer: ExchangeAnswer
+) -> ReplyReceipt | None:
+    """Accept a reply of an authenticated node: its announcement, and what is not there yet of it.
+
+    Returns:
+        What is there; None: nobody waits for this reply, and nothing of it is kept.
+
+    Raises:
+        HTTPException: It is malformed, or another node's.
+        LinkError: ``too-large``.
+    """
+    if len(answer.names) != len(answer.objects):
+        raise HTTPException(400, "each object needs its name")
+    pushed = accept_announcement(state, push)
+    if pushed is None:
+        return None
+    run = push.messages_list[0].metadata.run_id
     missing, refused = dict.fromkeys(pushed.objects_to_push), False
     for name, content in zip(answer.names, answer.objects, strict=True):
         if name not in missing:
             continue
         response = fleet_handlers.push_object(
             PushObjectRequest(
-                node=node,
+                node=push.node,
                 run_id=run,
                 session_id=pushed.session_id,
                 object_id=name,
@@ -181,8 +212,4 @@ def accept_reply(
             refused = True
             break
         del missing[name]
-    received = ConfirmMessageReceivedRequest(
-        node=node, run_id=run, message_object_id=metadata.reply_to_message_id
-    )
-    fleet_handlers.confirm_message_received(received, state, state.object_store)
     return ReplyReceipt(session=pushed.session_id, missing=tuple(missing), refused=int(refused))

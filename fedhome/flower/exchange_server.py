@@ -20,9 +20,10 @@ from flwr.proto.fleet_pb2 import (
     PullMessagesRequest,
     PullMessagesResponse,
     PushMessagesRequest,
+    PushMessagesResponse,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.message_pb2 import PushObjectRequest
+from flwr.proto.message_pb2 import PushObjectRequest, PushObjectResponse
 from flwr.proto.runtime_pb2 import (
     PullAppMessagesRequest,
     PushAppMessagesRequest,
@@ -35,8 +36,15 @@ from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 from starlette.concurrency import run_in_threadpool
 
-from fedhome.errors import WireError
-from fedhome.flower.exchange_handlers import IncomingMessage, accept_reply, authenticate
+from fedhome.errors import LinkError, WireError
+from fedhome.flower.bounded_bodies import TOO_LARGE, BoundedBodies
+from fedhome.flower.exchange_handlers import (
+    ALREADY_THERE,
+    IncomingMessage,
+    accept_announcement,
+    accept_reply,
+    authenticate,
+)
 from fedhome.flower.indexed_state import IndexedLinkState
 from fedhome.flower.observed_requests import (
     Receive,
@@ -45,7 +53,6 @@ from fedhome.flower.observed_requests import (
     Send,
     nodes_of,
     read,
-    verify_sender,
 )
 from fedhome.flower.run_handlers import accept_questions, gather_replies, node_states, task_of
 from fedhome.ops.serving import gone, unless
@@ -71,8 +78,7 @@ _SMALL = 1 << 16  # bytes that are handled at once; what is larger has a thread
 _PUSH_MESSAGES, _PUSH_OBJECT = "/v1/runtime/push-messages", "/v1/runtime/push-object"
 _ACTIVATE, _DEACTIVATE = "/v1/fleet/activate-node", "/v1/fleet/deactivate-node"
 _HEARTBEAT = "/v1/fleet/send-node-heartbeat"
-_PUSH_REPLY = "/v1/fleet/push-messages"
-_FROM_HOMES = frozenset({_PUSH_REPLY, "/v1/fleet/push-object"})
+_PUSH_REPLY, _PUSH_REPLY_OBJECT = "/v1/fleet/push-messages", "/v1/fleet/push-object"
 _OBSERVED = frozenset({_PUSH_MESSAGES, _PUSH_OBJECT, _DEACTIVATE})
 _MOST_INCOMPLETE = 100_000
 _MOST_WINDOWS = 1000  # of 32 KiB each
@@ -126,7 +132,10 @@ class Exchange:
             NODES: self._nodes,
             _ACTIVATE: self._activate,
             _HEARTBEAT: self._beat,
+            _PUSH_REPLY: self._push_reply,
+            _PUSH_REPLY_OBJECT: self._push_reply_object,
         }
+        self._bodies = BoundedBodies(lambda: self._state)
 
     @property
     def _state(self) -> IndexedLinkState:
@@ -144,14 +153,6 @@ class Exchange:
             await response(scope, receive, send)
         elif path in _OBSERVED:
             await self._observe(path, scope, receive, send)
-        elif path in _FROM_HOMES:
-            push = None
-            if path == _PUSH_REPLY:
-                push, receive = await verify_sender(receive)
-            recorded = RecordedSend(send)
-            await self._app(scope, receive, recorded)
-            if recorded.status == _OK:
-                self._count_change(push)
         else:
             await self._app(scope, receive, send)
 
@@ -208,14 +209,38 @@ class Exchange:
         return None
 
     async def _answer(self, request: Request) -> Response:
-        body = await _body(request)
-        answer = ExchangeAnswer.from_bytes(body)
-        push = PushMessagesRequest.FromString(answer.push)
-        authenticate(request, push)
-        receipt = await _handled(len(body), partial(accept_reply, self._state, push, answer))
+        async with self._bodies.body(request) as body:
+            answer = ExchangeAnswer.from_bytes(BytesValue.FromString(body).value)
+            push = PushMessagesRequest.FromString(answer.push)
+            authenticate(request, push)
+            receipt = await _handled(len(body), partial(accept_reply, self._state, push, answer))
         self._state.hear(push.node.node_id)
+        if receipt is None:
+            return _reply(ALREADY_THERE.to_bytes())
         self._count_change(push)
         return _reply(receipt.to_bytes())
+
+    async def _push_reply(self, request: Request) -> Response:
+        async with self._bodies.body(request) as body:
+            push = PushMessagesRequest.FromString(body)
+            authenticate(request, push)
+            pushed = await _handled(len(body), partial(accept_announcement, self._state, push))
+        if pushed is None:
+            return _protobuf(PushMessagesResponse().SerializeToString())
+        self._count_change(push)
+        return _protobuf(pushed.SerializeToString())
+
+    async def _push_reply_object(self, request: Request) -> Response:
+        async with self._bodies.body(request, of_reply=True) as body:
+            push = PushObjectRequest.FromString(body)
+            authenticate(request, push)
+            # Here, not in a thread, which would hold what it has refused until it has other work.
+            self._state.held.check_object(push.session_id, len(push.object_content))
+            take = partial(fleet_handlers.push_object, push, self._state)
+            response: PushObjectResponse = await _handled(len(body), take)
+        if response.stored:
+            self._count_change()
+        return _protobuf(response.SerializeToString())
 
     async def _activate(self, request: Request) -> Response:
         activate = ActivateNodeRequest.FromString(await request.body())
@@ -334,6 +359,8 @@ def _refuse_unreadable(
             return await route(request)
         except (WireError, DecodeError):
             raise HTTPException(400, "this cannot be read") from None
+        except LinkError as error:
+            raise HTTPException(TOO_LARGE, error.reason) from None
 
     return answer
 

@@ -42,16 +42,16 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
     ObjectPushError,
-    inflate_object_from_contents,
     pull_objects,
     push_object_contents_from_iterable,
 )
 
 from fedhome.errors import LinkError
 from fedhome.fleet.certificate_times import clock_or_certificate
-from fedhome.flower.fleet_client import FleetClient, bounded_pull
+from fedhome.flower.fleet_client import MOST_MESSAGE, FleetClient, bounded_pull
 from fedhome.flower.messages import identify
 from fedhome.flower.node_key import NodeKey, RequestSigner
+from fedhome.flower.unfolded import unfold
 from fedhome.printable import shown
 from fedhome.wire.delivery_window import PackingWindow
 from fedhome.wire.exchange import (
@@ -260,8 +260,8 @@ class FleetConnection:
             bounded = bounded_pull(pull, missing, have=contents)
             contents |= _request(lambda: pull_objects(missing, bounded, **PATIENCE))
         with _readable():
-            message = inflate_object_from_contents(name, contents)
-            if not isinstance(message, Message) or not message.has_content():
+            message = unfold(name, contents, most=MOST_MESSAGE)
+            if not message.has_content():
                 raise TypeError  # nor is an error a question
         identify(message, name)
         return message
@@ -370,6 +370,12 @@ def _refusal(response: httpx.Response) -> LinkError:
         )
     if code == httpx.codes.FORBIDDEN:
         return LinkError("the message's run has ended", reason="over")
+    if code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+        return LinkError(
+            "the server takes no answer as large as this one",
+            reason="too-large",
+            hint="an answer is about as large as its question: what does this home send besides?",
+        )
     if code == httpx.codes.INTERNAL_SERVER_ERROR:  # Flower's answer about a run it has forgotten
         return LinkError("the server failed", reason="failed")
     if code > httpx.codes.INTERNAL_SERVER_ERROR or code == httpx.codes.TOO_MANY_REQUESTS:

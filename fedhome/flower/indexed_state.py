@@ -1,18 +1,27 @@
-"""Flower's state in memory, with what waits for each node at hand.
+"""Flower's state in memory, with what waits for each node at hand, and a bound on what nodes send.
 
 Flower looks at every message that it holds to find one for a node, and does so for each request of
-each node: with a thousand homes, a million looks for one question.
+each node: with a thousand homes, a million looks for one question. And it takes from a node as much
+as that sends; here a reply is held to what its question allows
+(:mod:`fedhome.flower.held_replies`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from flwr.app import Message
+from flwr.common.serde import message_to_proto
+from flwr.proto.message_pb2 import ObjectTree
 from flwr.server.superlink.linkstate import LinkStateFactory
 from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
 from flwr.supercore.date import now
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.object_store import ObjectStore
 from flwr.superlink.federation import FederationManager
 
+from fedhome.flower.flat_object_store import flatten
+from fedhome.flower.held_replies import HeldReplies, HeldReply
 from fedhome.wire.exchange import HEARTBEAT_S
 
 
@@ -22,11 +31,118 @@ class IndexedLinkState(InMemoryLinkState):
     Args:
         federation_manager: Flower's.
         object_store: Flower's.
+
+    Attributes:
+        held: What nodes may send, and have sent.
     """
 
     def __init__(self, federation_manager: FederationManager, object_store: ObjectStore) -> None:
         super().__init__(federation_manager, object_store)
         self._waiting: dict[int, dict[str, None]] = {}
+        self.held = HeldReplies(lambda name: name in object_store)
+
+    def owes(self, message: Message) -> bool:
+        """Whether a reply's node was asked what it answers, and has given no other answer.
+
+        Args:
+            message: The reply, of an authenticated node.
+        """
+        metadata = message.metadata
+        return self.held.owes(
+            metadata.src_node_id, metadata.reply_to_message_id, metadata.message_id
+        )
+
+    def store_message_and_object_tree(
+        self, message: Message, object_tree: ObjectTree, session_id: str
+    ) -> tuple[bool, list[str]]:
+        """Store a message, and note what it consists of.
+
+        Args:
+            message: A question or a reply, without its content.
+            object_tree: Names of its objects.
+            session_id: For what is sent of it.
+
+        Returns:
+            Whether it is stored; and the names of the objects that are not there yet.
+
+        Raises:
+            LinkError: ``too-large``, of a reply.
+        """
+        names = {one.object_id for one in iterate_object_tree(object_tree)}
+        if message.metadata.reply_to_message_id:
+            return self._store_reply(message, object_tree, session_id, names)
+        stored: bool
+        missing: list[str]
+        stored, missing = super().store_message_and_object_tree(message, object_tree, session_id)
+        if stored:
+            old = self.held.ask(
+                message.metadata.message_id,
+                node=message.metadata.dst_node_id,
+                session=session_id,
+                size=sum(len(self.object_store.get(name) or b"") for name in names),
+            )
+            for question in old:
+                self.object_store.delete(question)
+        return stored, missing
+
+    def _store_reply(
+        self, message: Message, tree: ObjectTree, session: str, names: set[str]
+    ) -> tuple[bool, list[str]]:
+        stored, missing = False, list[str]()
+        question, reply = message.metadata.reply_to_message_id, message.metadata.message_id
+        try:
+            if tree.object_id == reply and self.owes(message):
+                size = message_to_proto(message).ByteSize()
+                self.held.check(question, size=size, objects=len(names))
+                stored, missing = super().store_message_and_object_tree(message, tree, session)
+        finally:
+            if not (stored and missing):  # nothing will be sent in it
+                self._cleanup_push_session(session, cleanup_messages=False)
+        if stored:
+            self._give_up(
+                self.held.announce(
+                    question, reply, session=session, size=size, objects=set(missing)
+                )
+            )
+            self.object_store.delete(question)  # it has been read
+        return stored, missing
+
+    def store_object(
+        self, run_id: int, session_id: str, object_id: str, object_content: bytes
+    ) -> bool:
+        """Store an object that a session waits for; return whether it does.
+
+        Args:
+            run_id: The run of the session.
+            session_id: Flower's name for what is sent; without one nobody can say whose it is.
+            object_id: The object's name.
+            object_content: The object.
+
+        Raises:
+            LinkError: ``too-large``: the reply that it belongs to would be.
+        """
+        size = len(object_content)
+        self.held.check_object(session_id, size)
+        if not session_id or not super().store_object(
+            run_id, session_id, object_id, object_content
+        ):
+            return False
+        self.held.add_to_questions(session_id, size)
+        self._give_up(self.held.receive(session_id, object_id, size))
+        return True
+
+    def delete_messages(self, message_ins_ids: set[str]) -> None:
+        """Delete questions, and replies to them, by the questions' names."""
+        super().delete_messages(message_ins_ids)
+        for question in message_ins_ids:
+            self.held.end(question)
+
+    def _give_up(self, replies: Iterable[HeldReply]) -> None:
+        """Keep nothing of some replies: whoever waits for one learns that it will not come."""
+        for reply in replies:
+            self.delete_messages({reply.question})
+            self._cleanup_push_session(reply.session, cleanup_messages=False)
+            self.object_store.delete(reply.name)
 
     def store_message_ins(self, message: Message) -> str | None:
         """Store a message for a node."""
@@ -84,5 +200,5 @@ def index(factory: LinkStateFactory) -> None:
     Args:
         factory: Its own, which has made an empty state.
     """
-    store = factory.objectstore_factory.store()
+    store = flatten(factory.objectstore_factory)
     factory.state_instance = IndexedLinkState(factory.federation_manager, store)

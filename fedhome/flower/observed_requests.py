@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.runtime_pb2 import PushAppMessagesRequest
 from google.protobuf.message import DecodeError
-
-from fedhome.flower.exchange_handlers import is_its_own
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -27,19 +24,6 @@ class RecordedSend:
         self.status = event.get("status", self.status)
         self.body.extend(event.get("body", b""))
         await self._send(event)
-
-
-async def verify_sender(receive: Receive) -> tuple[PushMessagesRequest | None, Receive]:
-    """Return a reply's announcement, and its events; nothing of it if it is another node's.
-
-    Flower compares the node with its key, but not the reply's sender with the node.
-    """
-    body, replay = await read(receive)
-    try:
-        push = PushMessagesRequest.FromString(body)
-    except DecodeError:  # Flower refuses it
-        return None, replay
-    return (push, replay) if is_its_own(push) else (None, _replayed(b"", receive))
 
 
 async def read(receive: Receive) -> tuple[bytes, Receive]:

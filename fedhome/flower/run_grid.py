@@ -20,7 +20,7 @@ from flwr.app.message import make_message
 from flwr.app.message.message import remove_content_from_message
 from flwr.common.constant import ErrorCode, SubStatus
 from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
@@ -39,7 +39,6 @@ from flwr.supercore.inflatable.inflatable_object import (
     InflatableObject,
     get_all_nested_objects,
     get_object_tree,
-    iterate_object_tree,
     no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_protobuf_utils import (
@@ -49,7 +48,6 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
     ObjectUnavailableError,
-    inflate_object_from_contents,
     push_objects,
 )
 from flwr.supercore.interceptors import (
@@ -62,9 +60,11 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 
-from fedhome.errors import RunError
-from fedhome.flower.messages import identify
+from fedhome.errors import RunError, UpdateError
+from fedhome.flower.held_replies import most_of
+from fedhome.flower.messages import APP_RAISED, identify
 from fedhome.flower.superlink import HOST, LINK, Control, through_socket
+from fedhome.flower.unfolded import parts_of, unfold
 from fedhome.wire.exchange import (
     ASK,
     CHANGES,
@@ -84,22 +84,25 @@ _FORGET_S = 300.0  # Flower itself gives a transfer up after 180 s of silence
 _FIRST_LOOK_S, _LOOK_AGAIN_S, _LONGEST_LOOK_S = 0.02, 0.05, 0.5
 _ALL_S = 2.0  # between two looks at all messages that have no answer
 _AT_ONCE = 200  # messages that are sent in one request
+_UNREADABLE = "malformed"
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 
 
 class _IncomingReply:
     """A reply that was announced, and what has arrived of its content.
 
+    What it consists of, its objects say: what was announced may be another's word for it.
+
     Args:
         proto: The reply, without its content.
-        tree: Names of the objects that its content consists of.
+        most: Bytes that it may have.
     """
 
-    def __init__(self, proto: MessageProto, tree: ObjectTree) -> None:
+    def __init__(self, proto: MessageProto, most: int) -> None:
         self.name: str = proto.metadata.message_id
         self.reply_to: str = proto.metadata.reply_to_message_id
-        self._proto = proto
-        self._missing = [one.object_id for one in iterate_object_tree(tree)]
+        self._proto, self._most = proto, most
+        self._missing = [self.name]
         self._contents: dict[str, bytes] = {}
         self._due, self._wait_s = 0.0, _FIRST_LOOK_S
         self.since = time.monotonic()
@@ -110,26 +113,34 @@ class _IncomingReply:
             return None
         try:
             while self._missing:
-                self._contents[self._missing[-1]] = pull(self._missing[-1])
-                self._missing.pop()
+                content = pull(self._missing[-1])
+                self._contents[self._missing.pop()] = content
+                new = set(parts_of(content)).difference(self._contents, self._missing)
+                self._missing += sorted(new)
         except ObjectUnavailableError:
             self._due = time.monotonic() + self._wait_s
             self._wait_s = min(2 * self._wait_s, _LONGEST_LOOK_S)
             return None
         except ObjectPullError as error:
-            metadata = message_from_proto(self._proto).metadata
-            error_reply = Error(
+            return self._failed(
                 ErrorCode.MESSAGE_UNAVAILABLE, f"the reply did not come whole: {error}"
             )
-            return make_message(metadata=metadata, error=error_reply)
+        except UpdateError:
+            return self._failed(APP_RAISED, _UNREADABLE)
         return self.assemble(self._contents)
 
     def assemble(self, contents: Mapping[str, bytes]) -> Message:
-        """Return the reply; all of its objects are there."""
-        message = inflate_object_from_contents(self.name, dict(contents))
-        assert isinstance(message, Message)
+        """Return the reply, all of whose objects are there; an error reply, if it is no such."""
+        try:
+            message = unfold(self.name, contents, most=self._most)
+        except UpdateError:
+            return self._failed(APP_RAISED, _UNREADABLE)
         identify(message, self.name)
         return message
+
+    def _failed(self, code: int, why: str) -> Message:
+        metadata = message_from_proto(self._proto).metadata
+        return make_message(metadata=metadata, error=Error(code, why))
 
 
 class RunGrid(HttpGrid):
@@ -150,6 +161,7 @@ class RunGrid(HttpGrid):
         self._incoming: dict[str, _IncomingReply] = {}
         self._change_count = 0
         self._asked_all = -math.inf
+        self._most = most_of(0)
 
     def _connect(self) -> None:
         """Connect, to the socket."""
@@ -164,7 +176,7 @@ class RunGrid(HttpGrid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages to nodes; return Flower's name of each, empty where it refuses one."""
-        sent, names, told = list(messages), list[str](), set[str]()
+        sent, names, told = list(messages), list[str](), dict[str, int]()
         with no_object_id_recompute():
             for message in sent:
                 identify(message, message.object_id)
@@ -172,13 +184,13 @@ class RunGrid(HttpGrid):
                 names += self._ask(sent[first : first + _AT_ONCE], told)
         return names
 
-    def _ask(self, messages: list[Message], told: set[str]) -> list[str]:
+    def _ask(self, messages: list[Message], told: dict[str, int]) -> list[str]:
         """Send some messages with what fits; the rest of their objects goes one by one.
 
         Args:
             messages: The messages, with their names.
-            told: Names of the objects that the SuperLink has got since; those that follow are
-                added.
+            told: Bytes of the objects that the SuperLink has got since, by name; those that follow
+                are added.
         """
         objects: dict[str, InflatableObject] = {}
         for message in messages:
@@ -194,14 +206,14 @@ class RunGrid(HttpGrid):
         )
         receipt = QuestionsReceipt.from_bytes(self._exchange(ASK, questions.to_bytes()))
         pushed = PushAppMessagesResponse.FromString(receipt.pushed)
-        told.update(receipt.names)
+        told |= {name: len(content) for name, content in contents.items()}
+        self._most = max(self._most, most_of(sum(told[name] for name in objects)))
         rest = set(pushed.objects_to_push) - set(receipt.names)
         if rest:
             push_object = make_push_object_fn_protobuf(
                 self.client.PushObject, self.node, self.run.run_id, pushed.session_id
             )
             push_objects(objects, push_object, object_ids_to_push=rest)
-            told.update(rest)
         return list(pushed.message_ids)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -220,12 +232,11 @@ class RunGrid(HttpGrid):
                 continue
             del self._incoming[incoming.name]
             replies.append(message)
-            if not message.has_error():
-                self.client.ConfirmMessageReceived(
-                    ConfirmMessageReceivedRequest(
-                        node=self.node, run_id=run, message_object_id=incoming.name
-                    )
+            self.client.ConfirmMessageReceived(
+                ConfirmMessageReceivedRequest(
+                    node=self.node, run_id=run, message_object_id=incoming.name
                 )
+            )
         return replies
 
     def _announced(self, ids: set[str]) -> Iterator[Message]:
@@ -239,8 +250,8 @@ class RunGrid(HttpGrid):
         delivery = ReplyDelivery.from_bytes(self._exchange(REPLIES, request.to_bytes()))
         pulled = PullAppMessagesResponse.FromString(delivery.pulled)
         contents = dict(zip(delivery.names, delivery.objects, strict=True))
-        for proto, tree in zip(pulled.messages_list, pulled.message_object_trees, strict=True):
-            incoming = _IncomingReply(proto, tree)
+        for proto in pulled.messages_list:
+            incoming = _IncomingReply(proto, self._most)
             if incoming.name in delivery.whole:
                 yield incoming.assemble(contents)
             else:

@@ -18,11 +18,12 @@ from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PushAppMessagesReques
 from flwr.proto.task_pb2 import Task
 from flwr.supercore.constant import TASK_TOKEN_HEADER, NodeStatus
 from flwr.supercore.dependencies.task import authenticate_task
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.superlink.dependencies.linkstate import get_linkstate
 from flwr.superlink.servicer.runtime import runtime_handlers
 
+from fedhome.errors import UpdateError
 from fedhome.flower.indexed_state import IndexedLinkState
+from fedhome.flower.unfolded import parts_of
 from fedhome.wire.exchange import (
     ABSENT,
     AWAY,
@@ -89,21 +90,12 @@ def gather_replies(
     pulled = runtime_handlers.pull_messages(pull, state, task)
     contents: dict[str, bytes] = {}
     whole, room = [], MOST_AT_ONCE
-    for message, tree in zip(pulled.messages_list, pulled.message_object_trees, strict=True):
-        found: dict[str, bytes] = {}
-        for one in iterate_object_tree(tree):
-            request = PullObjectRequest(node=_SERVER, run_id=task.run_id, object_id=one.object_id)
-            response = runtime_handlers.pull_object(request, state, task)
-            if not (response.object_found and response.object_available):
-                break
-            found[one.object_id] = response.object_content
-        else:
-            size = sum(map(len, found.values()))
-            if size > room or len(contents) + len(found) > MOST_OBJECTS:
-                continue
-            room -= size
+    for message in pulled.messages_list:
+        name = message.metadata.message_id
+        found = _objects_of(name, state, task, room=room, most=MOST_OBJECTS - len(contents))
+        if found is not None:
+            room -= sum(map(len, found.values()))
             contents |= found
-            name = message.metadata.message_id
             whole.append(name)
             runtime_handlers.confirm_message_received(
                 ConfirmMessageReceivedRequest(
@@ -118,6 +110,37 @@ def gather_replies(
         names=tuple(contents),
         objects=tuple(contents.values()),
     )
+
+
+def _objects_of(
+    name: str, state: IndexedLinkState, task: Task, *, room: int, most: int
+) -> dict[str, bytes] | None:
+    """Return a reply's objects by name; None where one is not there yet, or they do not fit.
+
+    Args:
+        name: The reply's.
+        state: Flower's.
+        task: The run's.
+        room: Bytes for them.
+        most: How many there may be.
+    """
+    found: dict[str, bytes] = {}
+    missing = [name]
+    while missing:
+        one = missing.pop()
+        if one in found:
+            continue
+        request = PullObjectRequest(node=_SERVER, run_id=task.run_id, object_id=one)
+        response = runtime_handlers.pull_object(request, state, task)
+        room -= len(response.object_content)
+        if not response.object_available or room < 0 or len(found) == most:
+            return None
+        found[one] = response.object_content
+        try:
+            missing += parts_of(response.object_content)
+        except UpdateError:  # the run is told so by what reads it
+            return None
+    return found
 
 
 def node_states(state: IndexedLinkState, query: NodeQuery) -> NodeStates:

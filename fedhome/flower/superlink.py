@@ -62,8 +62,8 @@ FLEET_PATHS = tuple(
 """What Flower's own SuperNodes need, and homes for what is too large for our own paths
 (:mod:`fedhome.wire.exchange`). They register with us, not with Flower: those two paths are shut."""
 
-PUSH_OBJECT = "/v1/fleet/push-object"
-"""The one of them whose requests are large."""
+PUSH_MESSAGES, PUSH_OBJECT = "/v1/fleet/push-messages", "/v1/fleet/push-object"
+"""Those of them whose requests are large."""
 
 _IDLE = {
     "ControlEventLogMiddleware",

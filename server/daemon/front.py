@@ -29,7 +29,7 @@ from fedhome.fleet.front_requests import ENROL, HEALTH, JOIN, LEAVE, OWNER, RELE
 from fedhome.fleet.invites import MOST as MOST_ENROLMENT
 from fedhome.fleet.owner_requests import MOST_REQUEST, PERMIT
 from fedhome.flower.request_signature import RequestSignature
-from fedhome.flower.superlink import FLEET_PATHS, PUSH_OBJECT, Control
+from fedhome.flower.superlink import FLEET_PATHS, PUSH_MESSAGES, PUSH_OBJECT, Control
 from fedhome.ops.certificate_files import CertificateFiles
 from fedhome.ops.door_server import DoorServer, door_config
 from fedhome.ops.local_answer import LocalAnswer
@@ -65,8 +65,9 @@ from fedhome.wire.exchange import ANSWER, HOLD_S, LOOK, MOST_ANSWER, MOST_LOOK
 _log = logging.getLogger("fedhome.front")
 Answer = tuple[int, Headers, bytes]
 
-_MOST_FORWARDED = 4 << 20
+_MOST_FORWARDED = 1 << 16  # the others hold names and numbers
 _MOST = {  # bytes of a request; Flower cuts arrays into chunks of 20 MB
+    PUSH_MESSAGES: 4 << 20,
     PUSH_OBJECT: 48 << 20,
     ANSWER: MOST_ANSWER,
     LOOK: MOST_LOOK,

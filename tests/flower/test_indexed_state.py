@@ -11,30 +11,15 @@ from flwr.server.superlink.linkstate import in_memory_linkstate as flowers
 from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
 from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
 from flwr.supercore.object_store import ObjectStoreFactory
-from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
 from flwr.superlink.federation.noop_federation_manager import NoOpFederationManager
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedhome.flower.flat_object_store import FlatObjectStore
 from fedhome.flower.indexed_state import IndexedLinkState, index
 from fedhome.flower.messages import take_identity
 from fedhome.wire.exchange import HEARTBEAT_S
-
-RUN, NODES = 1, (11, 12, 13)
-
-
-def state_of(kind: type[InMemoryLinkState]) -> InMemoryLinkState:
-    """Return a state with one run that never ends, and three nodes that are online."""
-    state = kind(NoOpFederationManager(), InMemoryObjectStore())
-    federation = SimpleNamespace(run=SimpleNamespace(federation_id="@none/default"))
-    state.run_ids[RUN] = federation  # type: ignore[assignment]
-    state._is_finished_run = lambda _: False  # type: ignore[method-assign]
-    state.federation_manager.exists = lambda _: True  # type: ignore[method-assign]
-    for node in NODES:
-        state.nodes[node] = SimpleNamespace(  # type: ignore[assignment]
-            node_id=node, status="online", online_until=1e12, heartbeat_interval=0.0
-        )
-    return state
+from helpers.link_states import NODES, RUN, state_of
 
 
 def message(name: str, node: int) -> Message:
@@ -120,5 +105,7 @@ def test_a_superlink_keeps_its_state_so() -> None:
     index(factory)
     after = factory.state()
     assert isinstance(after, IndexedLinkState)
-    assert after.object_store is before.object_store
+    assert after is not before
+    assert after.object_store is factory.objectstore_factory.store()
+    assert isinstance(after.object_store, FlatObjectStore)
     assert after.federation_manager.linkstate is after
