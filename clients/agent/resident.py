@@ -58,7 +58,8 @@ _POLL_S = 1.0  # between two looks whether a pause has begun or ended
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
 _MOST_FAILURES = 5  # of the server, in a row, until a message is given up
-_GIVEN_UP = frozenset({"over", "answer", "failed", "too-large"})  # a message is: what it is about is gone
+# A message is: what it is about is gone.
+_GIVEN_UP = frozenset({"over", "answer", "failed", "too-large"})
 _MOST_SESSIONS = 5  # how often a reply is announced at most
 _log = logging.getLogger("fedhome.agent")
 Result = TypeVar("Result")

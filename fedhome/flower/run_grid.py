@@ -18,7 +18,7 @@ import httpx
 from flwr.app import Error, Message
 from flwr.app.message import make_message
 from flwr.app.message.message import remove_content_from_message
-from flwr.common.constant import ErrorCode, SubStatus
+from flwr.common.constant import SubStatus
 from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.message_pb2 import Message as MessageProto
@@ -62,7 +62,7 @@ from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 
 from fedhome.errors import RunError, UpdateError
 from fedhome.flower.held_replies import most_of
-from fedhome.flower.messages import APP_RAISED, identify
+from fedhome.flower.messages import APP_RAISED, LOST, identify
 from fedhome.flower.superlink import HOST, LINK, Control, through_socket
 from fedhome.flower.unfolded import parts_of, unfold
 from fedhome.wire.exchange import (
@@ -122,9 +122,7 @@ class _IncomingReply:
             self._wait_s = min(2 * self._wait_s, _LONGEST_LOOK_S)
             return None
         except ObjectPullError as error:
-            return self._failed(
-                ErrorCode.MESSAGE_UNAVAILABLE, f"the reply did not come whole: {error}"
-            )
+            return self._failed(LOST, f"the reply did not come whole: {error}")
         except UpdateError:
             return self._failed(APP_RAISED, _UNREADABLE)
         return self.assemble(self._contents)
@@ -232,11 +230,12 @@ class RunGrid(HttpGrid):
                 continue
             del self._incoming[incoming.name]
             replies.append(message)
-            self.client.ConfirmMessageReceived(
-                ConfirmMessageReceivedRequest(
-                    node=self.node, run_id=run, message_object_id=incoming.name
+            if not (message.has_error() and message.error.code == LOST):
+                self.client.ConfirmMessageReceived(
+                    ConfirmMessageReceivedRequest(
+                        node=self.node, run_id=run, message_object_id=incoming.name
+                    )
                 )
-            )
         return replies
 
     def _announced(self, ids: set[str]) -> Iterator[Message]:
