@@ -16,10 +16,12 @@ from fedhome.data.target_kind import kind_in, usual_days, usual_step
 from fedhome.learning.tasks import kind_of
 from fedhome.plan.data_settings import DataSettings, Horizon, Span
 from fedhome.plan.settings import Plan
-from fedhome.plan.time_steps import DAY_S, step_seconds, step_text
+from fedhome.plan.time_steps import DAY_S, MONTH_S, YEAR_S, step_seconds, step_text
 
 WEEK_FROM_DAYS = 28.0
 """Days of history from which a series looks a week back by itself."""
+YEAR_FROM_DAYS = 4 * YEAR_S / DAY_S
+"""Days of history from which one of months looks a year back: as many years as a week has weeks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +69,21 @@ def settled(plan: Plan, tables: Sequence[HomeTable], *, days: float | None = Non
     if step_s is not None:
         if lags is None:
             kept = days if data.history_days is None else data.history_days
-            week = usual_days(tables, data.split, kept) >= WEEK_FROM_DAYS
-            lags = usual_lags(step_s, horizon=_steps(near, step_s), week=week)
+            history = usual_days(tables, data.split, kept)
+            lags = usual_lags(
+                step_s,
+                horizon=_steps(near, step_s),
+                week=history >= WEEK_FROM_DAYS,
+                year=history >= YEAR_FROM_DAYS,
+            )
         if gap is None:
             gap = step_text(max(round(DAY_S / step_s), 1) * step_s)
         notes += _in_steps(plan, lags, gap, (near, *others), step_s)
-    changed = plan.change(task={"kind": kind}, data={"horizon": horizon, "lags": lags, "gap": gap})
+    found = {"horizon": horizon, "lags": lags, "gap": gap}
+    if data.calendar and step_s is not None and step_s >= MONTH_S:
+        found["calendar"] = False
+        notes.append(f"steps of {step_text(step_s)} have no hour or weekday: they are no inputs")
+    changed = plan.change(task={"kind": kind}, data=found)
     return SettledPlan(plan=changed, targets=targets, notes=tuple(notes))
 
 

@@ -220,7 +220,9 @@ def test_homes_that_lack_other_months_keep_one_step(
             time_zone="UTC",
         )
         plan = settled(Plan.load(data={"target": "load"}), [table]).plan
-        assert plan.data.lags == tuple(step_text(n * step_seconds(step)) for n in (1, 2, 3))
+        before = {1: (1, 2, 3), 3: (1, 2, 3, 4), 12: (1, 2, 3)}[months]  # 40 months: no year back
+        assert plan.data.lags == tuple(step_text(n * step_seconds(step)) for n in before)
+        assert not plan.data.calendar  # a month has no hour and no weekday
         grid = grid_of(table, plan.data, ["load"])
         assert step_text(grid.step_s) == step
         assert np.diff(grid.steps).tolist() == [n // months for n in np.diff(at).tolist()]
@@ -228,3 +230,48 @@ def test_homes_that_lack_other_months_keep_one_step(
         assert examples(table, plan.data, [], "continuous").home == home
     ends = {int(grid.steps[-1]) for grid in grids}
     assert len(ends) == 1  # also counted from 1970
+
+
+@pytest.mark.parametrize("cells", [["1998", "1999", "2001"], ["2001", "1999", "1998"]])
+@pytest.mark.parametrize("name", ["Year", "Jahr", "année"])
+def test_years_that_follow_each_other_are_the_time(
+    tmp_path: Path, name: str, cells: list[str]
+) -> None:
+    found = read(tmp_path, name, cells)
+    assert days(found) == ["1998-01-01", "1999-01-01", "2001-01-01"]
+    assert list(found.table.columns) == ["kWh"]
+    assert any("follow each other: they were taken for the time" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["1998", "1999", "1999"],  # of several rows each
+        ["1998", "2001", "1999"],  # to and fro, as of buildings
+        ["1998", "1999", ""],
+        ["98", "99", "100"],
+        ["1998", "1999"],
+    ],
+)
+def test_other_years_are_readings(tmp_path: Path, cells: list[str]) -> None:
+    found = read(tmp_path, "year", cells)
+    assert found.table.timeless
+    assert list(found.table.columns) == ["year", "kWh"]
+
+
+def test_years_that_are_named_as_the_time_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "home.csv"
+    path.write_text("year;kWh\n1998;1\n2003;2\n2001;3\n")
+    found = read_home(path, settings=ReadingSettings(time=("year",)))
+    assert days(found) == ["1998-01-01", "2001-01-01", "2003-01-01"]
+
+
+def test_a_column_called_day_is_no_clock_that_cannot_be_read(tmp_path: Path) -> None:
+    """Times say the hour already: what rows of one time lack is no time of day."""
+    path = tmp_path / "home.csv"
+    rows = [
+        f"2024-01-0{1 + n // 6}T{n // 2:02d}:00Z;{1 + n // 6};{'ab'[n % 2]};{n}" for n in range(24)
+    ]
+    path.write_text("\n".join(["time;day;part;kWh", *rows, ""]))
+    with pytest.raises(SourceError, match="the column 'part' tells rows apart"):
+        read_home(path)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from fedhome.errors import DataError
 from fedhome.plan.data_settings import ROWS_APART, DataSettings, Span
-from fedhome.plan.time_steps import DAY_S, step_seconds, step_text
+from fedhome.plan.time_steps import DAY_S, MONTH_S, YEAR_S, step_seconds, step_text
 
 _RECENT = 3  # steps
 _WEEK_S = 7 * DAY_S
@@ -90,8 +90,10 @@ def spans_of(
     return StepSpans(horizon=horizon, lags=lags, gap=gap_steps, day=day, later=later)
 
 
-def usual_lags(step_s: int, *, horizon: int = 1, week: bool = False) -> tuple[str, ...]:
-    """Return the lags of a plan that names none: the last steps, a day before, and a week.
+def usual_lags(
+    step_s: int, *, horizon: int = 1, week: bool = False, year: bool = False
+) -> tuple[str, ...]:
+    """Return the lags of a plan that names none: the last steps, a day before, a week, a year.
 
     >>> usual_lags(3600)
     ('1h', '2h', '3h', '23h', '1d', '25h')
@@ -100,11 +102,13 @@ def usual_lags(step_s: int, *, horizon: int = 1, week: bool = False) -> tuple[st
         step_s: Seconds of a step.
         horizon: Steps ahead.
         week: Whether the same moment a week before is one of them.
+        year: Whether the same month or quarter a year before is one of them.
     """
     recent = range(horizon, horizon + _RECENT)
     day = _whole(DAY_S, step_s, horizon)
     around = (day - 1, day, day + 1) if step_s < DAY_S else ()
-    steps = [*recent, *around, *([_whole(_WEEK_S, step_s, horizon)] if week else [])]
+    before = [*([_WEEK_S] if week else []), *([YEAR_S] if year and step_s >= MONTH_S else [])]
+    steps = [*recent, *around, *(_whole(length_s, step_s, horizon) for length_s in before)]
     return tuple(step_text(step * step_s) for step in sorted(set(steps)) if step >= horizon)
 
 

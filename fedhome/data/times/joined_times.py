@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fedhome.data.columns.month_names import WEEK
 from fedhome.data.times.column_cells import are_numbers, filled_cells, plain_column, to_numbers
 from fedhome.data.times.time_cells import DAY_US, SECOND_US
-from fedhome.data.times.time_names import are_year_and_span, is_week
+from fedhome.data.times.time_names import are_year_and_span, is_week, is_year
 from fedhome.data.times.time_reading import ColumnTimes, LocationOf, read_clock, read_column
 from fedhome.data.times.zones import DAY_S, localise, zone_of
 from fedhome.errors import SourceError
@@ -23,6 +23,7 @@ PARTS = ("year", "month", "day", "hour", "minute", "second")
 """Parts of a time that may stand in a column each, in this order."""
 
 _WEEK_WORD = rf"(?i)^(?:{WEEK} ?)?(\d\d?)$"
+_YEAR = r"^(1[5-9]|2[01])\d\d$"
 _HOUR_US = 3600 * SECOND_US
 _PART_LIMITS = ((1, 9999), (1, 12), (1, 31), (0, 24), (0, 59), (0, 59))
 
@@ -44,12 +45,24 @@ def read_times(
         SourceError: Cells that are no times.
     """
     if len(names) == 1:
-        return read_column(rows[names[0]], settings, name=names[0], location_of=location_of)
+        cells = rows[names[0]]
+        if is_year(names[0]) and are_years(cells):
+            cells = pc.binary_join_element_wise(_whole(plain_column(cells)), "01", "01", "-")
+        return read_column(cells, settings, name=names[0], location_of=location_of)
     if are_year_and_span(names):
         return _year_and_span(rows, names, settings, location_of)
     if len(names) == 2:  # noqa: PLR2004  (date and clock)
         return _date_and_clock(rows, names, settings, location_of)
     return _parts(rows, names[: len(PARTS)], settings, location_of)
+
+
+def are_years(column: pa.ChunkedArray) -> bool:
+    """Tell whether every cell is a whole number of four digits, as years of a calendar are."""
+    column = plain_column(column)
+    if not (pa.types.is_integer(column.type) or pa.types.is_string(column.type)):
+        return False
+    cells = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    return bool(pc.all(pc.match_substring_regex(cells, _YEAR), skip_nulls=False).as_py())
 
 
 def _year_and_span(

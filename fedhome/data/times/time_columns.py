@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fedhome.data.files.data_files import UNNAMED
-from fedhome.data.times.column_cells import are_numbers, is_number_type
+from fedhome.data.times.column_cells import are_numbers, is_number_type, plain_column, to_numbers
 from fedhome.data.times.column_looks import FIRST_LOOK, SAMPLE, ColumnLook, look_at, sampled
-from fedhome.data.times.joined_times import PARTS
+from fedhome.data.times.joined_times import PARTS, are_years
 from fedhome.data.times.time_names import (
     PART_NAMES,
     are_year_and_span,
@@ -20,12 +21,14 @@ from fedhome.data.times.time_names import (
     is_known,
     is_plain,
     is_sure,
+    is_year,
     plain_name,
 )
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean
 
+_LEAST_YEARS = 3
 INDEX = "__index_level_0__"
 """Name of an index without a name, as pandas writes it."""
 
@@ -80,7 +83,7 @@ def find_times(rows: pa.Table, settings: ReadingSettings, *, file: str) -> TimeC
     elif dates or (dates := _spans(looks)):
         return _told(_best(dates), looks)
     else:
-        return _none(looks)
+        return _years(rows, looks) or _none(looks)
     date, clock = pair
     note = f"the columns {date.name!r} and {clock.name!r} together are the time: date and clock"
     others, left = _others((date.name, clock.name), looks)
@@ -192,6 +195,22 @@ def _year_and_span(rows: pa.Table) -> tuple[str, ...]:
             if both.num_rows == rows.num_rows > 1:
                 return year, part
     return ()
+
+
+def _years(rows: pa.Table, looks: Sequence[ColumnLook]) -> TimeColumns | None:
+    """Return a column of years that rise or fall from row to row; None where there is none.
+
+    Years that repeat, or go to and fro, are those of something else: of a birth, or of a building.
+    """
+    if rows.num_rows < _LEAST_YEARS or any(is_plain(one.name) and not one.empty for one in looks):
+        return None
+    for name in rows.column_names:
+        if is_year(name) and are_years(rows[name]):
+            apart = np.diff(to_numbers(plain_column(rows[name])))
+            if bool((apart > 0).all() or (apart < 0).all()):
+                told = f"the years in {name!r} follow each other: they were taken for the time, as"
+                return TimeColumns(names=(name,), notes=(f"{told} their first days",))
+    return None
 
 
 def _told(best: ColumnLook, looks: Sequence[ColumnLook]) -> TimeColumns:

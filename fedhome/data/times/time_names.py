@@ -140,8 +140,13 @@ def are_year_and_span(names: Sequence[str]) -> bool:
     """Tell whether two columns' names say that they hold years, and months or weeks of these."""
     if len(names) != 2:  # noqa: PLR2004  (a year and its part)
         return False
-    year, part = map(plain_name, names)
-    return year in PART_NAMES["year"] and (part in PART_NAMES["month"] or part in _WEEKS)
+    part = plain_name(names[1])
+    return is_year(names[0]) and (part in PART_NAMES["month"] or part in _WEEKS)
+
+
+def is_year(name: str) -> bool:
+    """Tell whether a column's name says that it holds years."""
+    return plain_name(name) in PART_NAMES["year"]
 
 
 def _words(name: str) -> set[str]:
@@ -156,10 +161,9 @@ def is_clock(name: str) -> bool:
 def is_exact_clock(name: str) -> bool:
     """Tell whether a column's name says by itself that it holds hours or clock times."""
     plain = plain_name(name)
-    return plain in _CLOCKS or all(
-        word in _CLOCKS | _LATE | {"start", "von", "van", "inicio", "debut", "ab", "of", "day"}
-        for word in plain.split("_")
-    )
+    words = set(plain.split("_"))
+    beside = {"start", "von", "van", "inicio", "debut", "ab", "of", "day"}
+    return plain in _CLOCKS or (words <= _CLOCKS | _LATE | beside and not words <= {"of", "day"})
 
 
 def rank(name: str, *, aware: bool) -> tuple[bool, bool, bool, bool, int]:

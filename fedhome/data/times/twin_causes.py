@@ -77,7 +77,7 @@ def check_twins(
     others = [name for name in raw.rows.column_names if name not in times]
     rows, group = _looked_at(axis)
     apart = [name for name in others if _tells_apart(raw.rows[name].take(pa.array(rows)), group)]
-    if len(times) == 1:
+    if len(times) == 1 and _one_time_of_day(axis):
         clock = next((n for n in others if is_clock_column(raw.rows[n], n, settings)), None)
         if clock is not None:
             if look_at(raw.rows[times[0]], times[0], settings).kind == "span":
@@ -158,6 +158,11 @@ def _told_apart(raw: Raw, where: str, lost: str, name: str, others: Sequence[str
     else:
         hint = split
     return SourceError(f"{where}: the column {name!r} tells rows apart: {lost}", hint=hint)
+
+
+def _one_time_of_day(axis: Axis) -> bool:
+    """Tell whether times are days or longer: all of one time of day, but for summer time."""
+    return len(np.unique(axis.time_s % DAY_S)) <= 2  # noqa: PLR2004
 
 
 def _clocks_set_back(axis: Axis) -> bool:
