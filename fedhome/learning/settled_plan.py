@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fedhome.data.series.examples import Targets
 from fedhome.data.series.spans import usual_lags
@@ -79,11 +80,11 @@ def settled(plan: Plan, tables: Sequence[HomeTable], *, days: float | None = Non
         if gap is None:
             gap = step_text(max(round(DAY_S / step_s), 1) * step_s)
         notes += _in_steps(plan, lags, gap, (near, *others), step_s)
-    found = {"horizon": horizon, "lags": lags, "gap": gap}
+    series: dict[str, Any] = {"horizon": horizon, "lags": lags, "gap": gap}
     if data.calendar and step_s is not None and step_s >= MONTH_S:
-        found["calendar"] = False
+        series["calendar"] = False
         notes.append(f"steps of {step_text(step_s)} have no hour or weekday: they are no inputs")
-    changed = plan.change(task={"kind": kind}, data=found)
+    changed = plan.change(task={"kind": kind}, data=series)
     return SettledPlan(plan=changed, targets=targets, notes=tuple(notes))
 
 
