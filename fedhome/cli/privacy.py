@@ -16,7 +16,7 @@ from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_plans import NoiseEntry, NoisePlan
 from fedhome.cli.scenarios import named_plan
 from fedhome.plan.privacy_outlook import LONGEST_NOISE, MOST_ERROR, Outlook, ways_out, with_noise
-from fedhome.plan.private_plan import check_size
+from fedhome.plan.private_plan import check_delta, check_size
 from fedhome.plan.settings import Plan
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
@@ -59,6 +59,7 @@ def plan(
     console, base = Console(), named_plan(named)
     chosen = with_noise(base, epsilon=epsilon, delta=delta, rounds=rounds)
     check_size(chosen, parameters)
+    check_delta(chosen, homes)
     outlook = Outlook.of(chosen, homes)
     if as_json:
         print_json(_noise_plan(chosen, outlook, parameters, {*_OTHERS, epsilon}))

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from fedhome.errors import PlanError
-from fedhome.plan.private_plan import TRAIN, cohort_of, is_private, private_run
+from fedhome.plan.private_plan import TRAIN, check_delta, cohort_of, is_private, private_run
 from fedhome.plan.settings import Plan
 
 LONGEST_NOISE = 1.0
@@ -148,6 +148,7 @@ def privacy_lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
     """
     if not is_private(plan):
         return [("noise", "none: what sums tell of a home has no bound (privacy.mechanism)")]
+    check_delta(plan, homes)
     outlook = Outlook.of(plan, homes)
     return [
         (

@@ -119,6 +119,31 @@ def cohort_of(plan: Plan, kind: str, homes: int) -> SumSize:
     return SumSize(least=least, honest=least - corrupt)
 
 
+def check_delta(plan: Plan, homes: int) -> None:
+    """Refuse a chance that is as large as one home's share of a fleet.
+
+    With it a run that shows one home whole, drawn among all, would keep what it promises (Dwork and
+    Roth, The Algorithmic Foundations of Differential Privacy, 2014, section 2.3).
+
+    Args:
+        plan: The plan.
+        homes: Homes in the fleet.
+
+    Raises:
+        PlanError: It is, and homes add noise.
+    """
+    delta = plan.privacy.delta
+    if is_private(plan) and delta * homes >= 1:
+        fault = (
+            f"privacy.delta = {delta:g} promises nothing to {homes} homes: a run that shows "
+            "everything of one in so many would keep it"
+        )
+        raise PlanError(
+            [fault],
+            hint=f"set it far below 1 / {homes}, such as privacy.delta = {0.01 / homes:.0e}",
+        )
+
+
 def noise_of(plan: Plan, kind: str, homes: int, sensitivity: float) -> Noise:
     """Return the noise that each home adds in a sum.
 
@@ -131,6 +156,7 @@ def noise_of(plan: Plan, kind: str, homes: int, sensitivity: float) -> Noise:
     Raises:
         PlanError: Such noise cannot be made, or sums with it would wrap.
     """
+    check_delta(plan, homes)
     cohort, cost = cohort_of(plan, kind, homes), private_run(plan).costs[kind]
     bits = plan.aggregation.bits
     try:
@@ -206,6 +232,7 @@ def faults_of(plan: Plan) -> list[str]:
     if not faults and homes is not None:
         most = (1 << (aggregation.bits - 1)) - 1
         try:
+            check_delta(plan, homes)
             for kind in private_run(plan).counts:
                 noise_of(plan, kind, homes, most)
         except PlanError as error:

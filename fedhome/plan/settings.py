@@ -165,7 +165,9 @@ class PrivacySettings(Section):
     epsilon: float | None = Field(
         None, gt=0, description="what the whole run may cost each home; or set noise_multiplier"
     )
-    delta: float = Field(1e-5, gt=0, lt=0.1, description="for which epsilon holds")
+    delta: float = Field(
+        1e-5, ge=1e-15, le=0.01, description="for which epsilon holds; far below 1 / homes"
+    )
     noise_multiplier: float | None = Field(
         None, gt=0, description="noise of a sum of updates, in clips; epsilon then follows"
     )

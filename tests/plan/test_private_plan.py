@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fedhome.errors import PlanError
-from fedhome.plan.private_plan import cohort_of, noise_of, private_run
+from fedhome.plan.privacy_outlook import privacy_lines
+from fedhome.plan.private_plan import check_delta, cohort_of, noise_of, private_run
 from fedhome.plan.settings import Plan
 from fedhome.privacy.accounting import cost_of_sum, epsilon_of
 
@@ -38,11 +39,25 @@ def _plan(**sections: Any) -> Plan:
         ({"aggregation": {"bits": 24}, "data": {"homes": 200}}, "wrap"),
         ({"privacy": {"mechanism": "laplace"}}, "privacy.mechanism"),
         ({"privacy": {"delta": 0.5}}, "privacy.delta"),
+        ({"privacy": {"delta": 0.02}}, "privacy.delta"),
+        ({"privacy": {"delta": 0.0}}, "privacy.delta"),
+        ({"privacy": {"delta": 0.01}, "data": {"homes": 100}}, "promises nothing to 100 homes"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(sections: dict[str, Any], fault: str) -> None:
     with pytest.raises(PlanError, match=fault):
         _plan(**sections)
+
+
+def test_a_fleets_size_bounds_delta() -> None:
+    plan = _plan(privacy={"delta": 1e-3}, data={"homes": 200})
+    check_delta(plan, 999)
+    for homes in (1000, 5000):
+        with pytest.raises(PlanError, match=f"promises nothing to {homes} homes"):
+            noise_of(plan, "train", homes, 1.0)
+        with pytest.raises(PlanError, match=f"promises nothing to {homes} homes"):
+            privacy_lines(plan, homes)
+    check_delta(Plan(), 1_000_000)  # no noise, no promise
 
 
 def test_noise_is_off_by_default() -> None:
