@@ -275,14 +275,14 @@ def _called_wrongly(error: BaseException) -> _Place | None:
     if found is None:
         return None
     for module in reversed([*sys.modules.values()]):  # of two files the one that came last
-        if isinstance(module, ModuleType) and _is_own(
+        function: object = module if isinstance(module, ModuleType) else None
+        for part in found[1].split("."):
+            function = vars(function).get(part) if hasattr(function, "__dict__") else None
+        # Whose file it is, is asked of those few alone: that looks at the disk.
+        if isinstance(function, FunctionType) and _is_own(
             str(getattr(module, "__file__", "")), module.__name__
         ):
-            function: object = module
-            for part in found[1].split("."):
-                function = vars(function).get(part) if hasattr(function, "__dict__") else None
-            if isinstance(function, FunctionType):
-                return _defined(function)
+            return _defined(function)
     return None
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import t
+from scipy.stats import norm, t
 
-from fedhome.learning.blocks import blocks_of, interval, stretches_of, verdicts
+from fedhome.learning.blocks import _tails, blocks_of, interval, stretches_of, verdicts
 from fedhome.learning.tasks import Segments
 
 _HOUR, _MONDAY = 3600, 1_799_625_600
@@ -66,6 +66,13 @@ def test_of_few_blocks_it_is_at_least_as_wide_as_students(count: int) -> None:
         reach = t.ppf(0.975, count - 1) * gains.std(ddof=1) / np.sqrt(count)
         assert low <= gains.mean() - reach + 1e-12
         assert high >= gains.mean() + reach - 1e-12
+
+
+@pytest.mark.parametrize("count", [2, 3, 12, 365])
+def test_quantiles_are_those_of_statistics(count: int) -> None:
+    share, reach = _tails(count)
+    assert reach == t.ppf(0.975, count - 1)
+    assert share == norm.sf(reach * np.sqrt(count / (count - 1)))
 
 
 def test_rows_of_one_block_count_as_one() -> None:

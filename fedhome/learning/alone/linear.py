@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fedhome.learning.alone.lean_scikit import without_statistics
 from fedhome.learning.alone.own_rows import FittedAlone, OwnRows, best_of
 from fedhome.learning.fitted import Line
 from fedhome.learning.tasks.segments import Floats
@@ -54,7 +55,8 @@ def _plain(rows: OwnRows, model: Any) -> Line:
 
 
 def _fitted(rows: OwnRows, strength: float, x: Any, y: Any) -> Any:
-    from sklearn.linear_model import LogisticRegression, Ridge  # noqa: PLC0415 - a second
+    with without_statistics():
+        from sklearn.linear_model import LogisticRegression, Ridge  # noqa: PLC0415 - a second
 
     model = LogisticRegression(C=strength, max_iter=_STEPS) if rows.classes else Ridge(strength)
     with warnings.catch_warnings():  # short of its optimum it is still a model, and is scored

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fedhome.learning.alone.lean_scikit import without_statistics
 from fedhome.learning.alone.own_rows import FittedAlone, OwnRows, best_of
 from fedhome.learning.fitted import Trees
 from fedhome.learning.fitted.trees import OneTree
@@ -79,7 +80,11 @@ def _forests(rows: OwnRows, x: Any, y: Any, leaf: int) -> tuple[Floats, Callable
 
 
 def _forest(rows: OwnRows, leaf: int) -> Any:
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor  # noqa: PLC0415
+    with without_statistics():
+        from sklearn.ensemble import (  # noqa: PLC0415
+            RandomForestClassifier,
+            RandomForestRegressor,
+        )
 
     kind = RandomForestClassifier if rows.classes else RandomForestRegressor
     return kind(_TREES, min_samples_leaf=leaf, max_features=_INPUTS, random_state=0, n_jobs=1)
@@ -87,7 +92,8 @@ def _forest(rows: OwnRows, leaf: int) -> Any:
 
 def _boosted(rows: OwnRows, x: Any, y: Any) -> tuple[Floats, Callable[[], Any]]:
     """Return what boosted trees state after as many as are best, and how to grow as many."""
-    from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415
+    with without_statistics():
+        from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415
 
     def grown(trees: int) -> Any:
         leaf = int(np.clip(len(y) // 20, 3, 20))
