@@ -236,7 +236,7 @@ def check_sum(
     elements: int,
     plan: Plan,
 ) -> None:
-    """Refuse a sum over other numbers than a question's, or over too few homes for what it counts.
+    """Refuse a sum over other numbers than a question's, by another greatest weight, or too small.
 
     Args:
         terms: The terms of the sum.
@@ -246,11 +246,30 @@ def check_sum(
         plan: The home's plan.
 
     Raises:
-        ManifestError: ``form`` or ``settings``.
+        ManifestError: ``form``, ``encoding`` or ``settings``.
     """
     check_form(terms.form, question.kind, scalars, elements)
     if terms.form.noise is None:  # else single homes are hidden by it
+        _check_weight(question.kind, terms.form.fixed.weight_cap, plan)
         _check_fewest(question, terms.a_min, plan.aggregation.min_cohort)
+
+
+def _check_weight(kind: str, greatest: int, plan: Plan) -> None:
+    """Refuse another greatest weight of a home than the plan names, whatever is summed.
+
+    By two of them sums over the same homes would differ by what those have that count for more.
+
+    Raises:
+        ManifestError: ``encoding``.
+    """
+    named = plan.aggregation.greatest_weight if summed(kind).weighted else 1
+    if named not in {None, greatest}:
+        raise ManifestError(
+            f"a sum for {kind!r} was asked for in which a home counts for {greatest} at most; by "
+            f"this home's plan it is {named}",
+            reason="encoding",
+            hint="home and server must run the same plan",
+        )
 
 
 def _check_fewest(question: AskedQuestion, homes: int, cohort: int) -> None:

@@ -19,6 +19,7 @@ from fedhome.errors import DataError, FedHomeError, ManifestError, UpdateError
 from fedhome.flower.messages import array_record, blobs_of, with_sum_record
 from fedhome.plan.judged_rounds import adaptation_of
 from fedhome.plan.protocol import policy_of
+from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import MOST_BINS, bins_for, score_counts
@@ -341,6 +342,53 @@ def test_clip_and_weight_are_those_that_the_plan_names(
         sum_.join("h00")
     else:
         refused(ManifestError, "encoding", lambda: sum_.join("h00"))
+
+
+_LONE, _SMALLER = "h03", 6
+
+
+def _by_two_weights(plan: Plan) -> tuple[float, float]:
+    """Return what two tests of nearly one model tell of a home's loss, and the loss.
+
+    All homes are in both sums, which differ in the greatest weight. The one has more validation
+    rows than the smaller of these.
+    """
+    rows = [(*ROWS[:1], _SMALLER, *ROWS[2:])] * HOMES
+    rows[3] = (ROWS[0], 40, ROWS[2])
+    sums, before = [], None
+    for number, cap in enumerate((64, _SMALLER), start=1):
+        start = LEARNING.initial.copy()
+        if number > 1:
+            start[-1] = np.nextafter(start[-1], np.float32(9))
+        fixed = FixedPoint(16, 1.0, "linf", cap)
+        asked = {"server-round": number}
+        before = Fleet(EVALUATE, asked, start, before, rows=rows, plan=plan, fixed=fixed)
+        opened = before.open()
+        sums.append(opened.values["loss"] * opened.weight)
+    assert before is not None
+    measured = before.homes[_LONE].device.evaluate(start, "validation")
+    return (sums[0] - sums[1]) / (40 - _SMALLER), float(measured.losses[0])
+
+
+@pytest.mark.long
+def test_where_a_plan_names_the_greatest_weight_tests_of_a_model_have_no_other() -> None:
+    with pytest.raises(ManifestError, match="counts for 6 at most") as refusal:
+        _by_two_weights(PLAN.change(aggregation={"weight_cap": 64}))
+    assert refusal.value.reason == "encoding"
+
+
+@pytest.mark.long
+def test_control_by_two_greatest_weights_the_home_with_most_rows_is_alone() -> None:
+    """As it was for every plan, and is where a plan names none (docs/security.md): no promise."""
+    shown, true = _by_two_weights(PLAN)
+    assert shown == pytest.approx(true, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", [TRIAL, BLEND, SHRINK, OUTCOME])
+def test_where_every_home_counts_once_none_counts_for_more(kind: str) -> None:
+    settings = _settled(kind, {}) if kind in _FINAL else {}
+    cheated = Fleet(kind, settings, fixed=FixedPoint(16, 1.0, "linf", 64))
+    refused(ManifestError, "encoding", lambda: cheated.ask("h00"))
 
 
 @pytest.mark.long
