@@ -29,6 +29,7 @@ SEALED_BYTES = KEY_NAME_BYTES + 32 + SECRETS * SHARE_BYTES + 16
 """For one member: which key of its, the home's key for it, shares of both secrets, a tag."""
 ROW_BYTES = NONCE_BYTES + SEALED_BYTES
 _HEAD, _SHARE, _DEAL = b"fedhome/bundle/2\0", b"fedhome/share/2\0", b"fedhome/deal/1\0"
+_FIELD = (1 << 255) - 19  # RFC 7748: coordinates are below it
 _COMMITMENT = b"fedhome/commitment/1\0"
 
 
@@ -183,7 +184,8 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
 
         Raises:
             BundleError: ``other-directory``, ``unknown-home``, ``size``, ``signature``, or
-                ``public-key`` (a key with which every home has the same shared secret).
+                ``public-key`` (a key with which every home has the same shared secret, or one in
+                other bytes than X25519 writes it).
         """
         if self.directory != directory.hash:
             raise BundleError(
@@ -202,12 +204,14 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
             )
         if not verify(entry.identity, self.signature, self.head.statement(directory.hash)):
             raise BundleError(f"a bundle of {self.home} is not signed by it", reason="signature")
+        # X25519 takes more bytes than one for a point: a copied key must not look like another one.
+        usable = int.from_bytes(self.public, "little") < _FIELD
         try:
             _probe().exchange(X25519PublicKey.from_public_bytes(self.public))
         except ValueError:
-            raise BundleError(
-                f"a bundle of {self.home} has no usable key", reason="public-key"
-            ) from None
+            usable = False
+        if not usable:
+            raise BundleError(f"a bundle of {self.home} has no usable key", reason="public-key")
 
 
 def sealed_hash(dealt: bytes, proof_hash: bytes) -> bytes:

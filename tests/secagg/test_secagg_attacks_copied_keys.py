@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from fedhome.errors import BundleError, ManifestError
 from fedhome.secagg import Bundle, Pool
@@ -21,13 +22,19 @@ from helpers.secagg_world import World
 VICTIM, CHEAT = "h00", "h05"
 
 
-def _copied(world: World) -> bytes:
-    """Return a bundle of the cheat, signed by it, with the key that the victim's has."""
+def _copied(world: World, unused: int = 0) -> bytes:
+    """Return a bundle of the cheat, signed by it, with the key that the victim's has.
+
+    Args:
+        world: The fleet.
+        unused: What of the key's last byte is set besides, of which X25519 makes nothing.
+    """
     waits = world.pool.waiting(VICTIM)[0]
     shown = CheckRequest.of([waits], world.directory.members.index(CHEAT))
     seen = CheckRequest.from_bytes(shown.to_bytes()).heads[:HEAD_BYTES]
     assert waits.public in seen, "what a member is shown holds the key"
-    copy = replace(Bundle.from_bytes(world.bundle(CHEAT)), public=waits.public)
+    public = waits.public[:-1] + bytes([waits.public[-1] | unused])
+    copy = replace(Bundle.from_bytes(world.bundle(CHEAT)), public=public)
     signature = world.keys[CHEAT].sign(copy.head.statement(world.directory.hash))
     return replace(copy, signature=signature).to_bytes()
 
@@ -48,6 +55,21 @@ def test_a_key_of_another_home_that_waits_is_not_taken(monkeypatch: pytest.Monke
     spoilt = world.draw_up()
     for home in ("h01", "h02", "h03", "h04"):
         refused(ManifestError, "duplicate", lambda: spoilt.join(home))  # noqa: B023 - at once
+
+
+def test_nor_is_it_in_other_bytes_that_are_the_same_key() -> None:
+    world = World.of(6, bundles=0)
+    world.refill([home for home in world.homes if home != CHEAT])
+    copy = Bundle.from_bytes(_copied(world, unused=0x80))
+    waits = world.pool.waiting(VICTIM)[0]
+    assert copy.public != waits.public
+    third = X25519PrivateKey.generate()
+    one, other = (
+        third.exchange(X25519PublicKey.from_public_bytes(key))
+        for key in (copy.public, waits.public)
+    )
+    assert one == other, "the control: homes would share one secret with both"
+    refused(BundleError, "public-key", lambda: world.pool.add(CHEAT, copy.to_bytes()))
 
 
 def test_the_home_whose_key_was_copied_keeps_its_place() -> None:
