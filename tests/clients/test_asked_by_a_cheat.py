@@ -384,6 +384,26 @@ def test_control_by_two_greatest_weights_the_home_with_most_rows_is_alone() -> N
     assert shown == pytest.approx(true, abs=1e-4)
 
 
+@pytest.mark.long
+def test_control_by_two_clips_the_home_that_learnt_most_is_alone() -> None:
+    """As it is where a plan names no clip (docs/security.md): no promise."""
+    whole = Fleet(TRAIN, {"server-round": 1})
+    opened = whole.open()
+    own = [
+        whole.sum.manifest.form.decode(part.words, 1).mean
+        for part in whole.parts.values()
+        if part.words is not None
+    ]
+    sizes = np.array([np.abs(one).max() for one in own])
+    largest, second = np.sort(sizes)[::-1][:2]
+    between = FixedPoint(16, float(largest + second) / 2, "linf", 64)
+    nearly = LEARNING.initial.copy()
+    nearly[-1] = np.nextafter(nearly[-1], np.float32(9))
+    again = Fleet(TRAIN, {"server-round": 1}, nearly, whole, fixed=between).open()
+    shown = opened.mean * opened.weight - again.mean * again.weight
+    assert np.corrcoef(shown, own[int(sizes.argmax())])[0, 1] > 0.99
+
+
 @pytest.mark.parametrize("kind", [TRIAL, BLEND, SHRINK, OUTCOME])
 def test_where_every_home_counts_once_none_counts_for_more(kind: str) -> None:
     settings = _settled(kind, {}) if kind in _FINAL else {}
