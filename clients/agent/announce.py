@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from importlib.metadata import version
 
+from fedhome.errors import LinkError, WireError
 from fedhome.fleet.claims import Claim, Welcome
 from fedhome.fleet.front_requests import JOIN, ask
 from fedhome.flower.node_key import NodeKey
 from fedhome.reasons import NOTHING
 from fedhome.secagg import HomeKeys
+
+_OTHER_RELEASE = frozenset({"fields", "label"})
+"""Why a message cannot be read that a release wrote which says more in it, or less."""
 
 
 def join(
@@ -34,8 +38,8 @@ def join(
         refused: Why the home did not connect the last time, in one word.
 
     Raises:
-        LinkError: ``unreachable``; or the server's reason, such as ``not-listed``, ``version``
-            or ``clock``.
+        LinkError: ``unreachable``; or the server's reason, such as ``not-listed``, ``clock`` or
+            ``version``; this also where server and home do not read each other's messages.
         WireError: The answer is no welcome.
     """
     claim = Claim(
@@ -47,4 +51,14 @@ def join(
         refused=refused,
         saves=saves,
     )
-    return Welcome.from_bytes(ask(address, authorities, JOIN, claim.sign(keys)))
+    try:
+        return Welcome.from_bytes(ask(address, authorities, JOIN, claim.sign(keys)))
+    except (LinkError, WireError) as error:
+        if error.reason not in _OTHER_RELEASE:
+            raise
+        raise LinkError(
+            f"home and server do not read each other's words: this home runs fedhome "
+            f"{version('fedhome')}, and the server another release",
+            reason="version",
+            hint="upgrade the older one, the server first: the home connects by itself then",
+        ) from None

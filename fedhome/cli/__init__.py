@@ -5,6 +5,7 @@ A command loads its own group alone: what others need takes a second or two.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -111,8 +112,8 @@ def _wanted() -> list[str]:
 def main() -> None:
     """Run the command line; an expected error ends it with a sentence and status 1.
 
-    So does a file of another account: wherever a path comes from, one that may not be looked at is
-    no fault of ours.
+    So do a file of another account and a full disk: wherever a path comes from, that is no fault of
+    ours.
     """
     console = Console(stderr=True, soft_wrap=True)
     try:
@@ -123,6 +124,11 @@ def main() -> None:
         from fedhome.cli.denied import told_denied  # noqa: PLC0415 - rarely
 
         _end(console, *told_denied(error))
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        where = error.filename or "where the output goes"
+        _end(console, f"{where}: {error.strerror}", "make room: `df -h` shows on which disk")
     except KeyboardInterrupt:
         console.print("interrupted", highlight=False)
         sys.exit(130)

@@ -9,7 +9,7 @@ time; within it, to repeat one changes nothing.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from typing import Annotated
 
@@ -83,8 +83,10 @@ class Claim(Message, label="claim", most=MOST):
         except WireError as error:
             if error.reason != "fields":
                 raise
+            _, said = cls.beginning(signed.body, 0)
+            which = "an earlier" if said < len(fields(cls)) else "a later"
             raise DirectoryError(
-                f"the home runs another release than the server's, {version('fedhome')}",
+                f"the home runs {which} release than the server's, {version('fedhome')}",
                 reason="version",
                 hint=_SAME_RELEASE,
             ) from None
@@ -105,6 +107,21 @@ class Claim(Message, label="claim", most=MOST):
                 hint="the owner knows other keys of this home than it has",
             )
         return claim
+
+    @classmethod
+    def signer(cls, data: bytes, directory: Directory) -> str:
+        """Return which home signed a claim of another release; empty for none of the directory.
+
+        Raises:
+            WireError: Bytes that are no claim of any release.
+        """
+        signed = Signed.from_bytes(data)
+        (fleet, home), _ = cls.beginning(signed.body, 2)
+        entry = directory.entries.get(home)
+        if fleet != directory.fleet or entry is None:
+            return ""
+        held = signature_holds(entry.identity, signed.signature, _SIGNED + signed.body)
+        return str(home) if held else ""
 
     def check_release(self, installed: str) -> None:
         """Refuse a home that runs another release than the server: it could not answer.

@@ -231,24 +231,34 @@ def allow_many_files() -> int:
 
 
 def on_stop(stop: Callable[[], None]) -> None:
-    """Call something when this process is asked to end (SIGTERM) or interrupted (SIGINT)."""
+    """Call something when this process is asked to end (SIGTERM, SIGHUP) or interrupted (SIGINT).
+
+    Args:
+        stop: Is called.
+    """
 
     def asked(number: int, frame: object) -> None:
         del number, frame
         stop()
 
-    signal.signal(signal.SIGTERM, asked)
     signal.signal(signal.SIGINT, asked)
+    _on_end(asked)
 
 
 def end_on_sigterm() -> None:
-    """Let SIGTERM unwind this process as Ctrl-C does."""
+    """Let SIGTERM unwind this process as Ctrl-C does, and SIGHUP: its terminal is gone."""
 
     def asked(number: int, frame: object) -> None:
         del number, frame
         raise KeyboardInterrupt
 
+    _on_end(asked)
+
+
+def _on_end(asked: Callable[[int, object], None]) -> None:
     signal.signal(signal.SIGTERM, asked)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, asked)  # who started it with nohup wants it to go on
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -152,6 +152,34 @@ class Message:
         Raises:
             WireError: Any other bytes.
         """
+        return cls._read(cls._unpacked(data, most))
+
+    @classmethod
+    def beginning(cls, data: bytes, count: int) -> tuple[list[Any], int]:
+        """Return the first fields of a message that another release may have written.
+
+        Only fields that no release has moved may be read by this, and nothing counts by it but
+        what is said to people.
+
+        Args:
+            data: As `to_bytes` of that release wrote it.
+            count: How many fields.
+
+        Returns:
+            Their values, and how many fields the message has in all.
+
+        Raises:
+            WireError: Any other bytes.
+        """
+        plain = cls._unpacked(data, None)
+        if type(plain) is not list or len(plain) < 2 + count or plain[0] != cls.LABEL:
+            raise WireError(f"no {cls.LABEL} message of any release", reason="label")
+        kinds = list(_kinds(cls).values())[:count]
+        values = [kind.check(value) for kind, value in zip(kinds, plain[2:], strict=False)]
+        return values, len(plain) - 2
+
+    @classmethod
+    def _unpacked(cls, data: bytes, most: int | None) -> object:
         if type(data) is not bytes or len(data) > (cls.MOST if most is None else most):
             raise WireError(f"a {cls.LABEL} message is too long, or no bytes", reason="size")
         try:
@@ -171,7 +199,7 @@ class Message:
             raise WireError(f"no {cls.LABEL} message: not readable", reason="format") from None
         if not same:
             raise WireError(f"no {cls.LABEL} message: not in its one form", reason="canonical")
-        return cls._read(plain)
+        return plain
 
 
 def _pieces(plain: object) -> Iterator[bytes]:

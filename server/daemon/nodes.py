@@ -79,7 +79,14 @@ class Nodes:
                 node; ``replayed``: by another node it came back since this was signed;
                 `RETIRED`: another node replaced this one; or a reason of ``check``.
         """
-        claim = Claim.verify(data, directory)
+        try:
+            claim = Claim.verify(data, directory)
+        except DirectoryError as error:
+            # What another release has signed cannot be read, and its home is to be named all the
+            # same: the operator sees who was not upgraded.
+            if error.reason == "version" and (home := Claim.signer(data, directory)):
+                self._turned_away.note(home, directory.entries[home].identity, error)
+            raise
         with self._turned_away.noted(claim, directory.entries[claim.home].identity):
             claim.check_time(self._clock())
             claim.check_release(installed_app()[1])

@@ -64,12 +64,19 @@ class TurnedAway:
         try:
             yield
         except DirectoryError as error:
-            self._note(claim.home, identity, error)
+            self.note(claim.home, identity, error)
             raise
         with self._lock:
             self._homes.pop(claim.home, None)
 
-    def _note(self, home: str, identity: bytes, error: DirectoryError) -> None:
+    def note(self, home: str, identity: bytes, error: DirectoryError) -> None:
+        """Note that what a home has signed was refused.
+
+        Args:
+            home: Its name.
+            identity: Its public key in the directory.
+            error: Why.
+        """
         with self._lock:
             before = self._homes.get(home)
             if before and (before.identity, before.reason) == (identity, error.reason):

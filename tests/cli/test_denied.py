@@ -1,4 +1,4 @@
-"""What a command says of a file that its account may not look at."""
+"""What a command says of a file that its account may not look at, and of a full disk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,16 @@ def test_a_command_ends_with_a_sentence(tmp_path: Path, monkeypatch: pytest.Monk
     assert "Traceback" not in said.stderr
 
 
-def test_what_is_no_matter_of_accounts_is_no_sentence(
+def test_output_that_a_full_disk_does_not_take_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _raises(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    said = fedhome("model", "list", folder=tmp_path)
+    assert said.returncode == 1
+    assert said.stderr.startswith("error: where the output goes: No space left on device\n")
+
+
+def test_what_is_no_matter_of_accounts_or_room_is_no_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _raises(monkeypatch, OSError(errno.EIO, "Input/output error"))

@@ -480,3 +480,43 @@ def test_invites_go_into_a_folder_that_is_made(
     assert "fleet admit" not in told
     for home in ("oak", "elm"):
         assert Invite.from_text((tmp_path / "new" / "er" / f"{home}.invite").read_text())
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"), [("fields", "version"), ("label", "version"), ("clock", "clock")]
+)
+def test_a_home_says_that_a_server_of_another_release_does_not_read_it(
+    monkeypatch: pytest.MonkeyPatch, reason: str, told: str
+) -> None:
+    """A server of before cannot say so itself: it tells which of its own checks failed."""
+
+    def ask(*_: object) -> bytes:
+        raise LinkError("no fedhome/claim message: another number of fields", reason=reason)
+
+    monkeypatch.setattr(fedhome.clients.agent.announce, "ask", ask)
+    with pytest.raises(LinkError) as caught:
+        _joins()
+    assert caught.value.reason == told
+    assert ("upgrade the older one, the server first" in caught.value.hint) == (told == "version")
+
+
+def test_a_welcome_of_another_release_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    longer = msgpack.packb(["fedhome/welcome", 1, 7, b"directory", b"word", 0])
+    monkeypatch.setattr(fedhome.clients.agent.announce, "ask", lambda *_: longer)
+    with pytest.raises(LinkError, match="do not read each other's words") as caught:
+        _joins()
+    assert caught.value.reason == "version"
+    monkeypatch.setattr(fedhome.clients.agent.announce, "ask", lambda *_: b"no message")
+    with pytest.raises(WireError):
+        _joins()
+
+
+def _joins() -> None:
+    fedhome.clients.agent.announce.join(
+        "hub.example:8443",
+        b"",
+        fleet=FLEET,
+        keys=HomeKeys.create("oak"),
+        node=NodeKey.create(),
+        saves=1,
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -38,3 +41,34 @@ def test_pauses_double_up_to_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_process_that_lived_is_started_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = _pauses(monkeypatch, [1.0, 1.0, 11.0, 1.0])
     assert pauses == pytest.approx([0.4, 0.8, 0.2, 0.4], abs=0.11)
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Put this process's signals back."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminal_that_closes_ends_a_process_as_ctrl_c_does(number: int) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    processes.end_on_sigterm()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
+    stopped: list[bool] = []
+    processes.on_stop(lambda: stopped.append(True))
+    os.kill(os.getpid(), number)
+    assert stopped == [True]
+
+
+@pytest.mark.usefixtures("signals")
+def test_what_nohup_started_outlives_its_terminal() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    processes.end_on_sigterm()
+    processes.on_stop(pytest.fail)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

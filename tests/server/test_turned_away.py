@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Annotated
 
 import pytest
 
 from fedhome.errors import DirectoryError
-from fedhome.fleet.claims import Claim, installed_app
+from fedhome.fleet.claims import _SIGNED, Claim, installed_app
 from fedhome.reasons import CLAIMED
 from fedhome.secagg import HomeKeys
+from fedhome.secagg.directory import Signed
 from fedhome.server.daemon.home_marks import HomeMarks
 from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.status import _refusing
 from fedhome.server.daemon.turned_away import TurnedAway
+from fedhome.wire.codec import Id, Message, number, octets
 from helpers.listed_homes import listing
 
 NOW = 1_790_000_000
@@ -108,3 +112,48 @@ def test_why_is_what_the_server_said_last_and_passes_when_the_home_is_there(worl
 def test_what_a_home_has_not_signed_names_nobody(world: World) -> None:
     assert world.join(6, keys=ELM, home="oak", release="0.0.1") == "signature"
     assert world.shown() == {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierClaim(Message, label="claim", most=2048):
+    """A claim as releases wrote it that did not say how often a home's state was saved."""
+
+    fleet: Annotated[bytes, octets(16)]
+    home: Id
+    node_key: Annotated[bytes, octets(most=1024)]
+    time: Annotated[int, number()]
+    release: Id
+    refused: Id = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaterClaim(EarlierClaim, label="claim", most=2048):
+    """A claim of a release to come, which says more."""
+
+    saves: Annotated[int, number()] = 0
+    more: Annotated[int, number()] = 0
+
+
+@pytest.mark.parametrize(
+    ("written", "which"), [(EarlierClaim, "an earlier"), (LaterClaim, "a later")]
+)
+def test_a_home_of_another_release_is_named_though_its_claim_cannot_be_read(
+    world: World, caplog: pytest.LogCaptureFixture, written: type[EarlierClaim], which: str
+) -> None:
+    fleet = world.directory.fleet
+    body = written(fleet=fleet, home="oak", node_key=b"node", time=NOW, release="0.1.0").to_bytes()
+
+    def refused(keys: HomeKeys) -> DirectoryError:
+        signed = Signed(body=body, signature=keys.sign(_SIGNED + body)).to_bytes()
+        with pytest.raises(DirectoryError) as caught:
+            world.nodes.accept(signed, world.directory, Link(), pytest.fail)  # type: ignore[arg-type]
+        return caught.value
+
+    assert refused(ELM).reason == "version"
+    assert world.shown() == {}, "oak has not signed that"
+    error = refused(OAK)
+    assert error.message.startswith(f"the home runs {which} release than the server's, ")
+    assert world.shown(["elm"]) == {"oak": "version"}
+    assert f"oak does not connect: the home runs {which} release" in caplog.text
+    assert world.join(1) == ""
+    assert world.shown() == {}, "it was upgraded"
