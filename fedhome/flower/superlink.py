@@ -119,6 +119,7 @@ def serve_superlink(folder: Path, secret: bytes) -> None:
     from fedhome.flower.exchange_server import Exchange  # noqa: PLC0415
     from fedhome.flower.indexed_state import index  # noqa: PLC0415
     from fedhome.ops.serving import GracefulServer  # noqa: PLC0415
+    from fedhome.ops.sparing_log import log_sparingly  # noqa: PLC0415
 
     config = SuperLinkLifespanConfig(
         control_address="",
@@ -158,6 +159,7 @@ def serve_superlink(folder: Path, secret: bytes) -> None:
         timeout_keep_alive=60,
         timeout_graceful_shutdown=3,
     )
+    log_sparingly("flwr", "uvicorn.error")  # homes can make it complain as often as they like
     GracefulServer(serving, exchange.end).run([local_socket.listen(folder)])
 
 

@@ -36,6 +36,7 @@ from fedhome.ops.local_answer import LocalAnswer
 from fedhome.ops.processes import allow_many_files
 from fedhome.ops.serving import unless
 from fedhome.ops.socket_client import SocketClient
+from fedhome.ops.sparing_log import log_sparingly
 from fedhome.ops.turns import BusyError, Turns
 from fedhome.server.daemon.applications import Applications
 from fedhome.server.daemon.front_limits import limits_for
@@ -370,5 +371,7 @@ def main(arguments: Sequence[str]) -> int:
             return json.dumps(told.as_json()).encode()
 
         with LocalAnswer(server_folder.path / STATUS, status, _log):
-            serve(server_folder, sources.turned_away).run()
+            door = serve(server_folder, sources.turned_away)
+            log_sparingly("fedhome.front", "fedhome.door", "uvicorn.error")
+            door.run()
     return 0

@@ -17,7 +17,13 @@ def _plan(epsilon: float = 8.0, rounds: int = 100) -> Plan:
 
 def test_the_outlook_by_hand() -> None:
     outlook = Outlook(
-        homes=400, honest=100, rounds=10, epsilon=8.0, delta=1e-5, noise_multiplier=5.0
+        homes=400,
+        honest=100,
+        rounds=10,
+        epsilon=8.0,
+        between=19.0,
+        delta=1e-5,
+        noise_multiplier=5.0,
     )
     assert outlook.noise_of_a_home == 0.5  # 5 / sqrt(100)
     assert outlook.error_of_the_mean == 0.025  # 0.5 * sqrt(400) / 400
@@ -28,7 +34,13 @@ def test_the_outlook_by_hand() -> None:
 @pytest.mark.long
 def test_noise_in_a_single_number_may_be_too_much_for_any_model() -> None:
     outlook = Outlook(
-        homes=100, honest=100, rounds=10, epsilon=1.0, delta=1e-5, noise_multiplier=6.0
+        homes=100,
+        honest=100,
+        rounds=10,
+        epsilon=1.0,
+        between=2.1,
+        delta=1e-5,
+        noise_multiplier=6.0,
     )
     assert outlook.error_of_the_mean == pytest.approx(0.06)  # 6 / 100
     assert outlook.largest_model == 0
