@@ -8,9 +8,9 @@ lets everybody check shares. The server stores and forwards bundles and can read
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Annotated
 
 import numpy as np
@@ -204,19 +204,35 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
             )
         if not verify(entry.identity, self.signature, self.head.statement(directory.hash)):
             raise BundleError(f"a bundle of {self.home} is not signed by it", reason="signature")
-        # X25519 takes more bytes than one for a point: a copied key must not look like another one.
-        usable = int.from_bytes(self.public, "little") < _FIELD
-        try:
-            _probe().exchange(X25519PublicKey.from_public_bytes(self.public))
-        except ValueError:
-            usable = False
-        if not usable:
+        if not _is_usable(self.public):
             raise BundleError(f"a bundle of {self.home} has no usable key", reason="public-key")
+
+
+def rows_of(bundles: Iterable[Bundle], member: int) -> list[bytes]:
+    """Return what `Bundle.row` does, of several bundles: a server asks for thousands a sum."""
+    of = slice(member * SEALED_BYTES, (member + 1) * SEALED_BYTES)
+    return [bundle.nonce + bundle.shares[of] for bundle in bundles]
 
 
 def sealed_hash(dealt: bytes, proof_hash: bytes) -> bytes:
     """Return the hash of a bundle's shares and their proof, from a hash of each."""
     return hashlib.sha256(dealt + proof_hash).digest()
+
+
+@lru_cache(maxsize=4096)  # simulated homes keep theirs from sum to sum
+def _is_usable(public: bytes) -> bool:
+    """Return whether a key is none of those with which every home has the same shared secret.
+
+    Nor another form of a key: X25519 takes more bytes than one for a point, and a copied key must
+    not look like another one.
+    """
+    if int.from_bytes(public, "little") >= _FIELD:
+        return False
+    try:
+        _probe().exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        return False
+    return True
 
 
 @cache

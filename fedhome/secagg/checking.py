@@ -9,7 +9,7 @@ import numpy as np
 
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify, signature_holds
-from fedhome.secagg.bundle import Bundle
+from fedhome.secagg.bundle import Bundle, rows_of
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.share_checks import (
     ERASED,
@@ -20,7 +20,7 @@ from fedhome.secagg.share_checks import (
     ShownKey,
     all_foretold,
     home_is_right,
-    row_hash,
+    row_hashes,
 )
 from fedhome.secagg.share_keys import KeyRing
 
@@ -97,25 +97,25 @@ class ShareChecks:
         answer.check(self._directory, verify=self._verify)
         index = self._directory.members.index(answer.member)
         asked = self._asked.get(member, {})
-        name = member.encode()
-        hashes = [row_hash(one.fixed, one.bundle.row(index), name) for one in asked.values()]
-        bundles = _of_rows(answer.asked, hashes, [one.bundle for one in asked.values()])
-        if answer.member != member or bundles is None:
+        rows = rows_of([one.bundle for one in asked.values()], index)
+        fixed = [one.fixed for one in asked.values()]
+        names = _of_rows(answer.asked, row_hashes(fixed, rows, member), list(asked))
+        if answer.member != member or names is None:
             raise BundleError(f"{member} checked what it was not asked about", reason="check")
-        self._foretell(bundles)
+        self._foretell({name: asked[name].bundle for name in names})
         mine = slice(index * FOUND_BYTES, (index + 1) * FOUND_BYTES)
-        for place, bundle in enumerate(bundles):
-            which, told = _name(bundle), answer.value(place)
-            if told == self._foretold[which][mine]:
-                self._right.setdefault(which, set()).add(member)
-                del asked[which]
+        for place, name in enumerate(names):
+            told = answer.value(place)
+            if told == self._foretold[name][mine]:
+                self._right.setdefault(name, set()).add(member)
+                del asked[name]
             elif told != ERASED:
-                dispute = Dispute(bundle=bundle, answer=answer, place=place)
-                self._disputes[which, member] = dispute
+                dispute = Dispute(bundle=asked[name].bundle, answer=answer, place=place)
+                self._disputes[name, member] = dispute
 
-    def _foretell(self, bundles: Iterable[Bundle]) -> None:
+    def _foretell(self, bundles: Mapping[_BundleName, Bundle]) -> None:
         """Know what members find of some bundles: of all at once, which takes little longer."""
-        new = {_name(one): one for one in bundles if _name(one) not in self._foretold}
+        new = {name: one for name, one in bundles.items() if name not in self._foretold}
         if new:
             told = np.moveaxis(all_foretold(list(new.values()), self._directory), 1, 0)
             self._foretold |= {name: one.tobytes() for name, one in zip(new, told, strict=True)}
@@ -178,7 +178,9 @@ def _name(bundle: Bundle) -> _BundleName:
     return bundle.home, bundle.serial
 
 
-def _of_rows(told: bytes, hashes: list[bytes], bundles: list[Bundle]) -> list[Bundle] | None:
+def _of_rows(
+    told: bytes, hashes: list[bytes], bundles: list[_BundleName]
+) -> list[_BundleName] | None:
     """Return the bundles that a member names by the hashes of its rows; None: not each of one.
 
     Args:

@@ -17,7 +17,7 @@ from fedhome.secagg.shamir import LIMBS
 from fedhome.secagg.share_checks import (
     CheckAnswer,
     CheckRequest,
-    row_hash,
+    row_hashes,
     values_found,
 )
 from fedhome.secagg.sharing import CHECKS, SECRETS, factors_of
@@ -59,13 +59,11 @@ def check_rows(
         (directory.hash, request.homes, request.serials, request.heads),
         lambda: _Heads.of(request, directory, verify),
     )
-    member = keys.home.encode()
-    asked = [row_hash(fixed, row, member) for fixed, row in zip(heads.fixed, rows, strict=True)]
     found = seals.open_all(secrets, heads.bounds, request.rows, keep=True)
     bare = CheckAnswer(
         directory=directory.hash,
         member=keys.home,
-        asked=b"".join(asked),
+        asked=b"".join(row_hashes(heads.fixed, rows, keys.home)),
         values=values_found(found, heads.factors),
         signature=bytes(64),
     )

@@ -135,15 +135,15 @@ class Seals:
             shares: uint32 ``[members, secrets, 13]``.
         """
         bound = head.associated_data(self._directory.hash)
-        plain, at = shares.astype("<u4").tobytes(), 0
-        parts = []
-        for member, sealing in self._sealings_for(secret, ring):
-            row, at = plain[at : at + _PLAIN_BYTES], at + _PLAIN_BYTES
-            if sealing is None:
-                parts.append(bytes(SEALED_BYTES))
-                continue
-            parts.append(sealing.start)
-            parts.append(sealing.cipher.encrypt(nonce, row, bound + member))
+        plain = shares.astype("<u4").tobytes()
+        places = range(0, len(plain), _PLAIN_BYTES)
+        parts = [
+            bytes(SEALED_BYTES)
+            if sealing is None
+            else sealing.start
+            + sealing.cipher.encrypt(nonce, plain[at : at + _PLAIN_BYTES], bound + member)
+            for at, (member, sealing) in zip(places, self._sealings_for(secret, ring), strict=True)
+        ]
         return b"".join(parts)
 
     def _sealings_for(self, secret: bytes, ring: KeyRing) -> list[tuple[bytes, _Sealing | None]]:

@@ -25,6 +25,7 @@ from fedhome.secagg.bundle import (
     ROW_BYTES,
     Bundle,
     BundleHead,
+    rows_of,
     sealed_hash,
 )
 from fedhome.secagg.directory import MOST_HOMES, Directory, HomeKeys
@@ -73,8 +74,8 @@ class CheckRequest(Message, label="check", most=1 << 26):
         return cls(
             homes=tuple(bundle.home for bundle in bundles),
             serials=tuple(bundle.serial for bundle in bundles),
-            heads=b"".join(bundle.head_row for bundle in bundles),
-            rows=b"".join(bundle.row(member) for bundle in bundles),
+            heads=b"".join([bundle.head_row for bundle in bundles]),
+            rows=b"".join(rows_of(bundles, member)),
         )
 
     def check_columns(self) -> None:
@@ -219,12 +220,14 @@ def named_row(statement: bytes, member: str, row: bytes) -> bytes:
         member: The member's name.
         row: Its row.
     """
-    return row_hash(statement, row, member.encode())
+    return row_hashes([statement], [row], member)[0]
 
 
-def row_hash(statement: bytes, row: bytes, member: bytes) -> bytes:
-    """Return what `named_row` does, from the bytes of the member's name."""
-    return hashlib.sha256(_ROW + statement + row + member).digest()
+def row_hashes(statements: Sequence[bytes], rows: Sequence[bytes], member: str) -> list[bytes]:
+    """Return what `named_row` does, of a member's rows of several bundles."""
+    name, sha256 = member.encode(), hashlib.sha256
+    pairs = zip(statements, rows, strict=True)
+    return [sha256(_ROW + statement + row + name).digest() for statement, row in pairs]
 
 
 def foretold(bundle: Bundle, directory: Directory, member: int) -> bytes:

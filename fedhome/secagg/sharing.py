@@ -180,4 +180,5 @@ def _combined(numbers: NDArray[np.int64], factors: NDArray[np.int64]) -> NDArray
     limbs, checks = numbers[..., :LIMBS], numbers[..., LIMBS:]
     products = limbs[..., None, :] * factors  # below 2^62
     halved = (products & PRIME) + (products >> 31)  # the same modulo the prime, below 2^32
-    return reduced(checks + halved.sum(axis=-1))
+    # A row of nine is short: numpy's sum takes three times as long over it.
+    return reduced(checks + np.einsum("...l->...", halved))

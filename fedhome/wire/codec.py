@@ -22,6 +22,10 @@ _LONG, _LONG_BYTES = 1 << 16, b"\xc6"  # from here on msgpack has four bytes for
 _ID_BYTES = 255  # as long as the name of a file
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 @dataclass(frozen=True)
 class Kind:
     """What a field may hold.
@@ -32,7 +36,7 @@ class Kind:
     """
 
     check: Callable[[Any], Any]
-    plain: Callable[[Any], Any] = lambda value: value
+    plain: Callable[[Any], Any] = _as_it_is
 
 
 def octets(size: int | None = None, *, most: int | None = None) -> Kind:
@@ -84,6 +88,8 @@ def several(kind: Kind, *, most: int) -> Kind:
             raise WireError(f"a list has more than {most} entries", reason="size")
         return tuple(map(kind.check, value))
 
+    if kind.plain is _as_it_is:
+        return Kind(check, list)
     return Kind(check, lambda values: [kind.plain(value) for value in values])
 
 

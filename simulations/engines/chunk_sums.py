@@ -128,7 +128,9 @@ class ChunkSums:
         if compiled is None:
             total: NDArray[Any] = form.element_sums(after - before, weights, own)
         else:
-            total = compiled.sums(form.fixed, after, before, weights, own)
+            whole = not self._fewer and self._part is None  # all of it was looked at above
+            largest = changes[:, 0] if whole else None
+            total = compiled.sums(form.fixed, after, before, weights, own, largest=largest)
         noise_keys = [self._noise_keys[home] for home in some]
         return Added(
             total,
@@ -142,19 +144,19 @@ class ChunkSums:
 
     def _add_there(self, rounding: DeviceRounding, chunk: Chunk, params: Tensor) -> Added:
         """Return the same, added up on the device."""
-        start, changes = self._start, rounding.largest(params, self._start)[:, None]
-        fine = np.isfinite(changes[:, 0]) & np.isfinite(chunk.losses)
+        start, largest = self._start, rounding.largest(params, self._start)
+        fine = np.isfinite(largest) & np.isfinite(chunk.losses)
         some = chunk.homes[fine]
         if not fine.all():
             kept = self._cohort.placement.put(np.flatnonzero(fine))
-            params, changes = params.index_select(0, kept), changes[fine]
-        own = [self._keys[home] for home in some]
+            params, largest = params.index_select(0, kept), largest[fine]
+        own, weights = [self._keys[home] for home in some], self._weights[some]
         return Added(
-            rounding.sums(self._form.fixed, params, start, self._weights[some], own),
+            rounding.sums(self._form.fixed, params, start, weights, own, largest=largest),
             some,
             chunk.losses[fine],
             None,
-            sizes_of(changes, self._plan.aggregation.clip_in),
+            sizes_of(largest[:, None], self._plan.aggregation.clip_in),
             chunk.homes[~fine],
             None,
         )

@@ -71,6 +71,8 @@ class Rounding:
         start: NDArray[np.float32],
         weights: NDArray[np.int64],
         keys: Sequence[bytes],
+        *,
+        largest: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         """Return the sum over homes of what ``fixed.quantise`` makes of ``params - start``.
 
@@ -80,12 +82,15 @@ class Rounding:
             start: What homes started from, float32 ``[size]``.
             weights: Weight of each home, int64 ``[homes]``.
             keys: Key of each home's rounding.
+            largest: What `largest` says of these; None: it is asked.
 
         Returns:
             int64 ``[size]``.
         """
         homes, size = params.shape
-        scale, bound = fixed.scales(weights, self.largest(params, start))
+        if largest is None:
+            largest = self.largest(params, start)
+        scale, bound = fixed.scales(weights, largest)
         most = ((1 << 31) - 1) // fixed.most  # homes whose sum fits 32 bits
         rows = max(1, min(homes, _DRAWN // (4 * size), most))
         zeros = memoryview(bytes(4 * size))

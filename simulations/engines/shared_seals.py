@@ -52,8 +52,7 @@ class _Table(NamedTuple):
 
     Args:
         places: Which of the bundles these are, int64 ``[known]``.
-        nonces: uint8 ``[known, bytes]``.
-        rows: uint8 ``[known, members, bytes]``.
+        rows: Of each member its rows, uint8 ``[members, known, bytes]``.
         shares: uint32 ``[known, members, secrets, 13]``.
         hashes: uint8 ``[known, members, bytes]``.
         rings: Each set of keys for which some are sealed.
@@ -61,7 +60,6 @@ class _Table(NamedTuple):
     """
 
     places: NDArray[np.int64]
-    nonces: NDArray[np.uint8]
     rows: NDArray[np.uint8]
     shares: NDArray[np.uint32]
     hashes: NDArray[np.uint8]
@@ -108,14 +106,14 @@ class SharedSeals:
         count = len(some)
         shares = np.stack([one.shares for one in some])
         shares.flags.writeable = False  # all members are given parts of it
+        sealed = np.frombuffer(b"".join([one.rows for one in some]), np.uint8)
+        rows = np.empty((shares.shape[1], count, ROW_BYTES), np.uint8)
+        rows[:, :, NONCE_BYTES:] = np.moveaxis(sealed.reshape(count, -1, SEALED_BYTES), 1, 0)
+        nonces = np.frombuffer(b"".join([one.nonce for one in some]), np.uint8)
+        rows[:, :, :NONCE_BYTES] = nonces.reshape(count, NONCE_BYTES)
         return _Table(
             places=np.array([place for place, _ in found]),
-            nonces=np.frombuffer(b"".join([one.nonce for one in some]), np.uint8).reshape(
-                count, NONCE_BYTES
-            ),
-            rows=np.frombuffer(b"".join([one.rows for one in some]), np.uint8).reshape(
-                count, -1, SEALED_BYTES
-            ),
+            rows=rows,
             shares=shares,
             hashes=np.frombuffer(b"".join([one.hashes for one in some]), np.uint8).reshape(
                 count, -1, HASHES_BYTES
@@ -173,14 +171,14 @@ class KnownSeals(Seals):
         table = self._shared.table(bounds)
         if table is None or self._member is None or len(rows) != ROW_BYTES * len(bounds):
             return super().open_all(secrets, bounds, rows, keep=keep)
-        told = np.frombuffer(rows, np.uint8).reshape(-1, ROW_BYTES)[table.places]
-        same = (told[:, :NONCE_BYTES] == table.nonces).all(axis=1)
-        same &= (told[:, NONCE_BYTES:] == table.rows[:, self._member]).all(axis=1)
         held = {self._member_key(secret)[1] for secret in secrets.values()}
-        same &= np.array([ring[self._member] in held for ring in table.rings])[table.ring_of]
-        shares = table.shares[:, self._member]
-        if len(told) == len(bounds) and same.all():
+        open_to_it = [ring[self._member] in held for ring in table.rings]
+        told = np.frombuffer(rows, np.uint8).reshape(-1, ROW_BYTES)
+        shares, known = table.shares[:, self._member], table.rows[self._member]
+        complete = len(known) == len(bounds) and all(open_to_it)
+        if complete and np.array_equal(told, known):  # at once: row by row takes five times as long
             return OpenedRows(shares, [None] * len(bounds), table.hashes[:, self._member])
+        same = (told[table.places] == known).all(axis=1) & np.array(open_to_it)[table.ring_of]
         places = table.places[same]
         others = np.setdiff1d(np.arange(len(bounds)), places)
         opened = super().open_all(

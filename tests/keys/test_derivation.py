@@ -19,3 +19,13 @@ def test_the_first_case_of_the_standard() -> None:
 @given(st.binary(max_size=80), st.binary(min_size=1, max_size=80), st.binary(max_size=80))
 def test_hkdf_is_the_standard_one(secret: bytes, salt: bytes, info: bytes) -> None:
     assert hkdf(secret, salt, info) == HKDF(hashes.SHA256(), 32, salt, info).derive(secret)
+
+
+def test_what_is_remembered_of_a_salt_is_not_changed_by_its_use() -> None:
+    def expected(secret: bytes, salt: bytes) -> bytes:
+        return HKDF(hashes.SHA256(), 32, salt, b"for").derive(secret)
+
+    salts = [bytes([number]) * 32 for number in range(6)]  # more than are remembered
+    for salt in (*salts, *salts[::-1]):
+        for secret in (b"one" * 11, b"two", b"one" * 11):
+            assert hkdf(secret, salt, b"for") == expected(secret, salt)

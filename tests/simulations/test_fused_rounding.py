@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 import fedhome.simulations.engines.chunk_sums
 from fedhome.secagg import FixedPoint
 from fedhome.simulations.benchmarks.workloads import S
-from fedhome.simulations.engines.rounding import rounding
+from fedhome.simulations.engines.rounding import Rounding, rounding
 from fedhome.simulations.simulate import simulate
 from helpers.examples import share_of
 
@@ -52,6 +53,45 @@ def test_sums_of_more_homes_than_32_bits_hold() -> None:
     weights = np.ones(homes, np.int64)
     found = rounding().sums(fixed, params, np.zeros(3, np.float32), weights, keys)
     np.testing.assert_array_equal(found, [300 * (2**23 - 1)] * 3)
+
+
+def test_what_was_found_of_updates_is_not_looked_for_again() -> None:
+    drawn = np.random.default_rng(3)
+    fixed, start = FixedPoint(9, 0.05, "linf", 100), np.zeros(21, np.float32)
+    params = drawn.normal(size=(4, 21)).astype(np.float32)
+    weights, keys = np.array([1, 2, 30, 400]), [drawn.bytes(32) for _ in range(4)]
+    told = rounding().largest(params, start)
+    expected = rounding().sums(fixed, params, start, weights, keys)
+    np.testing.assert_array_equal(
+        rounding().sums(fixed, params, start, weights, keys, largest=told), expected
+    )
+    halved = rounding().sums(fixed, params, start, weights, keys, largest=2 * told)
+    assert np.abs(halved).sum() < np.abs(expected).sum()  # what is told is what counts
+
+
+def test_an_ideal_round_looks_at_each_update_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    homes: list[int] = []
+    largest, sums = Rounding.largest, Rounding.sums
+    added: list[int] = []
+
+    def counted(self: Rounding, params: Any, start: Any) -> Any:
+        homes.append(len(params))
+        return largest(self, params, start)
+
+    def noted(self: Rounding, fixed: Any, params: Any, *given: Any, **named: Any) -> Any:
+        added.append(len(params))
+        return sums(self, fixed, params, *given, **named)
+
+    monkeypatch.setattr(Rounding, "largest", counted)
+    monkeypatch.setattr(Rounding, "sums", noted)
+    tiny = replace(S, rows=12, clients=7, batch_size=8)
+    monkeypatch.setattr("fedhome.simulations.benchmarks.workloads.S", tiny)
+    plan = tiny.plan(clients=7, rounds=2).change(aggregation={"mode": "ideal", "clip_in": "linf"})
+    simulate(plan, out=tmp_path / "run")
+    assert sum(added) == 14  # seven homes, two rounds
+    assert homes == added
 
 
 @pytest.mark.parametrize("place", [0, 15, 16, 18])

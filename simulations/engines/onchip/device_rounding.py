@@ -57,6 +57,8 @@ class DeviceRounding:
         start: NDArray[np.float32],
         weights: NDArray[np.int64],
         keys: Sequence[bytes],
+        *,
+        largest: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         """Return the sum over homes of what ``fixed.quantise`` makes of ``params - start``.
 
@@ -66,6 +68,7 @@ class DeviceRounding:
             start: What homes started from, float32 ``[size]``.
             weights: Weight of each home, int64 ``[homes]``.
             keys: Key of each home's rounding.
+            largest: What `largest` says of these; None: it is asked.
 
         Returns:
             int64 ``[size]``.
@@ -73,7 +76,9 @@ class DeviceRounding:
         put, (homes, size) = self._placement.put, params.shape
         if not homes:
             return np.zeros(size, np.int64)
-        scale, bound = fixed.scales(weights, self.largest(params, start))
+        if largest is None:
+            largest = self.largest(params, start)
+        scale, bound = fixed.scales(weights, largest)
         each = -(-homes // _GROUPS)
         groups = -(-homes // each)
         sums = put(np.zeros((groups, size), np.int64))
