@@ -100,13 +100,14 @@ $(BIN)/python:
 	    exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# The stamps make an install happen once, and again when pyproject.toml changes.
+# The stamps make an install happen once, and again when pyproject.toml changes. Of the thousands
+# of modules each is compiled when it is first imported: most never are.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -e .
+	$(BIN)/python -m pip install --no-compile -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -e '.[dev]'
+	$(BIN)/python -m pip install --no-compile -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 # On top of the first environment, so that torch is not installed twice; what is here comes first.
@@ -117,6 +118,6 @@ $(OTHER)/.installed-$(FLOWER): $(VENV)/.installed-dev
 	    $$python/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; \
 	done | { read -r beneath; read -r here; \
 	    echo "import site; site.addsitedir('$$beneath')" > "$$here/0-beneath.pth"; }
-	$(BIN)/python -m pip --python $(OTHER)/bin/python install --no-build-isolation \
+	$(BIN)/python -m pip --python $(OTHER)/bin/python install --no-compile --no-build-isolation \
 	    -e . 'flwr==$(FLOWER).*'
 	@touch $@

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.data.files.data_files import UNNAMED, Raw
+from fedhome.data.times import time_formats
 from fedhome.data.times.axis import Axis, read_axis
 from fedhome.data.times.time_columns import find_times
 from fedhome.errors import SourceError
@@ -50,6 +51,17 @@ def found(columns: dict[str, Any], given: ReadingSettings = NONE) -> tuple[str, 
 
 def notes_of(columns: dict[str, Any]) -> str:
     return "\n".join(find_times(pa.table(columns), NONE, file="home.csv").notes)
+
+
+def test_what_texts_may_look_like_is_compiled_for_texts_alone() -> None:
+    compiled = time_formats._patterns
+    compiled.cache_clear()
+    time_formats.layout_of.cache_clear()
+    typed = pa.array([0, 3600], pa.timestamp("s", "UTC"))
+    assert axis_of(typed).time_s.tolist() == [0, 3600]
+    assert compiled.cache_info().currsize == 0
+    axis_of(["1970-01-01 00:00", "1970-01-01 01:00"])
+    assert compiled.cache_info().currsize == 1
 
 
 # --- formats

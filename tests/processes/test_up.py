@@ -70,11 +70,11 @@ def simulated(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> RunFolder
 
 
 @contextmanager
-def up(plan: Plan, out: Path) -> Iterator[subprocess.Popen[str]]:
+def up(plan: Plan, out: Path, *, homes: int = HOMES) -> Iterator[subprocess.Popen[str]]:
     """Start `fedhome up`; what is left of it is ended."""
     file = out.with_suffix(".toml")
     file.write_text(plan.to_toml())
-    command = [FEDHOME, "up", file, "--homes", str(HOMES), "--out", out]
+    command = [FEDHOME, "up", file, "--homes", str(homes), "--out", out]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -181,11 +181,16 @@ def test_a_process_is_killed_in_mid_run(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_behind(plan: Plan, tmp_path: Path, number: signal.Signals) -> None:
-    out = tmp_path / "run"
-    with up(plan, out) as process:
+def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """Two homes that need no masks have as many kinds of processes as five that do."""
+    out, homes = tmp_path / "run", 2
+    with up(tiny_plan(homes, ROUNDS, mode="plain"), out, homes=homes) as process:
         lines_until(process, "round 1/")
-        assert len(processes_of(out)) > HOMES
+        words = [word for words in processes_of(out).values() for word in words]
+        assert words.count("fedhome.clients.agent.resident") == homes
+        assert words.count("fedhome.clients.agent.worker") == homes
+        for part in ("front", "superlink_process", "deploy"):
+            assert f"fedhome.server.daemon.{part}" in words
         process.send_signal(number)
         process.wait(PATIENCE_S)
         wait_until_gone(out)

@@ -65,20 +65,6 @@ _ISO_UNTIL = (
 _BETWEEN = (
     r"(?:T| +| ?, ?| - |_|(?<=0000):(?=00:)|(?<=00000000)-(?=00:)|,? (?:A|AT|UM|OM|KL\.?|ALLE|AS) )"
 )
-_WHOLE = (
-    *(
-        re.compile(rf"{WEEKDAY}{date}(?:{_BETWEEN}{clock}{_HALF}{_RANGE}{_ZONE}{_ISO_UNTIL})?")
-        for date in _DATES
-        for clock in _CLOCK
-    ),
-    re.compile(r"(?P<y>0000)(?P<m>00)(?P<d>00)(?P<H>00)(?P<M>00)(?P<S>00)?"),
-    re.compile(
-        rf"{WEEKDAY}{_MONTH} +(?P<d>00?) (?P<H>00):(?P<M>00):(?P<S>00)"
-        r"(?: (?P<name>[A-Z]{2,5}))? (?P<y>0000)"
-    ),
-)
-_WHOLE_SPAN = tuple(re.compile(span) for span in _SPANS)
-_CLOCK_ALONE = re.compile(rf"{_CLOCK[0]}{_HALF}(?: ?(?:-|TO|BIS) ?(?:{_UNTIL}|00?))?")
 _LETTERS = {
     "y": "Y",
     "m": "M",
@@ -139,13 +125,39 @@ class CellLayout:
         return end - first == 2  # noqa: PLR2004  (digits of a short year)
 
 
+@functools.cache
+def _patterns() -> tuple[re.Pattern[str], ...]:
+    """Return all that a cell with a date may be, in the order in which they are tried.
+
+    They are compiled when a text is looked at: most of a home's processes see typed times alone.
+    """
+    with_a_clock = (
+        rf"{WEEKDAY}{date}(?:{_BETWEEN}{clock}{_HALF}{_RANGE}{_ZONE}{_ISO_UNTIL})?"
+        for date in _DATES
+        for clock in _CLOCK
+    )
+    others = (
+        r"(?P<y>0000)(?P<m>00)(?P<d>00)(?P<H>00)(?P<M>00)(?P<S>00)?",
+        (
+            rf"{WEEKDAY}{_MONTH} +(?P<d>00?) (?P<H>00):(?P<M>00):(?P<S>00)"
+            r"(?: (?P<name>[A-Z]{2,5}))? (?P<y>0000)"
+        ),
+    )
+    return tuple(re.compile(pattern) for pattern in (*with_a_clock, *others, *_SPANS))
+
+
+@functools.cache
+def _clock_alone() -> re.Pattern[str]:
+    return re.compile(rf"{_CLOCK[0]}{_HALF}(?: ?(?:-|TO|BIS) ?(?:{_UNTIL}|00?))?")
+
+
 @functools.lru_cache(maxsize=4096)
 def layout_of(shape: str) -> CellLayout | None:
     """Return where the parts of a time stand in cells of a shape; None if it is no time's."""
-    for pattern in (*_WHOLE, *_WHOLE_SPAN):
+    for pattern in _patterns():
         if found := pattern.fullmatch(shape):
             return _layout(found, shape)
-    found = _CLOCK_ALONE.fullmatch(shape)
+    found = _clock_alone().fullmatch(shape)
     return _layout(found, shape) if found and len(shape) > 1 else None
 
 
