@@ -82,6 +82,12 @@ def tier(
     A step of each slice is taken and timed on this machine. Memory is what a step holds beside
     Python and torch; without --memory it is held against what is free here.
     """
+    if not plan.exists():
+        raise FedHomeError(
+            f"there is no plan {plan}, nor a run's folder of that name",
+            hint="of a release name the plan, or the folder of the run that it is of: "
+            "`fedhome model show` says which",
+        )
     from fedhome.learning.fitting_tier import lacking, largest_fitting  # noqa: PLC0415 - torch
     from fedhome.learning.slice_costs import cost_of  # noqa: PLC0415 - its room loads torch
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedhome.data.table import HomeTable
 from fedhome.models.cut_slices import FinishedModel
@@ -164,25 +165,33 @@ def _means(
 
 
 def tried_table(measured: Iterable[Mapping[str, Any]]) -> str:
-    """Return a table in Markdown: for each way and set the tiers' scores, means over seeds.
+    """Return a table in Markdown: for each way and set the tiers' scores after fine-tuning.
 
-    Scores are those after fine-tuning; in brackets their mean, before.
+    Of slices as they are it has means over seeds, of every other way what its scores differ by from
+    these in the same seeds; and how many seeds that is.
     """
-    runs = list(measured)
-    sets = [one.name for one in SETS if any(run["set"] == one.name for run in runs)]
+    runs = {(run["set"], run["way"], run["seed"]): _tuned(run) for run in measured}
+    sets = [one.name for one in SETS if any(name == one.name for name, *_ in runs)]
     rows = [["", *sets], ["---"] * (1 + len(sets))]
     for way, words in tried_ways().items():
-        cells = [_cell([r for r in runs if (r["way"], r["set"]) == (way, name)]) for name in sets]
+        cells = [_cell(runs, name, way) for name in sets]
         if any(cells):
             rows.append([words, *cells])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _cell(runs: Sequence[Mapping[str, Any]]) -> str:
-    if not runs:
+def _tuned(run: Mapping[str, Any]) -> NDArray[np.float64]:
+    return np.array([tier["tuned"] for tier in run["tiers"]])
+
+
+def _cell(runs: Mapping[tuple[str, str, int], NDArray[np.float64]], name: str, way: str) -> str:
+    first = next(iter(IDEAS))
+    found = [
+        tiers if way == first else tiers - runs[name, first, seed]
+        for (of, one, seed), tiers in runs.items()
+        if (of, one) == (name, way) and (name, first, seed) in runs
+    ]
+    if not found:
         return ""
-    tuned, fleet = (
-        np.mean([[tier[model] for tier in run["tiers"]] for run in runs], axis=0)
-        for model in ("tuned", "global")
-    )
-    return " / ".join(f"{score:.3f}" for score in tuned) + f" ({fleet.mean():.3f}), {len(runs)}"
+    form = "{:.3f}" if way == first else "{:+.3f}"
+    return " / ".join(form.format(score) for score in np.mean(found, axis=0)) + f" ({len(found)})"

@@ -198,7 +198,11 @@ def main() -> None:
     found = [line for line in lines(given.out) if line["changed"] == given.sets]
     if given.tried is not None:
         print(
-            tried_table(line for line in found if line.get("way") in (given.tried or tried_ways()))
+            tried_table(
+                line
+                for line in found
+                if line.get("way") in ("as-is", *(given.tried or tried_ways()))
+            )
         )
     elif given.rules is not None:
         print(rules_table(line for line in found if line.get("rule") in (given.rules or RULES)))

@@ -381,6 +381,12 @@ def test_of_a_fleets_run_tiers_are_scored_by_what_its_owner_signed(
     assert [one["score"] for one in shown["tiers"]] == [None, pytest.approx(mean)]
 
 
+def test_a_tier_of_a_release_is_asked_of_its_plan_or_run() -> None:
+    with pytest.raises(FedHomeError, match="no plan latest, nor a run's folder") as refused:
+        _say("tier", "latest", "--memory", "1GB")
+    assert "`fedhome model show` says which" in str(refused.value.hint)
+
+
 def test_a_device_that_can_carry_no_tier_is_told_so(run: Path) -> None:
     done = CliRunner().invoke(app, ["model", "tier", str(run), "--memory", "10"])
     assert done.exit_code == 1

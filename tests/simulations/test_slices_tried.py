@@ -181,7 +181,9 @@ def test_a_table_has_a_row_for_each_way_that_was_run() -> None:
         tiers = [{"tuned": score, "global": score / 2} for score in scores]
         return {"set": "wisdm51", "seed": seed, "way": way, "tiers": tiers}
 
-    told = tried_table([run("as-is", 11, 0.5, 0.7), run("as-is", 12, 0.9, 0.7)])
-    assert "| as it is | 0.700 / 0.700 (0.350), 2 |" in told
-    assert len(told.splitlines()) == 3
+    seeds = [run("as-is", 11, 0.5, 0.7), run("as-is", 12, 0.9, 0.7)]
+    told = tried_table([*seeds, run("tail", 12, 0.8, 0.9), run("tail", 13, 0.1, 0.1)])
+    assert "| as it is | 0.700 / 0.700 (2) |" in told
+    assert f"| {tried_ways()['tail']} | -0.100 / +0.200 (1) |" in told  # 13 has nothing beside it
+    assert len(told.splitlines()) == 4
     assert {"as-is", "by-tier", "tail", "all"} < set(tried_ways())
