@@ -17,6 +17,7 @@ from fedhome.data.classes import in_blocks
 from fedhome.data.homes_folder import Exclusion
 from fedhome.data.inputs import InputSchema, matched
 from fedhome.data.series.examples import HomeExamples, Targets
+from fedhome.data.series.scaling import FAR
 from fedhome.data.series.windows import examples, with_indicators
 from fedhome.data.table import HomeTable
 from fedhome.data.told_once import SHOWN, some
@@ -29,6 +30,9 @@ LEAST_FILLED = 0.01
 A column that is 0 in nearly all rows of nearly all homes is learnt from next to nothing, and does
 harm where it is 1: the default scenario, with 0.3 % missing, lost 0.05 of skill by five of them.
 """
+
+BEYOND = 0.1
+"""Inputs that lie beyond training in this share of a home's later rows, or more, are told."""
 
 SPARSE = 0.5
 """Columns that are missing in more than this share of all rows are named as sparse."""
@@ -85,6 +89,7 @@ def fleet_examples(
     indicators = data.indicators
     if indicators is None:
         indicators = tuple(_indicators(homes))
+    told += [("", note) for note in _beyond_training(homes)]
     told += [("", note) for note in filled_in(homes, data, indicators)]
     return FleetExamples(
         homes=tuple(with_indicators(home, indicators) for home in homes),
@@ -105,6 +110,27 @@ def _sorted_by_class(tables: Sequence[HomeTable], target: str) -> Iterator[str]:
             f"rows seem to be sorted by class: in {some(found)} all rows of a class of {target} "
             "stand together, so that test rows are of other classes than training rows; where they "
             'are recordings of one class each, data.split_by = "class" cuts each class by itself'
+        )
+
+
+def _beyond_training(homes: Sequence[HomeExamples]) -> Iterator[str]:
+    """Yield which inputs are cut off in many rows after training, and in which homes."""
+    cut: Counter[str] = Counter()
+    where = []
+    for home in homes:
+        later = home.x[home.counts[0] :]
+        if not (home.scaling.bounded and len(later)):
+            continue
+        often = (np.abs(later) >= FAR).mean(axis=0) >= BEYOND
+        if often.any():
+            where.append(home.home)
+            cut.update(name for name, one in zip(home.scaling.features, often, strict=True) if one)
+    if where:
+        yield (
+            f"in a tenth or more of the rows after training, in {some(where)}, inputs lie more "
+            f"than {FAR:g} spreads from what training saw, and count as {FAR:g} there "
+            f"({some([name for name, _ in cut.most_common()])}): what is learnt says little of "
+            "such rows"
         )
 
 

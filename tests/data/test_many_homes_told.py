@@ -83,3 +83,26 @@ def test_rows_that_are_sorted_by_class_are_told(tmp_path: Path) -> None:
     _activities(tmp_path / "mixed", {"oak": one, "elm": mixed, "ash": mixed})
     plan = plan.change(data={"source": str(tmp_path / "mixed")})
     assert not [note for note in gather(plan).notes if "sorted by class" in note]
+
+
+def _levels(folder: Path, homes: dict[str, float]) -> None:
+    """Write homes of which the load rises to a level after the first eight days of ten."""
+    folder.mkdir()
+    for home, level in homes.items():
+        load = np.sin(np.arange(240.0)) + level * (np.arange(240) >= 192)
+        times = np.datetime64("2024-01-01T00", "h") + np.arange(240)
+        rows = [f"{time}:00Z,{one:.3f}" for time, one in zip(times, load, strict=True)]
+        (folder / f"{home}.csv").write_text("\n".join(["time,load", *rows, ""]))
+
+
+def test_inputs_beyond_what_training_saw_are_told_with_their_homes(tmp_path: Path) -> None:
+    _levels(tmp_path / "risen", {"elm": 0, "oak": 9, "yew": 20})
+    plan = Plan.load(
+        data={"source": str(tmp_path / "risen"), "target": "load", "lags": [1, 2]},
+        aggregation={"mode": "plain"},
+    )
+    (told,) = [note for note in gather(plan).notes if "spreads from what training saw" in note]
+    assert told.startswith("in a tenth or more of the rows after training, in oak, yew, inputs lie")
+    assert "(load 1 before, load 2 before)" in told
+    as_it_is = gather(plan.change(data={"scale": "none"}))
+    assert not [note for note in as_it_is.notes if "spreads from" in note]
