@@ -118,13 +118,13 @@ def _beyond_training(homes: Sequence[HomeExamples]) -> Iterator[str]:
     cut: Counter[str] = Counter()
     where = []
     for home in homes:
-        later = home.x[home.counts[0] :]
-        if not (home.scaling.bounded and len(later)):
+        scaling, later = home.scaling, home.x[home.counts[0] :]
+        if scaling is None or not scaling.bounded or not len(later):
             continue
         often = (np.abs(later) >= FAR).mean(axis=0) >= BEYOND
         if often.any():
             where.append(home.home)
-            cut.update(name for name, one in zip(home.scaling.features, often, strict=True) if one)
+            cut.update(name for name, one in zip(scaling.features, often, strict=True) if one)
     if where:
         yield (
             f"in a tenth or more of the rows after training, in {some(where)}, inputs lie more "
