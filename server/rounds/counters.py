@@ -11,12 +11,15 @@ from fedhome.errors import StateError
 from fedhome.plan.aggregation_settings import AggregationSettings
 from fedhome.secagg import Bundle, Directory
 from fedhome.secagg.form import Total
+from fedhome.secagg.manifest import SUM_NUMBER_BITS
 from fedhome.server.rounds.sum_scale import Scale
 from fedhome.store import disk
 
 _WEIGHTS = "weights"
 _AT_ONCE = 64  # reserved on disk together: a crash skips at most this many
 _MOST_DIGITS = 8
+_LAST_SUM = (1 << SUM_NUMBER_BITS) - 1
+_LEFT = 1 << 16  # sums that a server begins with at least: a year of a hundred and eighty a day
 
 
 class LastingScale(Scale):
@@ -54,7 +57,16 @@ class LastingScale(Scale):
                 "that homes know, such as 1000000: they refuse a sum whose number is not above the "
                 "last",
             )
-        return int(digits)
+        number = int(digits)
+        if number > _LAST_SUM - _LEFT:
+            raise StateError(
+                f"{self._path} holds the number {number}, and the last sum that there can be is "
+                f"{_LAST_SUM}",
+                reason="altered",
+                hint="let the owner sign the next directory (`fedhome fleet directory`), in which "
+                "homes count anew, and write a small number into it, such as 1",
+            )
+        return number
 
     def _recall_weight(self) -> None:
         if self.weight_cap is not None or not self._weights.exists():

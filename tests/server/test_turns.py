@@ -76,3 +76,15 @@ def test_a_number_that_somebody_has_written_by_hand_is_taken(tmp_path: Path) -> 
     path = tmp_path / "turns"
     path.write_bytes(b"1000000\n")
     assert LastingScale(Plan.load().aggregation, path, directory=b"d" * 32).sum_number == 1_000_000
+
+
+@pytest.mark.parametrize("number", [(1 << 24) - (1 << 16), (1 << 24) - 1, 99_999_999])
+def test_a_number_after_which_no_sum_comes_is_told(tmp_path: Path, number: int) -> None:
+    """No manifest holds one above 2^24 - 1: the run would end in the middle of a round."""
+    path = tmp_path / "turns"
+    path.write_text(f"{number}", encoding="ascii")
+    with pytest.raises(StateError, match="the last sum that there can be") as caught:
+        LastingScale(Plan.load().aggregation, path, directory=b"d" * 32)
+    assert "fedhome fleet directory" in str(caught.value.hint)
+    path.write_text(f"{(1 << 24) - (1 << 16) - 1}", encoding="ascii")
+    LastingScale(Plan.load().aggregation, path, directory=b"d" * 32)
