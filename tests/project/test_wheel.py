@@ -9,10 +9,13 @@ import sys
 import tarfile
 import venv
 import zipfile
-from importlib.metadata import version
+from email import message_from_bytes
+from importlib.metadata import Distribution, distribution, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -65,14 +68,42 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the ``bin`` folder of an environment that holds the wheel and what it depends on."""
+    """Return the ``bin`` folder of an environment that holds the wheel and what it depends on.
+
+    That is linked from where it is installed with the tests' own tools: to unpack it once more
+    takes minutes. Whether pip finds it in an index, the install of these has shown.
+    """
     home = tmp_path_factory.mktemp("empty") / "venv"
     venv.create(home, with_pip=True)
-    # pip finds the large packages in its cache: the tests' own environment needed them too. Of
-    # these thousands of modules each is compiled when it is first imported, and most never are.
-    install = (home / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-compile")
-    run(*install, wheel, folder=home)
+    python = home / "bin" / "python"
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(run(python, "-c", where, folder=home).strip())
+    for held in needed_by(wheel):
+        for top in {file.parts[0] for file in held.files or []} - {"..", "__pycache__"}:
+            if not (site / top).exists():  # a namespace of several
+                (site / top).symlink_to(Path(str(held.locate_file(top))))
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel, folder=home)
+    run(python, "-m", "pip", "check", folder=home)
     return home / "bin"
+
+
+def needed_by(wheel: Path) -> list[Distribution]:
+    """Return what is installed here of what a wheel asks for, and of what that asks for."""
+    (name,) = (name for name in files_in(wheel) if name.endswith(".dist-info/METADATA"))
+    asked = message_from_bytes(files_in(wheel)[name]).get_all("Requires-Dist", [])
+    waiting = [(text, frozenset[str]()) for text in asked]
+    found, seen = dict[str, Distribution](), set[tuple[str, frozenset[str]]]()
+    while waiting:
+        text, extras = waiting.pop()
+        one = Requirement(text)
+        if one.marker and not any(one.marker.evaluate({"extra": e}) for e in ("", *extras)):
+            continue
+        key = (canonicalize_name(one.name), frozenset(one.extras))
+        if key not in seen:
+            seen.add(key)
+            found[key[0]] = distribution(one.name)
+            waiting += [(text, key[1]) for text in found[key[0]].requires or []]
+    return [*found.values()]
 
 
 def files_in(wheel: Path) -> dict[str, bytes]:
@@ -139,8 +170,8 @@ def test_only_fedhome_is_added_to_site_packages(installed: Path) -> None:
     assert {name for name in top if not name.endswith(".dist-info")} == {"..", "fedhome"}
     loose = (
         "import importlib.util as u;"
-        "print([n for n in ('clients', 'server', 'simulations') if u.find_spec(n)])"
-    )
+        "print([n for n in ('clients', 'server', 'simulations', 'pytest') if u.find_spec(n)])"
+    )  # and the tests' own tools are not there
     assert run(installed / "python", "-c", loose, folder=installed).strip() == "[]"
 
 
