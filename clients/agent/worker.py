@@ -30,6 +30,7 @@ from fedhome.errors import ManifestError, NoReadingsError, RunError, StateError
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.lean_imports import import_lean
 from fedhome.flower.messages import words_reply
+from fedhome.learning.alone.lean_scikit import spare_statistics
 from fedhome.learning.own_state import HomeStates, OwnState
 from fedhome.ops.plain_log import log_plainly
 from fedhome.plan.settings import Plan
@@ -334,6 +335,7 @@ def main(arguments: Sequence[str]) -> int:
     with suppress(OSError, RunError):  # settings that cannot be read are told with a question
         os.nice(home_folder.settings.worker_nice)
     import_lean("fedhome.clients.client_app")
+    spare_statistics()
     with Connection(int(arguments[1])) as pipe, suppress(EOFError, OSError):
         serve(pipe, home_folder)
     return 0

@@ -12,8 +12,11 @@ _FITTED = """\
 import sys
 import numpy as np
 from fedhome.learning.alone import linear, trees
+from fedhome.learning.alone.lean_scikit import spare_statistics
 from fedhome.learning.alone.own_rows import OwnRows
 
+if "spared" in sys.argv:
+    spare_statistics()
 drawn = np.random.default_rng(7)
 x = tuple(drawn.normal(size=(rows, 3)).astype(np.float32) for rows in (240, 40, 40))
 numbers = tuple(part[:, :1] for part in x)
@@ -33,9 +36,9 @@ print(f"{norm.ppf(0.975):.4f}")
 """
 _MEANWHILE = """\
 import sys
-from fedhome.learning.alone.lean_scikit import without_statistics
+from fedhome.learning.alone.lean_scikit import _without_statistics
 
-with without_statistics():
+with _without_statistics():
     from scipy.stats import norm, no_such_name
     assert "scipy.stats._continuous_distns" not in sys.modules
     print(f"{norm.ppf(0.975):.4f} {norm(5.0, 1.0).mean():.1f}")
@@ -50,9 +53,27 @@ except AttributeError as fault:
 """
 
 
-def _printed(script: str) -> list[str]:
+_NEEDS_MORE = """\
+import sys
+from types import ModuleType
+from fedhome.learning.alone import lean_scikit
+
+class Needy:  # a scikit-learn that derives a class of its own from one of the statistics
+    def find_spec(self, name, path=None, target=None):
+        if name == "sklearn.metrics":
+            from scipy.stats import rv_continuous
+            class Own(rv_continuous):
+                pass
+
+sys.meta_path.insert(0, Needy())
+lean_scikit.spare_statistics()
+print(lean_scikit.scikit("ensemble").RandomForestRegressor(2).fit([[0.0], [1.0]], [0, 1]))
+"""
+
+
+def _printed(script: str, *arguments: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", script, *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -64,7 +85,7 @@ def _printed(script: str) -> list[str]:
 
 @pytest.mark.long
 def test_what_is_fitted_loads_no_statistics_and_they_are_there_when_they_are_called() -> None:
-    none, later, own = _printed(_FITTED + _LATER)
+    none, later, own = _printed(_FITTED + _LATER, "spared")
     assert none == ""
     assert later == "3.0 1.0 2.0 2"
     assert own == "1.9600"
@@ -77,3 +98,14 @@ def test_whoever_imports_statistics_meanwhile_has_the_real_ones() -> None:
     assert ranks == "3.0 1.0 2.0"
     assert "scipy.stats" in fault
     assert "no_such_name" in fault
+
+
+@pytest.mark.long
+def test_a_process_that_is_not_a_homes_worker_has_scikit_learn_as_it_is() -> None:
+    (loaded,) = _printed(_FITTED)
+    assert "scipy.stats._continuous_distns" in loaded.split()
+
+
+@pytest.mark.long
+def test_a_scikit_learn_that_needs_the_statistics_gets_them() -> None:
+    assert _printed(_NEEDS_MORE) == ["RandomForestRegressor(n_estimators=2)"]

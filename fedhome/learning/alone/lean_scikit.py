@@ -1,7 +1,8 @@
 """scikit-learn without scipy's statistics, of which what a home fits calls nothing.
 
 scikit-learn imports them all, for its scores: half a second and 15 MB of a home's worker, on a
-device whose memory is scarce.
+device whose memory is scarce. Only such a process of our own goes without: a user's has
+scikit-learn as it is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-_STATISTICS = "scipy.stats"
+_PACKAGE, _STATISTICS = "sklearn", "scipy.stats"
+_spared = False
 
 
 class _Later:
@@ -43,9 +45,35 @@ class _StandIn(ModuleType):
         return _Later(name)
 
 
+def spare_statistics() -> None:
+    """Let :func:`scikit` go without scipy's statistics from now on, in a process of our own."""
+    global _spared  # noqa: PLW0603 - of the process, as what is imported is
+    _spared = True
+
+
+def scikit(module: str) -> ModuleType:
+    """Import a module of scikit-learn.
+
+    Args:
+        module: Its name in the package, such as ``"ensemble"``.
+    """
+    name = f"{_PACKAGE}.{module}"
+    if not _spared:
+        return import_module(name)
+    before = set(sys.modules)
+    try:
+        with _without_statistics():
+            return import_module(name)
+    except Exception:  # noqa: BLE001 - a scikit-learn that needs more than their names
+        for half in set(sys.modules) - before:
+            if half.split(".")[0] == _PACKAGE:
+                del sys.modules[half]
+        return import_module(name)
+
+
 @contextmanager
-def without_statistics() -> Iterator[None]:
-    """Import scikit-learn in here: scipy's statistics are loaded when something calls them."""
+def _without_statistics() -> Iterator[None]:
+    """In here scipy's statistics have but names, and are loaded when one of them is used."""
     if _STATISTICS not in sys.modules:
         sys.modules[_STATISTICS] = _StandIn(_STATISTICS)
     try:

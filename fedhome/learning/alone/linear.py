@@ -7,11 +7,12 @@ strength of the penalty is the one that is best on the home's validation rows.
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fedhome.learning.alone.lean_scikit import without_statistics
+from fedhome.learning.alone.lean_scikit import scikit
 from fedhome.learning.alone.own_rows import FittedAlone, OwnRows, best_of
 from fedhome.learning.fitted import Line
 from fedhome.learning.tasks.segments import Floats
@@ -55,10 +56,9 @@ def _plain(rows: OwnRows, model: Any) -> Line:
 
 
 def _fitted(rows: OwnRows, strength: float, x: Any, y: Any) -> Any:
-    with without_statistics():
-        from sklearn.linear_model import LogisticRegression, Ridge  # noqa: PLC0415 - a second
-
-    model = LogisticRegression(C=strength, max_iter=_STEPS) if rows.classes else Ridge(strength)
+    kinds = scikit("linear_model")  # that takes a second
+    logistic = partial(kinds.LogisticRegression, max_iter=_STEPS)
+    model = logistic(C=strength) if rows.classes else kinds.Ridge(strength)
     with warnings.catch_warnings():  # short of its optimum it is still a model, and is scored
         warnings.simplefilter("ignore")
         model.fit(np.asarray(x, np.float64), y)

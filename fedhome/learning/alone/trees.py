@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fedhome.learning.alone.lean_scikit import without_statistics
+from fedhome.learning.alone.lean_scikit import scikit
 from fedhome.learning.alone.own_rows import FittedAlone, OwnRows, best_of
 from fedhome.learning.fitted import Trees
 from fedhome.learning.fitted.trees import OneTree
@@ -80,24 +80,18 @@ def _forests(rows: OwnRows, x: Any, y: Any, leaf: int) -> tuple[Floats, Callable
 
 
 def _forest(rows: OwnRows, leaf: int) -> Any:
-    with without_statistics():
-        from sklearn.ensemble import (  # noqa: PLC0415
-            RandomForestClassifier,
-            RandomForestRegressor,
-        )
-
-    kind = RandomForestClassifier if rows.classes else RandomForestRegressor
+    kinds = scikit("ensemble")
+    kind = kinds.RandomForestClassifier if rows.classes else kinds.RandomForestRegressor
     return kind(_TREES, min_samples_leaf=leaf, max_features=_INPUTS, random_state=0, n_jobs=1)
 
 
 def _boosted(rows: OwnRows, x: Any, y: Any) -> tuple[Floats, Callable[[], Any]]:
     """Return what boosted trees state after as many as are best, and how to grow as many."""
-    with without_statistics():
-        from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415
+    boosting = scikit("ensemble").HistGradientBoostingRegressor
 
     def grown(trees: int) -> Any:
         leaf = int(np.clip(len(y) // 20, 3, 20))
-        return HistGradientBoostingRegressor(
+        return boosting(
             max_iter=trees,
             learning_rate=_RATE,
             min_samples_leaf=leaf,
