@@ -40,7 +40,7 @@ def told_once(notes: Iterable[tuple[str, str]]) -> list[str]:
         said.setdefault(alike, {})[home] = note
     told = []
     for group in _but_for_numbers(said):
-        names = [home for alike in group for home in said[alike] if home]
+        names = list(dict.fromkeys(home for alike in group for home in said[alike] if home))
         alike, first = group[0], next(iter(said[group[0]].items()))
         if len(group) > 1:
             told.append(f"{some(names)}, each with its own numbers; {first[0]}: {first[1]}")
@@ -51,16 +51,17 @@ def told_once(notes: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _but_for_numbers(said: Mapping[str, Mapping[str, str]]) -> Iterator[list[str]]:
-    """Yield sentences that are told together: more than are shown, with other numbers in each."""
+    """Yield sentences that are told together: of more homes than are shown, with other numbers."""
     forms: dict[str, list[str]] = {}
     for alike, notes_of in said.items():
         home, note = next(iter(notes_of.items()))
         # Numbers of its own are in many a home's name, too.
         form = re.sub(rf"(?<!\w){re.escape(home)}((\.\w+)+|(?='))", "\0", note) if home else note
-        form = re.sub(r"\d[\d.,:]*(?!\w)", "#", form) if home else note
+        # Those in a column's name, such as x1 or '1', are none: columns are told apart.
+        form = re.sub(r"(?<![\w'])\d[\d.,:]*(?![\w'])", "#", form) if home else note
         forms.setdefault(form, []).append(alike)
     for group in forms.values():
-        if len(group) > SHOWN:
+        if len({home for alike in group for home in said[alike]}) > SHOWN:
             yield group
         else:
             yield from ([alike] for alike in group)

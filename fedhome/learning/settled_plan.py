@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fedhome.data.series.examples import Targets
 from fedhome.data.series.spans import usual_lags
@@ -61,10 +60,15 @@ def settled(plan: Plan, tables: Sequence[HomeTable], *, days: float | None = Non
     notes = []
     if why or data.horizon is None:
         notes.append(_told(plan, kind, why, horizon))
-    if horizon == 0:
-        changed = plan.change(task={"kind": kind}, data={"horizon": 0, "lags": ()})
-        return SettledPlan(plan=changed, targets=targets, notes=tuple(notes))
     step_s = usual_step(tables, data)
+    calendar = data.calendar
+    if calendar and step_s is not None and step_s >= MONTH_S:
+        calendar = False
+        notes.append(f"steps of {step_text(step_s)} have no hour or weekday: they are no inputs")
+    if horizon == 0:
+        rows = {"horizon": 0, "lags": (), "calendar": calendar}
+        changed = plan.change(task={"kind": kind}, data=rows)
+        return SettledPlan(plan=changed, targets=targets, notes=tuple(notes))
     lags, gap = data.lags, data.gap
     near, *others = horizon if isinstance(horizon, tuple) else (horizon,)
     if step_s is not None:
@@ -80,10 +84,7 @@ def settled(plan: Plan, tables: Sequence[HomeTable], *, days: float | None = Non
         if gap is None:
             gap = step_text(max(round(DAY_S / step_s), 1) * step_s)
         notes += _in_steps(plan, lags, gap, (near, *others), step_s)
-    series: dict[str, Any] = {"horizon": horizon, "lags": lags, "gap": gap}
-    if data.calendar and step_s is not None and step_s >= MONTH_S:
-        series["calendar"] = False
-        notes.append(f"steps of {step_text(step_s)} have no hour or weekday: they are no inputs")
+    series = {"horizon": horizon, "lags": lags, "gap": gap, "calendar": calendar}
     changed = plan.change(task={"kind": kind}, data=series)
     return SettledPlan(plan=changed, targets=targets, notes=tuple(notes))
 

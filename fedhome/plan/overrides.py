@@ -17,6 +17,9 @@ from fedhome.spelling import did_you_mean, setting_meant
 
 _AS_WRITTEN = "`fedhome plan show` prints a plan as one is written"
 _MOST_DEPTH = 64  # a plan of ours has four; what looks through one calls itself for each
+_PART = r"""(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')[ \t]*\.[ \t]*"""
+# TOML's own reader takes time with the square of a name's parts.
+_DEEP_NAME = re.compile(rf"(?:^|[\[{{,])[ \t]*(?:{_PART}){{{_MOST_DEPTH}}}", re.MULTILINE)
 
 
 def read_toml(path: Path, *, hint: str = "") -> dict[str, Any]:
@@ -75,6 +78,8 @@ def parse_toml(text: str, *, where: str, hint: str = _AS_WRITTEN) -> dict[str, A
         PlanError: A syntax error with its line; or tables within tables without end, or a number
             of thousands of digits, which are no plan's.
     """
+    if _DEEP_NAME.search(text):
+        raise _too_deep(where)
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # of a number's digits it is a plain one
@@ -88,9 +93,13 @@ def parse_toml(text: str, *, where: str, hint: str = _AS_WRITTEN) -> dict[str, A
             if isinstance(inside, dict | list)
         ]
     if below:
-        fault = f"it has tables or lists within each other more than {_MOST_DEPTH} deep"
-        raise PlanError([fault], where=where, hint=_AS_WRITTEN)
+        raise _too_deep(where)
     return table
+
+
+def _too_deep(where: str) -> PlanError:
+    fault = f"it has tables or lists within each other more than {_MOST_DEPTH} deep"
+    return PlanError([fault], where=where, hint=_AS_WRITTEN)
 
 
 def parse_set(setting: str) -> dict[str, Any]:

@@ -128,6 +128,18 @@ def test_numbers_with_a_plus_behind_are_the_least_that_they_stand_for() -> None:
         read(["0", "3++", "2", "1"])
 
 
+@pytest.mark.parametrize("cells", [["1-", "1", "1+", "2-"], ["1+", "1-", "2+"]])
+def test_marks_with_plus_and_minus_behind_are_no_numbers(cells: list[str]) -> None:
+    """A mark of 1- was -1, and one of 1+ was 1."""
+    row = cells.index("1+") + 1
+    with pytest.raises(
+        SourceError, match=f"row {row}: the cell in column 'x' has a plus"
+    ) as caught:
+        read(cells)
+    assert "names that do not begin with a number" in caught.value.hint
+    assert numbers("1-", "1", "2-") == [-1, 1, -2]
+
+
 @pytest.mark.parametrize(
     ("cells", "row"),
     [

@@ -34,6 +34,24 @@ def test_words_that_differ_are_never_told_as_one() -> None:
     assert len(told_once(notes)) == 6
 
 
+@pytest.mark.parametrize("name", ["x{}", "{}"])
+def test_columns_that_are_called_by_numbers_are_told_apart(name: str) -> None:
+    """Only the first of six columns was named, and each home six times."""
+    columns = [name.format(number) for number in range(6)]
+    notes = [("oak", f"column {one!r}: read as kWh") for one in columns]
+    assert told_once(notes) == [f"oak: column {one!r}: read as kWh" for one in columns]
+    both = [*notes, *[(f"h{n}", f"column {columns[n]!r}: read as kWh") for n in range(6)]]
+    assert len(told_once(both)) == 6
+
+
+def test_a_home_is_named_once_whatever_it_says() -> None:
+    rows = [("oak", f"row {number} is odd") for number in range(6)]
+    assert len(told_once(rows)) == 6  # of one home, each with its number
+    more = [(f"h{number}", f"row {number + 9} is odd") for number in range(5)]
+    told = "oak, h0, h1, h2 and 2 more, each with its own numbers; oak: row 0 is odd"
+    assert told_once([*rows, *more]) == [told]
+
+
 def test_homes_that_are_left_out_beyond_the_first_are_counted(tmp_path: Path) -> None:
     shown = io.StringIO()
     log = EventLog(tmp_path / "events.jsonl")

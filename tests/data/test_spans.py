@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -202,7 +203,14 @@ def test_months_and_weeks_beside_the_time_are_no_readings(tmp_path: Path, writte
 
 @pytest.mark.parametrize(
     ("months", "gone", "step"),
-    [(1, (7, 8, 30), "1mo"), (3, (11, 20, 21), "3mo"), (12, (9, 17, 33), "1y")],
+    [
+        (1, (7, 8, 30), "1mo"),
+        (2, (7, 8, 29), "2mo"),
+        (3, (11, 20, 21), "3mo"),
+        (4, (11, 20, 31), "4mo"),
+        (6, (10, 21, 33), "6mo"),
+        (12, (9, 17, 33), "1y"),
+    ],
 )
 def test_homes_that_lack_other_months_keep_one_step(
     months: int, gone: tuple[int, ...], step: str
@@ -220,7 +228,8 @@ def test_homes_that_lack_other_months_keep_one_step(
             time_zone="UTC",
         )
         plan = settled(Plan.load(data={"target": "load"}), [table]).plan
-        before = {1: (1, 2, 3), 3: (1, 2, 3, 4), 12: (1, 2, 3)}[months]  # 40 months: no year back
+        # Forty months are too few to look a year back.
+        before = (1, 2, 3) if months == 1 else sorted({1, 2, 3, 12 // months})
         assert plan.data.lags == tuple(step_text(n * step_seconds(step)) for n in before)
         assert not plan.data.calendar  # a month has no hour and no weekday
         grid = grid_of(table, plan.data, ["load"])
@@ -230,6 +239,22 @@ def test_homes_that_lack_other_months_keep_one_step(
         assert examples(table, plan.data, [], "continuous").home == home
     ends = {int(grid.steps[-1]) for grid in grids}
     assert len(ends) == 1  # also counted from 1970
+
+
+def test_rows_of_years_have_no_hour_and_no_weekday_either() -> None:
+    """Where rows are no series, weekdays of first days of January were inputs."""
+    years = [datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in range(1980, 2020)]
+    table = HomeTable(
+        home="a",
+        time_s=np.array(years, np.int64),
+        columns={"x": np.arange(40.0), "label": np.arange(40.0) % 2},
+        time_zone="UTC",
+    )
+    found = settled(Plan.load(data={"target": "label", "horizon": 0}), [table])
+    assert not found.plan.data.calendar
+    assert "steps of 1y have no hour or weekday: they are no inputs" in found.notes
+    days = replace(table, time_s=np.arange(40) * 86_400)
+    assert settled(Plan.load(data={"target": "label", "horizon": 0}), [days]).plan.data.calendar
 
 
 @pytest.mark.parametrize("cells", [["1998", "1999", "2001"], ["2001", "1999", "1998"]])

@@ -275,6 +275,12 @@ def _refuse_mixed_signs(survey: Survey, column: Column) -> None:
             "the sign of the cell in {column} is written otherwise than in other cells of it",
             hint="write all negative numbers of a column with a minus before them",
         )
+    if survey.signs.count(AT_LEAST) and survey.signs.count(TRAILING):  # 1+, 1 and 1- are marks
+        raise column.fault(
+            survey.signs.first_of([AT_LEAST]),
+            "the cell in {column} has a plus behind its number, and others have a minus there",
+            hint="give classes names that do not begin with a number; write a minus before numbers",
+        )
 
 
 def pieces(cells: pa.ChunkedArray) -> Iterator[Piece]:

@@ -30,7 +30,8 @@ _ROUND_STEPS = np.array(
         *(60 * minutes for minutes in (*_ROUND[:2], 3, 4, *_ROUND[2:])),
         *(3600 * hours for hours in (1, 2, 3, 4, 6, 8, 12, 24, 168)),
         # First days of months: by the mean of their own gaps, homes' steps would differ.
-        *(MONTH_S, 3 * MONTH_S, YEAR_S),
+        *(MONTH_S * months for months in (1, 2, 3, 4, 6)),
+        YEAR_S,
     ]
 )
 _PROPOSED = (1, 5, 10, 30, 60, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, DAY_S)
