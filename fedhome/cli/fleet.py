@@ -20,6 +20,7 @@ from fedhome.cli.fleet_words import (
     table_of,
     text_of,
     tier_told,
+    who_must_collude,
 )
 from fedhome.cli.group import Group
 from fedhome.cli.json_fleets import FleetShown, InviteEntry, ListedHome
@@ -217,6 +218,8 @@ def show(fleet: Folder = Path(), *, as_json: JsonFlag = False) -> None:
     console.print(table)
     names = ", ".join(key_name(key) for key in root.keys)
     say(console, f"\nowner's keys: {root.threshold} of {len(root.keys)} must sign: {names}")
+    if last and plan:
+        say(console, f"who must collude {who_must_collude(last, plan)}")
 
 
 def _shown(owned: Fleet) -> FleetShown:
@@ -226,6 +229,9 @@ def _shown(owned: Fleet) -> FleetShown:
         fleet=owned.anchor.fleet.hex(),
         epoch=owned.epoch,
         expires=last.expires if last else None,
+        committee=last.committee if last else None,
+        corrupt=last.corrupt if last else None,
+        answers=last.threshold if last else None,
         homes=[
             ListedHome(
                 home=home,

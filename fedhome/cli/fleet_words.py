@@ -14,7 +14,9 @@ from fedhome.errors import StateError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.issued_directory import IssuedDirectory
 from fedhome.fleet.owner_folder import CARD, PLAN
+from fedhome.plan.protocol import collusion, least_allowed
 from fedhome.plan.settings import Plan
+from fedhome.secagg.directory import Directory
 from fedhome.store import disk
 from fedhome.wire.moments import when
 
@@ -100,6 +102,14 @@ def summary(issued: IssuedDirectory) -> Table:
     if not kinds:
         table.add_row("changed", "no home since the last epoch")
     return table
+
+
+def who_must_collude(directory: Directory, plan: Plan) -> str:
+    """Return in words how many must work together to see a single home of a fleet."""
+    if plan.aggregation.mode == "plain":
+        return "to see one home: nobody. The plan is plain, and the server sees what each one sends"
+    allowed = least_allowed(plan, len(directory.names))
+    return collusion(directory.committee, directory.threshold, allowed)
 
 
 def tier_told(tier: str, plan: Plan | None) -> str:

@@ -48,6 +48,9 @@ class FleetShown:
         fleet: Its number, hexadecimal.
         epoch: Epoch of the last directory; 0 before the first.
         expires: Until when that holds, Unix time in s; null before the first.
+        committee: How many homes open sums by it; null before the first.
+        corrupt: How many of these may work for an attacker; null before the first.
+        answers: How many must answer to open a sum; null before the first.
         homes: Homes of that directory, and those on the list.
         invites: Open invites.
         threshold: How many of the owner's keys must sign.
@@ -57,6 +60,9 @@ class FleetShown:
     fleet: str
     epoch: int
     expires: int | None
+    committee: int | None
+    corrupt: int | None
+    answers: int | None
     homes: list[ListedHome]
     invites: list[InviteEntry]
     threshold: int

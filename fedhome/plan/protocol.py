@@ -215,19 +215,40 @@ def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
     size = _bytes_a_number(lanes)
     derived = parameters_of(plan, homes)
     least = least_in_a_sum(plan, fleet=homes, roster=derived.homes)
+    allowed = least_allowed(plan, homes)
     return [
         *replace(derived, a_min=max(derived.a_min, least)).lines(),
         ("a number of an update", f"{bits_of(plan)} bits in {size:.3g} bytes ({lanes.name})"),
-        ("who must collude", _collusion(derived, least)),
+        ("who must collude", collusion(derived.committee, derived.threshold, allowed)),
         ("all sums of a run", told_weights(plan, homes, least=least)),
     ]
 
 
-def _collusion(derived: Parameters, least: int) -> str:
+def least_allowed(plan: Plan, homes: int) -> int:
+    """Return of how few homes' sums the homes of a plan take part in, whatever a server asks.
+
+    A server of ours opens none below :func:`least_in_a_sum`, which is often more.
+
+    Args:
+        plan: The plan.
+        homes: Homes in the fleet.
+    """
+    return policy_of(plan).least_sum(homes, roster=homes, groups=plan.aggregation.groups)
+
+
+def collusion(members: int, threshold: int, allowed: int) -> str:
+    """Return in words how many must work together to see a single home.
+
+    Args:
+        members: Homes on the committee.
+        threshold: Answers that open a sum. Two openings take twice as many; whoever answers in
+            both is counted in both.
+        allowed: Fewest homes in a sum that homes take part in.
+    """
     return (
-        f"to see one home, beside the server: {derived.corrupt + 1} members that vote twice, or "
-        f"{derived.threshold} that hand over their keys, or all others in a sum, {least - 1} at "
-        "least"
+        f"to see one home, beside the server: {2 * threshold - members} members that vote twice, "
+        f"or {threshold} that hand over their keys, or all others in a sum, {allowed - 1} at "
+        f"least: homes take part in sums over {allowed}, if a server that cheats asks for such"
     )
 
 

@@ -136,7 +136,10 @@ class Parameters:
         return [
             ("homes in the round", f"{self.homes}, out of {self.pool} that could be in it"),
             ("fewest in a roster", f"{self.n_min}: below that a home refuses"),
-            ("fewest in a sum", f"{self.a_min}: below that the committee refuses"),
+            (
+                "fewest in a sum",
+                f"{self.a_min}, as the server's terms say: below that the committee refuses",
+            ),
             ("masking neighbours", f"{'all' if self.degree is None else self.degree}: {graph}"),
             (
                 "neighbours in the sum",

@@ -116,6 +116,8 @@ def test_a_fleet_and_a_server_that_is_down_are_printed(tmp_path: Path) -> None:
     assert [one["home"] for one in told["homes"]] == ["ash", "elm", "fir", "oak", "yew"]
     assert {one["home"] for one in told["homes"] if one["change"]} == {"oak"}
     assert (told["epoch"], told["threshold"], len(told["keys"])) == (1, 1, 1)
+    # A quarter of five, rounded down, may be corrupt: two openings take more than six answers.
+    assert (told["committee"], told["corrupt"], told["answers"]) == (5, 1, 4)
     make_server(tmp_path / "hub", hosts=["hub"], port=1, listen="127.0.0.1", fleet=owner)
     said = fedhome("server", "status", "hub", "--json", folder=tmp_path)
     assert checked("server status", said.stdout)["directory_days"] == 399

@@ -19,6 +19,7 @@ from fedhome.models.slice_cut import SliceCut, largest_within
 from fedhome.models.sliced_mlp import SlicedMLP
 from fedhome.models.slicing import SlicedShape, integrate
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import check_whole
 from fedhome.wire.layout import Layout
 
 TINY = SlicedShape(2, 1, ((1,), (3, 2)))
@@ -270,6 +271,40 @@ def test_an_unknown_key_of_a_tier_is_told() -> None:
     tiers = {"slicing": {"tiers": [{"name": "a", "depth": 1, "share": 1.0, "height": 2}]}}
     with pytest.raises(PlanError, match=r"slicing\.tiers\.0\.height is not a setting"):
         Plan.parse({**PLAIN, **tiers})
+
+
+@pytest.mark.parametrize(
+    ("besides", "fault"),
+    [
+        (
+            {"aggregation": {"weights": "equal", "groups": 2}},
+            "aggregation.groups = 2: a group of a tier would hold too few; set",
+        ),
+        (
+            {"strategy": {"wrap": "differentialprivacyclientsidefixedclipping"}},
+            "strategy.wrap = ",
+        ),
+        (
+            {"aggregation": {"weights": "equal"}, "transfer": {"stages": ["random-k"]}},
+            "random-k is of whole models (int8, int4 go); set slicing.tiers = []",
+        ),
+    ],
+)
+def test_what_slices_do_not_go_with_is_told_with_what_to_set(
+    besides: dict[str, Any], fault: str
+) -> None:
+    tiers = _tiers(("a", 0.5, 1, 0.5), ("b", 1.0, 2, 0.5))
+    with pytest.raises(PlanError) as caught:
+        Plan.parse({**PLAIN, **tiers, **besides})
+    assert fault in str(caught.value)
+
+
+def test_homes_behind_flowers_own_nodes_have_no_tiers() -> None:
+    plan = Plan.parse({**PLAIN, **_tiers(("a", 0.5, 1, 0.5), ("b", 1.0, 2, 0.5))})
+    with pytest.raises(PlanError, match="have no owner who says which tier") as refused:
+        check_whole(plan)
+    assert "`fedhome up`" in str(refused.value)
+    check_whole(Plan.parse(PLAIN))
 
 
 def test_all_that_slices_do_not_go_with_is_told_at_once() -> None:
