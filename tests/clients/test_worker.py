@@ -143,7 +143,7 @@ def census_form(layout: Layout) -> Form:
     return Form(
         elements=0,
         layout=bytes.fromhex(layout.hash),
-        fixed=FixedPoint(bits=24, clip=1.0, norm="linf", weight_cap=64),
+        fixed=FixedPoint(bits=24, clip=1.0, norm="linf", weight_cap=1),
         scalars=SUMMED["query.census"].lanes({}, Plan().personalise),
         homes=8,
     )
