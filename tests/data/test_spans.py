@@ -257,7 +257,10 @@ def test_rows_of_years_have_no_hour_and_no_weekday_either() -> None:
     assert settled(Plan.load(data={"target": "label", "horizon": 0}), [days]).plan.data.calendar
 
 
-@pytest.mark.parametrize("cells", [["1998", "1999", "2001"], ["2001", "1999", "1998"]])
+@pytest.mark.parametrize(
+    "cells",
+    [["1998", "1999", "2001"], ["2001", "1999", "1998"], ["1998.0", "1999.0", "2001.0"]],
+)
 @pytest.mark.parametrize("name", ["Year", "Jahr", "année"])
 def test_years_that_follow_each_other_are_the_time(
     tmp_path: Path, name: str, cells: list[str]
@@ -274,6 +277,7 @@ def test_years_that_follow_each_other_are_the_time(
         ["1998", "1999", "1999"],  # of several rows each
         ["1998", "2001", "1999"],  # to and fro, as of buildings
         ["1998", "1999", ""],
+        ["1998.5", "1999", "2000"],
         ["98", "99", "100"],
         ["1998", "1999"],
     ],
@@ -286,9 +290,19 @@ def test_other_years_are_readings(tmp_path: Path, cells: list[str]) -> None:
 
 def test_years_that_are_named_as_the_time_are_read(tmp_path: Path) -> None:
     path = tmp_path / "home.csv"
-    path.write_text("year;kWh\n1998;1\n2003;2\n2001;3\n")
+    path.write_text("year;kWh\n1998;1\n2003.0;2\n;9\n2001;3\n")
     found = read_home(path, settings=ReadingSettings(time=("year",)))
     assert days(found) == ["1998-01-01", "2001-01-01", "2003-01-01"]
+    assert "1 row without a time was left out" in found.notes
+
+
+@pytest.mark.parametrize("name", ["day", "start_day"])
+def test_a_column_of_days_is_no_clock_that_cannot_be_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "home.csv"
+    rows = [f"2024-03-{1 + n // 2:02d};x{n % 2};{n}" for n in range(24)]
+    path.write_text("\n".join([f"date;{name};kWh", *rows, ""]))
+    with pytest.raises(SourceError, match=f"the column '{name}' tells rows apart"):
+        read_home(path)
 
 
 def test_a_column_called_day_is_no_clock_that_cannot_be_read(tmp_path: Path) -> None:

@@ -511,6 +511,7 @@ def test_foreign_bytes_are_refused_or_come_back_the_same(doors: list[Door]) -> N
 def test_it_finds_a_door_that_lets_something_through(  # noqa: PLR0917 - pytest gives them by name
     monkeypatch: pytest.MonkeyPatch,
     doors: list[Door],
+    *,
     where: str,
     check: str,
     instead: str,

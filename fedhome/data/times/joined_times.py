@@ -11,7 +11,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fedhome.data.columns.month_names import WEEK
-from fedhome.data.times.column_cells import are_numbers, filled_cells, plain_column, to_numbers
+from fedhome.data.times.column_cells import (
+    are_numbers,
+    filled_cells,
+    is_number_type,
+    plain_column,
+    to_numbers,
+)
 from fedhome.data.times.time_cells import DAY_US, SECOND_US
 from fedhome.data.times.time_names import are_year_and_span, is_week, is_year
 from fedhome.data.times.time_reading import ColumnTimes, LocationOf, read_clock, read_column
@@ -23,7 +29,7 @@ PARTS = ("year", "month", "day", "hour", "minute", "second")
 """Parts of a time that may stand in a column each, in this order."""
 
 _WEEK_WORD = rf"(?i)^(?:{WEEK} ?)?(\d\d?)$"
-_YEAR = r"^(1[5-9]|2[01])\d\d$"
+_YEAR = r"^(1[5-9]|2[01])\d\d(\.0+)?$"
 _HOUR_US = 3600 * SECOND_US
 _PART_LIMITS = ((1, 9999), (1, 12), (1, 31), (0, 24), (0, 59), (0, 59))
 
@@ -57,12 +63,13 @@ def read_times(
 
 
 def are_years(column: pa.ChunkedArray) -> bool:
-    """Tell whether every cell is a whole number of four digits, as years of a calendar are."""
+    """Tell whether whatever a column holds is a whole number of four digits, as years are."""
     column = plain_column(column)
-    if not (pa.types.is_integer(column.type) or pa.types.is_string(column.type)):
+    if not (is_number_type(column.type) or pa.types.is_string(column.type)):
         return False
     cells = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    return bool(pc.all(pc.match_substring_regex(cells, _YEAR), skip_nulls=False).as_py())
+    filled = cells.filter(pc.not_equal(cells, ""))
+    return bool(pc.all(pc.match_substring_regex(filled, _YEAR), min_count=1).as_py())
 
 
 def _year_and_span(

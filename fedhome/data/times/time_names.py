@@ -162,8 +162,10 @@ def is_exact_clock(name: str) -> bool:
     """Tell whether a column's name says by itself that it holds hours or clock times."""
     plain = plain_name(name)
     words = set(plain.split("_"))
-    beside = {"start", "von", "van", "inicio", "debut", "ab", "of", "day"}
-    return plain in _CLOCKS or (words <= _CLOCKS | _LATE | beside and not words <= {"of", "day"})
+    bounds = _LATE | {"start", "von", "van", "inicio", "debut", "ab"}
+    if not words <= _CLOCKS | bounds | {"of", "day"}:
+        return False
+    return bool(words & (_CLOCKS if "day" in words else _CLOCKS | bounds))
 
 
 def rank(name: str, *, aware: bool) -> tuple[bool, bool, bool, bool, int]:
