@@ -128,7 +128,7 @@ def _beyond_training(homes: Sequence[HomeExamples]) -> Iterator[str]:
     if where:
         yield (
             f"in a tenth or more of the rows after training, in {some(where)}, inputs lie more "
-            f"than {FAR:g} spreads from what training saw, and count as {FAR:g} there "
+            f"than {FAR:g} spreads from the mean of training, and count as {FAR:g} there "
             f"({some([name for name, _ in cut.most_common()])}): what is learnt says little of "
             "such rows"
         )

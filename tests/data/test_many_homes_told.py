@@ -119,7 +119,7 @@ def test_inputs_beyond_what_training_saw_are_told_with_their_homes(tmp_path: Pat
         data={"source": str(tmp_path / "risen"), "target": "load", "lags": [1, 2]},
         aggregation={"mode": "plain"},
     )
-    (told,) = [note for note in gather(plan).notes if "spreads from what training saw" in note]
+    (told,) = [note for note in gather(plan).notes if "spreads from the mean of training" in note]
     assert told.startswith("in a tenth or more of the rows after training, in oak, yew, inputs lie")
     assert "(load 1 before, load 2 before)" in told
     as_it_is = gather(plan.change(data={"scale": "none"}))
