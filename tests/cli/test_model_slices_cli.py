@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import fedhome
 from fedhome.cli import app
 from fedhome.errors import FedHomeError, LayoutError, ModelError, PluginError
 from fedhome.learning.fitted import Perceptron
+from fedhome.models.cut_slices import FinishedModel
 from fedhome.personal.own_slice import slices_in
 from fedhome.plan.device_budget import bytes_of
 from fedhome.plan.settings import Plan
@@ -140,6 +142,26 @@ def test_a_release_says_in_which_slices_it_was_trained(run: Path, tmp_path: Path
     said = _say("slice", "latest", tmp_path / "c.npz", registry, "--width", 0.25, "--depth", 1)
     assert "a slice of release 1, layers 2, " in said
     assert "it is what tier sensor trained" in said
+
+
+@pytest.mark.parametrize(("storage", "kept"), [("int8", 1.0), ("sparse-int8", 0.2)])
+def test_a_slice_is_cut_out_of_what_a_coarse_release_kept(
+    run: Path, tmp_path: Path, storage: str, kept: float
+) -> None:
+    registry, out = tmp_path / "registry", tmp_path / "cut.npz"
+    _say("publish", run, "--registry", registry, "--storage", storage)
+    said = _say("slice", "latest", out, registry, "--width", 0.25, "--depth", 1)
+    assert "it is what tier sensor trained" in said
+    result = fedhome.Result.open(run)
+    whole = result.model.parameters
+    flat = np.concatenate([np.abs(one).ravel() for one in whole.values()])
+    least = np.sort(flat)[-math.ceil(kept * len(flat))]  # of the whole model, not of a slice
+    with np.load(out) as held:
+        for name, one in FinishedModel.of_run(result.plan, whole).cut((2,)).items():
+            step = max(np.abs(array).max() for array in whole.values()) / 127
+            expected = np.where(np.abs(one) >= least, one, 0)
+            np.testing.assert_allclose(held[name], expected, atol=0.501 * step)
+            assert not held[name][np.abs(one) < least].any()
 
 
 SCORED = {"sensor": (0.5, 0.25, 0.125, 0.0, -0.125), "hub": (0.75, 0.25)}
