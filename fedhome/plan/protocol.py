@@ -227,7 +227,8 @@ def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
 def least_allowed(plan: Plan, homes: int) -> int:
     """Return of how few homes' sums the homes of a plan take part in, whatever a server asks.
 
-    A server of ours opens none below :func:`least_in_a_sum`, which is often more.
+    A server of ours asks for :func:`least_in_a_sum`, which is often more, and for so few only in a
+    second sum of nearly the same numbers.
 
     Args:
         plan: The plan.
@@ -248,7 +249,7 @@ def collusion(members: int, threshold: int, allowed: int) -> str:
     return (
         f"to see one home, beside the server: {2 * threshold - members} members that vote twice, "
         f"or {threshold} that hand over their keys, or all others in a sum, {allowed - 1} at "
-        f"least: homes take part in sums over {allowed}, if a server that cheats asks for such"
+        f"least: homes take part in sums over {allowed}"
     )
 
 

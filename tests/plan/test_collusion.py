@@ -30,8 +30,7 @@ def test_how_many_must_collude_by_hand() -> None:
     assert told == collusion(20, 12, 5)
     assert told == (
         "to see one home, beside the server: 4 members that vote twice, or 12 that hand over their "
-        "keys, or all others in a sum, 4 at least: homes take part in sums over 5, if a server "
-        "that cheats asks for such"
+        "keys, or all others in a sum, 4 at least: homes take part in sums over 5"
     )
     assert least_in_a_sum(DEFAULT, fleet=20, roster=20) == 14, "what a server of ours asks for"
     assert least_allowed(DEFAULT, 100) == 12, "two honest homes beside ten corrupt ones"
