@@ -508,7 +508,7 @@ def test_foreign_bytes_are_refused_or_come_back_the_same(doors: list[Door]) -> N
         ("from_bytes", "cls._read(cls._unpacked(", "cls(*cls._unpacked(", "raised"),
     ],
 )
-def test_it_finds_a_door_that_lets_something_through(  # noqa: PLR0917 - pytest gives them by name
+def test_it_finds_a_door_that_lets_something_through(
     monkeypatch: pytest.MonkeyPatch,
     doors: list[Door],
     *,
