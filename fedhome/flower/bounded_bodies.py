@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +12,7 @@ from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
 
 from fedhome.flower.indexed_state import IndexedLinkState
 
-TOO_LARGE = 413
+UNKNOWN, TOO_LARGE, BUSY = 401, 413, 503
 
 
 class BoundedBodies:
@@ -33,21 +32,24 @@ class BoundedBodies:
 
         The key in its head says whose it is; whether that has signed it was looked at by the front,
         and is again by whoever handles it. What is too much is dropped as it comes, and not cut
-        off: the front passes it on, and hears the answer at its end.
+        off: the front passes it on, and hears the answer at its end. What would be none too much
+        if less came beside it may be sent again: of a line that broke, much may still be here.
 
         Args:
             request: Not read yet.
             of_reply: Whether it can be nothing but an object of a reply that was announced.
 
         Raises:
-            HTTPException: 413: with what else this node sends it is more than is waited for.
+            HTTPException: 401: no node has its key, as after a restart; 413: it is more than is
+                waited for; 503: it is with what else this node sends now.
         """
-        node = self._node(request)
+        node = self._state().get_node_id_by_public_key(_key(request)) or 0
         held = self._state().held
         allowed = held.left if of_reply else held.room
-        pieces, size, fits = list[bytes](), 0, True
+        pieces, size, whole, fits = list[bytes](), 0, 0, True
         try:
             async for piece in request.stream():
+                whole += len(piece)
                 room = allowed(node) - self._held[node]
                 fits = fits and len(piece) <= room
                 if fits:
@@ -58,16 +60,17 @@ class BoundedBodies:
                     self._held[node] -= size
                     pieces, size = [], 0
             if not fits:
-                raise HTTPException(TOO_LARGE, "too-large")
+                refused = TOO_LARGE if whole > allowed(node) else BUSY
+                raise HTTPException(refused if node else UNKNOWN, "too-large")
             yield b"".join(pieces)
         finally:
             self._held[node] -= size
             if not self._held[node]:
                 del self._held[node]
 
-    def _node(self, request: Request) -> int:
-        try:
-            key = b64decode(request.headers[FLEET_HTTP_PUBLIC_KEY_HEADER], validate=True)
-        except (KeyError, ValueError, binascii.Error):
-            return 0
-        return self._state().get_node_id_by_public_key(key) or 0
+
+def _key(request: Request) -> bytes:
+    try:
+        return b64decode(request.headers[FLEET_HTTP_PUBLIC_KEY_HEADER], validate=True)
+    except (KeyError, ValueError):  # binascii's is one
+        return b""

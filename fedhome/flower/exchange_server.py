@@ -23,7 +23,7 @@ from flwr.proto.fleet_pb2 import (
     PushMessagesResponse,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.message_pb2 import PushObjectRequest, PushObjectResponse
+from flwr.proto.message_pb2 import PullObjectRequest, PushObjectRequest, PushObjectResponse
 from flwr.proto.runtime_pb2 import (
     PullAppMessagesRequest,
     PushAppMessagesRequest,
@@ -55,6 +55,7 @@ from fedhome.flower.observed_requests import (
     read,
 )
 from fedhome.flower.run_handlers import accept_questions, gather_replies, node_states, task_of
+from fedhome.flower.streamed_objects import stream_object
 from fedhome.ops.serving import gone, unless
 from fedhome.wire.delivery_window import PackingWindow
 from fedhome.wire.exchange import (
@@ -79,6 +80,7 @@ _PUSH_MESSAGES, _PUSH_OBJECT = "/v1/runtime/push-messages", "/v1/runtime/push-ob
 _ACTIVATE, _DEACTIVATE = "/v1/fleet/activate-node", "/v1/fleet/deactivate-node"
 _HEARTBEAT = "/v1/fleet/send-node-heartbeat"
 _PUSH_REPLY, _PUSH_REPLY_OBJECT = "/v1/fleet/push-messages", "/v1/fleet/push-object"
+_PULL_OBJECT = "/v1/fleet/pull-object"
 _OBSERVED = frozenset({_PUSH_MESSAGES, _PUSH_OBJECT, _DEACTIVATE})
 _MOST_INCOMPLETE = 100_000
 _MOST_WINDOWS = 1000  # of 32 KiB each
@@ -134,6 +136,7 @@ class Exchange:
             _HEARTBEAT: self._beat,
             _PUSH_REPLY: self._push_reply,
             _PUSH_REPLY_OBJECT: self._push_reply_object,
+            _PULL_OBJECT: self._pull_object,
         }
         self._bodies = BoundedBodies(lambda: self._state)
 
@@ -242,6 +245,12 @@ class Exchange:
             self._count_change()
         return _protobuf(response.SerializeToString())
 
+    async def _pull_object(self, request: Request) -> Response:
+        pull = PullObjectRequest.FromString(await request.body())
+        authenticate(request, pull)
+        fleet_handlers.pull_object(pull, self._state)  # raises, if the run is over
+        return stream_object(self._state.get_object(pull.run_id, pull.object_id))
+
     async def _activate(self, request: Request) -> Response:
         activate = ActivateNodeRequest.FromString(await request.body())
         authenticate(request, activate)
@@ -278,7 +287,10 @@ class Exchange:
             del self._answered[name]
         if not wanted.all:
             pull = PullAppMessagesRequest(message_ids=answered)
-        delivery = await run_in_threadpool(gather_replies, self._state, task, pull)
+        delivery, left = await run_in_threadpool(gather_replies, self._state, task, pull)
+        self._answered |= dict.fromkeys(set(left).intersection(answered))
+        if left:
+            self._count_change()  # it is to ask again at once
         return _reply(delivery.to_bytes())
 
     async def _nodes(self, request: Request) -> Response:

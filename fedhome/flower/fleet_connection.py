@@ -257,7 +257,7 @@ class FleetConnection:
         names = (tree.object_id for tree in iterate_object_tree(arrival.tree))
         missing = [name for name in names if name not in contents]
         if missing:
-            bounded = bounded_pull(pull, missing, have=contents)
+            bounded = bounded_pull(_found(pull), missing, have=contents)
             contents |= _request(lambda: pull_objects(missing, bounded, **PATIENCE))
         with _readable():
             message = unfold(name, contents, most=MOST_MESSAGE)
@@ -328,6 +328,18 @@ def readdress(message: Message, node: int) -> Message:
     )
     vars(copy).update(vars(message), _metadata=metadata)
     return copy
+
+
+def _found(pull: Callable[[str], bytes]) -> Callable[[str], bytes]:
+    """Return what pulls an object, and says so if the server has forgotten it."""
+
+    def pull_one(name: str) -> bytes:
+        try:
+            return pull(name)
+        except ObjectPullError:
+            raise LinkError("the server waits for an answer no more", reason="over") from None
+
+    return pull_one
 
 
 @contextmanager

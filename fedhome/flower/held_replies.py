@@ -20,6 +20,8 @@ TIMES = 4
 four, of a method that sends two for one."""
 EACH_OBJECT = 1 << 10
 """Bytes that count for each object that is announced: what the SuperLink knows it by."""
+MOST_HEAD = 1 << 16
+"""Bytes of a reply without its content, at most: what the run is told of many in one response."""
 MOST_UNFINISHED = 2
 """Replies of one node that are not whole."""
 MOST_UNTAKEN = 64
@@ -76,7 +78,7 @@ class HeldReply:
         name: Its name.
         session: Flower's name for what is sent of it.
         most: Bytes of it, at most.
-        size: Bytes that are there.
+        size: Bytes that are there, whoever sent them: they stay for as long as this one does.
         missing: Names of its objects that are not there yet.
     """
 
@@ -114,6 +116,7 @@ class HeldReplies:
         self._nodes: dict[int, _Node] = {}
         self._asking: dict[str, _Session] = {}  # sessions of the run
         self._sending: dict[str, HeldReply] = {}  # sessions of homes
+        self._wanted: dict[str, dict[str, HeldReply]] = {}  # objects, and sessions without them
 
     def ask(self, question: str, *, node: int, session: str, size: int) -> list[str]:
         """Note a question.
@@ -125,7 +128,7 @@ class HeldReplies:
             size: Bytes of it that are there already.
 
         Returns:
-            Names of older questions of this node whose content nobody needs to keep any more.
+            Names of older questions of this node that are to be given up.
         """
         with self._lock:
             if len(self._asking) > _MOST_SESSIONS:  # complete, or given up
@@ -165,22 +168,23 @@ class HeldReplies:
                 return False
             return asked.reply in {"", reply} or not self._is_held(asked.reply)
 
-    def check(self, question: str, *, size: int, objects: int) -> None:
+    def check(self, question: str, *, head: int, size: int) -> None:
         """Refuse an announcement that is too large, before anything of it is kept.
 
         Args:
             question: Name of a question that is open.
-            size: Bytes of the announcement.
-            objects: How many objects are to come.
+            head: Bytes of the reply without its content.
+            size: Bytes of the announcement, and of what it names that is there already.
 
         Raises:
             LinkError: ``too-large``.
         """
         with self._lock:
-            _check(size + EACH_OBJECT * objects, self._questions[question].most)
+            _check(head, MOST_HEAD)
+            _check(size, self._questions[question].most)
 
     def announce(
-        self, question: str, reply: str, *, session: str, size: int, objects: set[str]
+        self, question: str, reply: str, *, session: str, size: int, missing: set[str]
     ) -> list[HeldReply]:
         """Note what a home announces to a question that it owes a reply to.
 
@@ -188,53 +192,52 @@ class HeldReplies:
             question: The question's name.
             reply: The reply's.
             session: Flower's name for what is sent of it.
-            size: Bytes of the announcement.
-            objects: Names of what is to come.
+            size: Bytes of the announcement, and of what is there already.
+            missing: Names of what is to come.
 
         Returns:
             Other replies of this node, which are to be given up.
         """
         with self._lock:
-            asked = self._questions.get(question)
-            if asked is None:  # the run has ended meanwhile
-                return []
+            asked = self._questions[question]
             node = self._nodes[asked.node]
-            size += EACH_OBJECT * len(objects)
-            before = node.replies.pop(reply, None)
-            if before is not None:
-                self._sending.pop(before.session, None)
-                size = max(size, before.size)
-            held = HeldReply(asked.node, question, reply, session, asked.most, size, set(objects))
+            if (before := node.replies.get(reply)) is not None:
+                self._forget(before)
+            held = HeldReply(asked.node, question, reply, session, asked.most, size, missing)
             asked.reply, node.last_most = reply, max(asked.most, MOST_BESIDE)
             node.waiting.pop(question, None)
             self._prune(node)
             node.replies[reply] = self._sending[session] = held
+            for name in missing:
+                self._wanted.setdefault(name, {})[session] = held
             return self._beyond(node, held)
 
-    def receive(self, session: str, name: str, size: int) -> list[HeldReply]:
-        """Note that an object of a reply was stored.
+    def receive(self, name: str, size: int) -> list[HeldReply]:
+        """Note that an object was stored: it is there for every reply that names it.
 
         Args:
-            session: Of whose; one that is the run's is passed over.
             name: The object's name.
             size: Its bytes.
 
         Returns:
-            Replies of this node that are to be given up: this one, where it is too large.
+            Replies that are to be given up: those that are too large with it, and others of their
+            nodes.
         """
+        gone: list[HeldReply] = []
         with self._lock:
-            held = self._sending.get(session)
-            if held is None or name not in held.missing:
-                return []
-            held.size += size
-            held.missing.discard(name)
-            node = self._nodes[held.node]
-            self._prune(node)
-            if held.size > held.most:  # by requests that came side by side
-                node.replies.pop(held.name, None)
-                del self._sending[session]
-                return [held]
-            return self._beyond(node, held)
+            for held in self._wanted.pop(name, {}).values():
+                held.size += size
+                held.missing.discard(name)
+                node = self._nodes[held.node]
+                self._prune(node)
+                if node.replies.get(held.name) is not held:
+                    continue
+                if held.size > held.most:  # by requests that came side by side, or by another's
+                    self._forget(held)
+                    gone.append(held)
+                else:
+                    gone += self._beyond(node, held)
+        return gone
 
     def check_object(self, session: str, size: int) -> None:
         """Refuse an object of a reply that is too large with it.
@@ -289,8 +292,16 @@ class HeldReplies:
     def _prune(self, node: _Node) -> None:
         """Forget replies that the run has taken, or that were given up."""
         for reply in [one for one in node.replies.values() if not self._is_held(one.name)]:
-            del node.replies[reply.name]
-            self._sending.pop(reply.session, None)
+            self._forget(reply)
+
+    def _forget(self, reply: HeldReply) -> None:
+        self._nodes[reply.node].replies.pop(reply.name, None)
+        self._sending.pop(reply.session, None)
+        for name in reply.missing:
+            wanting = self._wanted.get(name, {})
+            wanting.pop(reply.session, None)
+            if not wanting:
+                self._wanted.pop(name, None)
 
     def _beyond(self, node: _Node, kept: HeldReply) -> list[HeldReply]:
         """Take out the oldest replies of a node that are too much beside one."""
@@ -300,8 +311,7 @@ class HeldReplies:
         def give_up(reply: HeldReply) -> None:
             others.remove(reply)
             gone.append(reply)
-            del node.replies[reply.name]
-            self._sending.pop(reply.session, None)
+            self._forget(reply)
 
         unfinished = [reply for reply in others if reply.missing]
         for reply in unfinished[: len(unfinished) + 1 - MOST_UNFINISHED]:

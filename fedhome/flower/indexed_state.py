@@ -21,7 +21,7 @@ from flwr.supercore.object_store import ObjectStore
 from flwr.superlink.federation import FederationManager
 
 from fedhome.flower.flat_object_store import flatten
-from fedhome.flower.held_replies import HeldReplies, HeldReply
+from fedhome.flower.held_replies import EACH_OBJECT, HeldReplies, HeldReply
 from fedhome.wire.exchange import HEARTBEAT_S
 
 
@@ -38,6 +38,8 @@ class IndexedLinkState(InMemoryLinkState):
 
     def __init__(self, federation_manager: FederationManager, object_store: ObjectStore) -> None:
         super().__init__(federation_manager, object_store)
+        # Flower takes the two in either order, and would wait for itself when a session expires.
+        self._lock_object_push_sessions = self.lock
         self._waiting: dict[int, dict[str, None]] = {}
         self.held = HeldReplies(lambda name: name in object_store)
 
@@ -68,41 +70,49 @@ class IndexedLinkState(InMemoryLinkState):
         Raises:
             LinkError: ``too-large``, of a reply.
         """
-        names = {one.object_id for one in iterate_object_tree(object_tree)}
-        if message.metadata.reply_to_message_id:
-            return self._store_reply(message, object_tree, session_id, names)
-        stored: bool
-        missing: list[str]
-        stored, missing = super().store_message_and_object_tree(message, object_tree, session_id)
-        if stored:
-            old = self.held.ask(
-                message.metadata.message_id,
-                node=message.metadata.dst_node_id,
-                session=session_id,
-                size=sum(len(self.object_store.get(name) or b"") for name in names),
+        with self.lock:
+            if message.metadata.reply_to_message_id:
+                return self._store_reply(message, object_tree, session_id)
+            stored: bool
+            missing: list[str]
+            stored, missing = super().store_message_and_object_tree(
+                message, object_tree, session_id
             )
-            for question in old:
-                self.object_store.delete(question)
-        return stored, missing
+            if stored:
+                old = self.held.ask(
+                    message.metadata.message_id,
+                    node=message.metadata.dst_node_id,
+                    session=session_id,
+                    size=self._bytes_of(_names_in(object_tree)),
+                )
+                for question in old:  # whoever waits for an answer learns that none will come
+                    self.delete_messages({question})
+                    self.object_store.delete(question)
+            return stored, missing
+
+    def _bytes_of(self, names: Iterable[str]) -> int:
+        return sum(len(self.object_store.get(name) or b"") for name in names)
 
     def _store_reply(
-        self, message: Message, tree: ObjectTree, session: str, names: set[str]
+        self, message: Message, tree: ObjectTree, session: str
     ) -> tuple[bool, list[str]]:
         stored, missing = False, list[str]()
         question, reply = message.metadata.reply_to_message_id, message.metadata.message_id
         try:
             if tree.object_id == reply and self.owes(message):
-                size = message_to_proto(message).ByteSize()
-                self.held.check(question, size=size, objects=len(names))
+                head, named = message_to_proto(message).ByteSize(), _names_in(tree)
+                if reply in self.object_store:  # what was announced before stays as well
+                    named |= _names_in(self.object_store.get_object_tree(reply))
+                size = head + EACH_OBJECT * len(named) + self._bytes_of(named)
+                self.held.check(question, head=head, size=size)
                 stored, missing = super().store_message_and_object_tree(message, tree, session)
         finally:
             if not (stored and missing):  # nothing will be sent in it
                 self._cleanup_push_session(session, cleanup_messages=False)
         if stored:
+            to_come = {name for name in named if not self.object_store.get(name)}
             self._give_up(
-                self.held.announce(
-                    question, reply, session=session, size=size, objects=set(missing)
-                )
+                self.held.announce(question, reply, session=session, size=size, missing=to_come)
             )
             self.object_store.delete(question)  # it has been read
         return stored, missing
@@ -123,19 +133,24 @@ class IndexedLinkState(InMemoryLinkState):
         """
         size = len(object_content)
         self.held.check_object(session_id, size)
-        if not session_id or not super().store_object(
-            run_id, session_id, object_id, object_content
-        ):
-            return False
-        self.held.add_to_questions(session_id, size)
-        self._give_up(self.held.receive(session_id, object_id, size))
+        with self.lock:
+            if not session_id or not super().store_object(
+                run_id, session_id, object_id, object_content
+            ):
+                return False
+            self.held.add_to_questions(session_id, size)
+            self._give_up(self.held.receive(object_id, size))
         return True
 
     def delete_messages(self, message_ins_ids: set[str]) -> None:
         """Delete questions, and replies to them, by the questions' names."""
-        super().delete_messages(message_ins_ids)
-        for question in message_ins_ids:
-            self.held.end(question)
+        with self.lock:
+            for question in message_ins_ids & self.message_ins_store.keys():
+                node = self.message_ins_store[question].metadata.dst_node_id
+                self._waiting.get(node, {}).pop(question, None)
+            super().delete_messages(message_ins_ids)
+            for question in message_ins_ids:
+                self.held.end(question)
 
     def _give_up(self, replies: Iterable[HeldReply]) -> None:
         """Keep nothing of some replies: whoever waits for one learns that it will not come."""
@@ -163,10 +178,8 @@ class IndexedLinkState(InMemoryLinkState):
             waiting = self._waiting.get(node_id, {})
             self._check_stored_messages(set(waiting))
             for name in list(waiting):
-                message = self.message_ins_store.get(name)
-                if message is None:  # given up, or too old
-                    del waiting[name]
-                elif run_id is None or message.metadata.run_id == run_id:
+                message = self.message_ins_store[name]
+                if run_id is None or message.metadata.run_id == run_id:
                     del waiting[name]
                     found.append(message)
                 if limit and len(found) == limit:
@@ -180,7 +193,7 @@ class IndexedLinkState(InMemoryLinkState):
 
     def awaits(self, node_id: int) -> bool:
         """Whether a message waits for a node."""
-        return node_id in self._waiting
+        return bool(self._waiting.get(node_id))
 
     def hear(self, node_id: int) -> None:
         """Take it that a node is there: what it has asked or sent is as good as a heartbeat.
@@ -192,6 +205,10 @@ class IndexedLinkState(InMemoryLinkState):
             node = self.nodes.get(node_id)
             if node is not None:
                 self.acknowledge_node_heartbeat(node_id, max(node.heartbeat_interval, HEARTBEAT_S))
+
+
+def _names_in(tree: ObjectTree) -> set[str]:
+    return {one.object_id for one in iterate_object_tree(tree)}
 
 
 def index(factory: LinkStateFactory) -> None:

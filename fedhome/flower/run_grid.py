@@ -190,9 +190,10 @@ class RunGrid(HttpGrid):
             told: Bytes of the objects that the SuperLink has got since, by name; those that follow
                 are added.
         """
+        parts = [get_all_nested_objects(message) for message in messages]
         objects: dict[str, InflatableObject] = {}
-        for message in messages:
-            objects.update(get_all_nested_objects(message))
+        for some in parts:
+            objects |= some
         push = PushAppMessagesRequest(
             messages_list=[message_to_proto(remove_content_from_message(one)) for one in messages],
             message_object_trees=[get_object_tree(one) for one in messages],
@@ -205,7 +206,8 @@ class RunGrid(HttpGrid):
         receipt = QuestionsReceipt.from_bytes(self._exchange(ASK, questions.to_bytes()))
         pushed = PushAppMessagesResponse.FromString(receipt.pushed)
         told |= {name: len(content) for name, content in contents.items()}
-        self._most = max(self._most, most_of(sum(told[name] for name in objects)))
+        largest = max(sum(told[name] for name in some) for some in parts)
+        self._most = max(self._most, most_of(largest))
         rest = set(pushed.objects_to_push) - set(receipt.names)
         if rest:
             push_object = make_push_object_fn_protobuf(

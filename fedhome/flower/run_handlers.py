@@ -14,7 +14,11 @@ from flwr.proto.message_pb2 import (
     PushObjectRequest,
 )
 from flwr.proto.node_pb2 import Node
-from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
+from flwr.proto.runtime_pb2 import (
+    PullAppMessagesRequest,
+    PullAppMessagesResponse,
+    PushAppMessagesRequest,
+)
 from flwr.proto.task_pb2 import Task
 from flwr.supercore.constant import TASK_TOKEN_HEADER, NodeStatus
 from flwr.supercore.dependencies.task import authenticate_task
@@ -22,6 +26,7 @@ from flwr.superlink.dependencies.linkstate import get_linkstate
 from flwr.superlink.servicer.runtime import runtime_handlers
 
 from fedhome.errors import UpdateError
+from fedhome.flower.held_replies import MOST_HEAD
 from fedhome.flower.indexed_state import IndexedLinkState
 from fedhome.flower.unfolded import parts_of
 from fedhome.wire.exchange import (
@@ -30,6 +35,7 @@ from fedhome.wire.exchange import (
     GONE,
     MOST_AT_ONCE,
     MOST_OBJECTS,
+    MOST_PULLED,
     ONLINE,
     NodeQuery,
     NodeStates,
@@ -38,6 +44,8 @@ from fedhome.wire.exchange import (
     ReplyDelivery,
 )
 
+_AT_ONCE = 30  # replies that are looked at together
+_ROOM = MOST_PULLED - _AT_ONCE * (MOST_HEAD + 256)  # what they have at most, with their dates
 _SERVER = Node(node_id=SUPERLINK_NODE_ID)
 _STATES = {
     NodeStatus.REGISTERED: AWAY,
@@ -85,9 +93,19 @@ def accept_questions(
 
 def gather_replies(
     state: IndexedLinkState, task: Task, pull: PullAppMessagesRequest
-) -> ReplyDelivery:
-    """Return the replies that are there, with all objects of those that are whole and fit."""
-    pulled = runtime_handlers.pull_messages(pull, state, task)
+) -> tuple[ReplyDelivery, list[str]]:
+    """Return the replies that are there, with all objects of those that are whole and fit.
+
+    Returns:
+        The delivery; and the questions that were not looked at, as there is no room for more.
+    """
+    pulled, left, size = PullAppMessagesResponse(), list(pull.message_ids), 0
+    while left and size <= _ROOM:
+        some = PullAppMessagesRequest(message_ids=left[:_AT_ONCE])
+        del left[:_AT_ONCE]
+        replies = runtime_handlers.pull_messages(some, state, task).messages_list
+        pulled.messages_list.extend(replies)  # and no trees: their objects say what they consist of
+        size += sum(one.ByteSize() for one in replies)
     contents: dict[str, bytes] = {}
     whole, room = [], MOST_AT_ONCE
     for message in pulled.messages_list:
@@ -104,12 +122,13 @@ def gather_replies(
                 state,
                 task,
             )
-    return ReplyDelivery(
+    delivery = ReplyDelivery(
         pulled=pulled.SerializeToString(),
         whole=tuple(whole),
         names=tuple(contents),
         objects=tuple(contents.values()),
     )
+    return delivery, left
 
 
 def _objects_of(

@@ -21,7 +21,6 @@ from fedhome.errors import UpdateError
 
 _DEEPEST = 8  # a message, its records, an array of one, its pieces: Flower nests no deeper
 _PIECES = "arraychunk_ids"  # of an array: the place of each piece among its parts
-_PIECES = "arraychunk_ids"  # of an array: the place of each piece among its parts
 _RECORDS: Mapping[str, type[RecordDict | ArrayRecord]] = {
     one.__qualname__: one for one in (RecordDict, ArrayRecord)
 }

@@ -38,8 +38,9 @@ ABSENT, AWAY, ONLINE, GONE = range(4)
 """How a node is."""
 MOST_LOOK, MOST_ANSWER = 1 << 12, 16 << 20
 """Bytes of a request for a message, and of a reply, at most."""
+MOST_PULLED = 1 << 22
+"""Bytes of messages without their content, and of the names of their objects, at most."""
 
-_HEAD = 1 << 22  # a message without its content, and the names of its objects
 _Objects = Annotated[tuple[bytes, ...], several(octets(most=MOST_AT_ONCE), most=MOST_OBJECTS)]
 _Names = Annotated[tuple[str, ...], several(text(), most=MOST_OBJECTS)]
 
@@ -72,8 +73,8 @@ class MessageDelivery(Message, label="found", most=MOST_ANSWER):
         objects: The objects.
     """
 
-    pulled: Annotated[bytes, octets(most=_HEAD)]
-    run: Annotated[bytes, octets(most=_HEAD)] = b""
+    pulled: Annotated[bytes, octets(most=MOST_PULLED)]
+    run: Annotated[bytes, octets(most=MOST_PULLED)] = b""
     names: _Names = ()
     objects: _Objects = ()
 
@@ -105,13 +106,13 @@ class ExchangeAnswer(Message, label="answer", most=MOST_ANSWER):
         objects: The objects.
     """
 
-    push: Annotated[bytes, octets(most=_HEAD)]
+    push: Annotated[bytes, octets(most=MOST_PULLED)]
     names: _Names
     objects: _Objects
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplyReceipt(Message, label="taken", most=_HEAD):
+class ReplyReceipt(Message, label="taken", most=MOST_PULLED):
     """What the server accepted of a reply.
 
     Args:
@@ -148,13 +149,13 @@ class Questions(Message, label="questions", most=MOST_ANSWER):
         objects: The objects.
     """
 
-    push: Annotated[bytes, octets(most=_HEAD)]
+    push: Annotated[bytes, octets(most=MOST_PULLED)]
     names: _Names
     objects: _Objects
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionsReceipt(Message, label="asked", most=2 * _HEAD):
+class QuestionsReceipt(Message, label="asked", most=2 * MOST_PULLED):
     """What the SuperLink accepted of a run's messages.
 
     Args:
@@ -162,12 +163,12 @@ class QuestionsReceipt(Message, label="asked", most=2 * _HEAD):
         names: Names of the objects that it accepted.
     """
 
-    pushed: Annotated[bytes, octets(most=_HEAD)]
+    pushed: Annotated[bytes, octets(most=MOST_PULLED)]
     names: _Names
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplyRequest(Message, label="replies", most=_HEAD):
+class ReplyRequest(Message, label="replies", most=MOST_PULLED):
     """A run asks for the replies that are there.
 
     Args:
@@ -176,7 +177,7 @@ class ReplyRequest(Message, label="replies", most=_HEAD):
             alone that homes have answered.
     """
 
-    pull: Annotated[bytes, octets(most=_HEAD)]
+    pull: Annotated[bytes, octets(most=MOST_PULLED)]
     all: Annotated[int, number(1)]
 
 
@@ -191,14 +192,14 @@ class ReplyDelivery(Message, label="replied", most=MOST_ANSWER):
         objects: The objects.
     """
 
-    pulled: Annotated[bytes, octets(most=_HEAD)]
+    pulled: Annotated[bytes, octets(most=MOST_PULLED)]
     whole: _Names
     names: _Names
     objects: _Objects
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeQuery(Message, label="nodes", most=_HEAD):
+class NodeQuery(Message, label="nodes", most=MOST_PULLED):
     """The server's own process asks for nodes.
 
     Args:
@@ -209,7 +210,7 @@ class NodeQuery(Message, label="nodes", most=_HEAD):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeStates(Message, label="node-states", most=_HEAD):
+class NodeStates(Message, label="node-states", most=MOST_PULLED):
     """The response to `NodeQuery`: a number, and how it is, for each key.
 
     Args:

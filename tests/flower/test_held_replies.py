@@ -5,14 +5,22 @@ The nodes here are authenticated: an enrolled home may send whatever it likes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app.message.message import remove_content_from_message
 from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.runtime_pb2 import PullAppMessagesRequest
+from flwr.proto.task_pb2 import Task
 from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
-from flwr.supercore.inflatable.inflatable_object import get_object_tree, iterate_object_tree
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+)
 from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,12 +29,16 @@ from fedhome.errors import LinkError
 from fedhome.flower.flat_object_store import FlatObjectStore
 from fedhome.flower.held_replies import (
     MOST_BESIDE,
+    MOST_HEAD,
     MOST_UNASKED,
     MOST_UNTAKEN,
     MOST_WAITING,
     most_of,
 )
 from fedhome.flower.indexed_state import IndexedLinkState
+from fedhome.flower.messages import identify
+from fedhome.flower.run_handlers import gather_replies
+from fedhome.wire.exchange import ReplyDelivery
 from helpers.link_states import NODES, RUN, announced, answer_to, asked, bytes_in, sent, state_of
 
 NODE, OTHER = NODES[:2]
@@ -195,6 +207,7 @@ def test_a_home_that_answers_nothing_keeps_few_models_here(ours: IndexedLinkStat
     assert bytes_in(flowers) > count * size
     for number in range(2 * MOST_WAITING):
         asked(ours, OTHER, words(number))
+    assert len(ours.message_ins_store) <= 2 * MOST_WAITING  # what was given up, the run is told
     assert bytes_in(ours) <= 9 * (size + 1000) + MOST_WAITING * 1000
 
 
@@ -223,37 +236,151 @@ def test_a_tree_names_each_object_once() -> None:
         for tree in doubled(4, 10):
             store.preregister(RUN, tree)
     root = f"{0:064x}"
-    assert len(list(iterate_object_tree(ours.get_object_tree(root)))) == 5
+    assert len(list(iterate_object_tree(ours.get_object_tree(root)))) == 2
     assert len(list(iterate_object_tree(flowers.get_object_tree(root)))) == 11_111
     for tree in doubled(40, 10):  # 10 to the 40 in Flower's
         ours.preregister(RUN, tree)
-    assert len(ours.get_object_tree(root).children) == 4  # the first to name it says so
+    assert [one.object_id for one in ours.get_object_tree(root).children] == [f"{1:064x}"]
 
 
-Trees = st.recursive(
-    st.integers(0, 12).map(lambda name: ObjectTree(object_id=f"{name:064x}")),
-    lambda parts: st.builds(
-        lambda name, children: ObjectTree(object_id=f"{name:064x}", children=children),
-        st.integers(13, 30),
-        st.lists(parts, max_size=4),
-    ),
-    max_leaves=12,
+Parts = st.fixed_dictionaries(
+    {name: st.sets(st.integers(0, 9), max_size=3) for name in range(10, 20)}
+    | {name: st.sets(st.integers(0, 19), max_size=3) for name in range(20, 30)}
 )
 
 
-@given(st.lists(Trees, max_size=5), st.lists(st.integers(0, 30), max_size=40))
-def test_what_is_deleted_is_what_flower_deletes(trees: list[ObjectTree], names: list[int]) -> None:
+def tree_of(name: int, parts: Mapping[int, set[int]]) -> ObjectTree:
+    children = [tree_of(part, parts) for part in sorted(parts.get(name, ()))]
+    return ObjectTree(object_id=f"{name:064x}", children=children)
+
+
+@given(Parts, st.lists(st.integers(20, 29)), st.lists(st.integers(20, 29), max_size=40))
+def test_what_is_deleted_is_what_flower_deletes(
+    parts: Mapping[int, set[int]], announced: list[int], deleted: list[int]
+) -> None:
+    # Where all say the same of an object: two runs have messages of their own, and parts of both.
     ours, flowers = FlatObjectStore(), InMemoryObjectStore()
-    for store in (ours, flowers):
-        for tree in trees:
-            store.preregister(RUN, tree)
-    for name in names:
+    missing = [
+        [set(store.preregister(name % 2, tree_of(name, parts))) for name in announced]
+        for store in (ours, flowers)
+    ]
+    assert missing[0] == missing[1]
+    for name in deleted:
         for store in (ours, flowers):
             store.delete(f"{name:064x}")
         assert set(ours.store) == set(flowers.store)
-    for store in (ours, flowers):
-        store.delete_objects_in_run(RUN)
-    assert set(ours.store) == set(flowers.store)
+    for run in (0, 1):
+        for store in (ours, flowers):
+            store.delete_objects_in_run(run)
+        assert set(ours.store) == set(flowers.store)
+    assert not ours.store
+    assert not ours.run_objects_mapping
+
+
+def test_what_was_announced_in_two_ways_goes_with_its_message(ours: IndexedLinkState) -> None:
+    flowers = state_of(InMemoryLinkState)
+    size = 3 << 20
+    for state in (ours, flowers):
+        question = asked(state, NODE, words(1))
+        reply = answer_to(question, pieces(1, size))
+        told = remove_content_from_message(reply)
+        bare = ObjectTree(object_id=reply.object_id)
+        state.store_message_and_object_tree(told, bare, state.start_session(RUN))
+        sent(state, reply)
+        taken(state, question, reply)
+        state.object_store.delete(question.metadata.message_id)
+    assert bytes_in(ours) == 0
+    assert bytes_in(flowers) > size
+
+
+def test_replies_that_name_one_another_keep_little(ours: IndexedLinkState) -> None:
+    flowers = state_of(InMemoryLinkState)
+    count, size = 8, 3 << 20
+    for state in (ours, flowers):
+        before: tuple[Message, Message] | None = None
+        for number in range(count):
+            question = asked(state, NODE, words(number))
+            reply = answer_to(question, pieces(1, size, seed=number))
+            tree, session = get_object_tree(reply), state.start_session(RUN)
+            if before is not None:
+                tree.children.add().object_id = before[1].object_id
+            told, objects = remove_content_from_message(reply), get_all_nested_objects(reply)
+            missing = state.store_message_and_object_tree(told, tree, session)[1]
+            for name in objects.keys() & missing:
+                state.store_object(RUN, session, name, objects[name].deflate())
+            if before is not None:
+                taken(state, *before)
+            before = question, reply
+    assert bytes_in(ours) < 2 * size
+    assert bytes_in(flowers) > count * size
+
+
+def test_each_announcement_of_a_reply_counts(ours: IndexedLinkState) -> None:
+    reply = answer_to(asked(ours, NODE, words(1)), words(2))
+    told, before = remove_content_from_message(reply), bytes_in(ours)
+    with pytest.raises(LinkError, match="more than"):  # noqa: PT012 - which one, the bytes say
+        for number in range(20):
+            piece = pieces(1, 1 << 20, seed=number)["arrays"]
+            tree = ObjectTree(object_id=reply.object_id, children=[get_object_tree(piece)])
+            session = ours.start_session(RUN)
+            objects = get_all_nested_objects(piece)
+            for name in ours.store_message_and_object_tree(told, tree, session)[1]:
+                if name in objects:
+                    ours.store_object(RUN, session, name, objects[name].deflate())
+    assert bytes_in(ours) <= before + most_of(1000)
+
+
+def test_what_another_home_sends_counts_for_who_names_it(ours: IndexedLinkState) -> None:
+    waiting = asked(ours, NODE, words(1))
+    reply = answer_to(waiting, words(2))
+    told = [pieces(1, 1 << 20, seed=number) for number in range(8)]
+    tree = ObjectTree(
+        object_id=reply.object_id, children=[get_object_tree(one["arrays"]) for one in told]
+    )
+    ours.store_message_and_object_tree(
+        remove_content_from_message(reply), tree, ours.start_session(RUN)
+    )
+    for number, content in enumerate(told):
+        question = asked(ours, OTHER, words(10 + number))
+        other = answer_to(question, content)
+        sent(ours, other)
+        taken(ours, question, other)
+        assert bytes_in(ours) < 2 * most_of(1000)
+    assert waiting.metadata.message_id not in ours.message_ins_store  # given up, and told
+    assert ours.held.held(NODE) == 0
+    assert not ours.held._wanted
+
+
+def test_what_is_said_of_a_reply_is_short(ours: IndexedLinkState) -> None:
+    reply = answer_to(asked(ours, NODE, words(1)), words(2))
+    reply.metadata.__dict__["_message_type"] = "x" * MOST_HEAD
+    identify(reply, reply.object_id)
+    with pytest.raises(LinkError, match="more than"):
+        announced(ours, reply)
+    assert not ours.message_res_store
+
+
+def test_many_replies_come_in_several_responses(ours: IndexedLinkState) -> None:
+    left: list[str] = []
+    for number in range(2 * MOST_UNTAKEN):
+        question = asked(ours, NODES[number % 2], words(number))
+        left.append(question.metadata.message_id)
+        reply = answer_to(question, words(1000 + number))
+        reply.metadata.__dict__["_message_type"] = "x" * (MOST_HEAD - 1000)
+        identify(reply, reply.object_id)
+        sent(ours, reply)
+    count, came, responses = len(left), 0, 0
+    while left:
+        pull = PullAppMessagesRequest(message_ids=left)
+        delivery, left = gather_replies(ours, Task(run_id=RUN), pull)
+        delivery = ReplyDelivery.from_bytes(delivery.to_bytes())  # else the run would end
+        came, responses = came + len(delivery.whole), responses + 1
+    assert (came, responses) == (count, 3)
+
+
+def test_flowers_two_locks_are_one(ours: IndexedLinkState) -> None:
+    with ours._lock_object_push_sessions, ThreadPoolExecutor(1) as pool:
+        assert not pool.submit(ours.lock.acquire, blocking=False).result()
 
 
 def test_an_honest_tree_has_the_same_objects() -> None:
