@@ -348,6 +348,7 @@ def service(
     """Write the files with which the home runs as a service: restarted, limited, locked in."""
     home_folder = _home_folder_at(folder)
     settings = home_folder.settings
+    reads = [Path(settings.data)] if settings.data else []
     paths = write_service(
         kind,
         "client",
@@ -355,11 +356,11 @@ def service(
         ("client", "start", str(home_folder.path)),
         out,
         name=settings.home,
-        reads=[Path(settings.data)] if settings.data else [],
+        reads=reads,
         limits=Limits(memory_mb=memory_mb, cpus=cpus),
         user=user,
     )
-    print_written(Console(), kind, paths, user=user)
+    print_written(Console(), kind, paths, uses=[home_folder.path, *reads], user=user)
 
 
 def _home_folder_at(folder: Path) -> HomeFolder:

@@ -69,10 +69,11 @@ _Server = Annotated[
 @app.command()
 def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")],
-    *,
     registry: Annotated[
-        Path, typer.Option(help="The registry's folder; made if it is not there.", metavar="DIR")
+        Path,
+        typer.Argument(help="The registry's folder; made if it is not there.", metavar="REGISTRY"),
     ] = USUAL,
+    *,
     storage: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = FORMATS[0],
     share: Annotated[float, typer.Option(help="Share that sparse-int8 keeps.")] = SHARE,
     server: _Server = None,

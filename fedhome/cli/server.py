@@ -338,7 +338,7 @@ def service(
         limits=Limits(memory_mb=memory_mb, cpus=cpus, tasks=LIMITS["server"].tasks),
         user=user,
     )
-    print_written(Console(), kind, paths, user=user)
+    print_written(Console(), kind, paths, uses=[server_folder.path], user=user)
 
 
 def _watch(console: Console, server_folder: ServerFolder, run: str, at: str) -> None:

@@ -17,7 +17,7 @@ from fedhome.store import disk
 
 if TYPE_CHECKING:
     from fedhome.server.daemon.server_folder import ServerFolder
-    from fedhome.server.daemon.server_status import RefusingHome, RunStatus, ServerStatus
+    from fedhome.server.daemon.server_status import RefusingHome, ServerStatus
 
 _NAMED = 12  # homes that are named
 _DIGITS = 12  # of a hash, as it is shown
@@ -82,7 +82,7 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
         rows.append(("directory", "none yet: homes can enrol, and none can join"))
     if server_status.pending:
         rows.append(("enrolments", f"{server_status.pending} wait for the fleet's owner"))
-    rows += _run_rows(server_status.run) if server_status.run else [("run", "none yet")]
+    rows += _run_rows(server_status) or [("run", "none yet")]
     if (timetable := server_status.timetable) is not None:
         due = timetable.following.replace("T", " ").removesuffix(":00+00:00")
         text = f"{timetable.plan} {timetable.text}; the next one {due} UTC"
@@ -113,15 +113,18 @@ def _by_reason(refusing: list[RefusingHome]) -> dict[tuple[str, str], list[Refus
     return homes
 
 
-def _run_rows(run: RunStatus) -> list[tuple[str, str]]:
-    summary = f"{escape(run.name)}, {run.state}"
+def _run_rows(server_status: ServerStatus) -> list[tuple[str, str]]:
+    if (run := server_status.run) is None:
+        return []
+    stands = run.state == "running" and not server_status.running
+    summary = f"{escape(run.name)}, {'goes on when the server starts' if stands else run.state}"
     if run.rounds:
         summary += f", round {run.round} of {run.rounds}"
     rows = [("run", summary)]
     if run.reason:
         again = "; the server tries it again by itself" if run.again else ""
         rows.append(("", f"{escape(run.reason)}{again}"))
-    if run.waits:
+    if run.waits and not stands:
         rows.append(("", escape(run.waits)))
     if run.event:
         time = run.time.replace("T", " ").removesuffix("+00:00")

@@ -19,10 +19,16 @@ OutOption = Annotated[
     Path,
     typer.Option("--out", help="Where to write the files.", metavar="DIR", show_default="here"),
 ]
+_OWN_TO_A_UNIT = "/tmp", "/var/tmp"  # noqa: S108 - nothing is written there; PrivateTmp
 
 
 def print_written(
-    console: Console, kind: Kind, paths: Sequence[Path], *, user: bool = False
+    console: Console,
+    kind: Kind,
+    paths: Sequence[Path],
+    *,
+    uses: Sequence[Path],
+    user: bool = False,
 ) -> None:
     """Say which files were written, and how they are put to use.
 
@@ -30,9 +36,16 @@ def print_written(
         console: Where to say it.
         kind: What they are for.
         paths: The files.
+        uses: What the service reads or writes.
         user: Whether a unit is one of the user's own.
     """
     lines = [f"wrote {path}" for path in paths]
+    lines += [
+        f"note: a unit has a {root} of its own, and does not see {path}: move that elsewhere first"
+        for path in uses
+        for root in _OWN_TO_A_UNIT
+        if kind == "systemd" and path.resolve().is_relative_to(root)
+    ]
     lines += ["", "next:", *(f"  {line}" for line in _NEXT[kind](paths, user=user))]
     for line in lines:
         say(console, line)

@@ -122,7 +122,7 @@ class Vault:
                 raise StateError(
                     f"there is no registry in {self.folder}",
                     reason="missing",
-                    hint="`fedhome model publish RUN --registry DIR` makes one",
+                    hint="`fedhome model publish RUN REGISTRY` makes one",
                 )
             sealed = SealedFile.from_file(disk.read(path), purpose=_PURPOSE, where=str(path))
             body = self._open(sealed, str(path))

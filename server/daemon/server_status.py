@@ -39,7 +39,8 @@ class RunStatus:
 
     Args:
         name: Its folder in ``runs/``.
-        state: ``running``, ``finished``, ``failed`` or ``cancelled``.
+        state: ``running``, which it is until it has ended, whether or not the server is up;
+            ``finished``, ``failed`` or ``cancelled``.
         reason: Why it failed.
         hint: What can be done about that.
         round: The last round that is done.

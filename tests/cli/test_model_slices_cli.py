@@ -127,7 +127,7 @@ def test_a_budget_counts_the_bytes_that_are_written(run: Path, tmp_path: Path) -
 
 def test_a_release_says_in_which_slices_it_was_trained(run: Path, tmp_path: Path) -> None:
     registry = tmp_path / "registry"
-    _say("publish", run, "--registry", registry)
+    _say("publish", run, registry)
     assert "sensor 2, hub 8-8, by the rule nested" in _say("show", "latest", registry)
     shown = checked("model show", _say("show", "latest", registry, "--json"))
     unscored = {"rule": "nested", "score": None, "tuned": None, "homes": None}
@@ -149,7 +149,7 @@ def test_a_slice_is_cut_out_of_what_a_coarse_release_kept(
     run: Path, tmp_path: Path, storage: str, kept: float
 ) -> None:
     registry, out = tmp_path / "registry", tmp_path / "cut.npz"
-    _say("publish", run, "--registry", registry, "--storage", storage)
+    _say("publish", run, registry, "--storage", storage)
     said = _say("slice", "latest", out, registry, "--width", 0.25, "--depth", 1)
     assert "it is what tier sensor trained" in said
     result = fedhome.Result.open(run)
@@ -199,7 +199,7 @@ def test_a_release_tells_what_slices_are_worth_of_as_many_homes_as_a_sum_takes(
 ) -> None:
     folder, registry = _scored(run, tmp_path / "run"), tmp_path / "registry"
     assert Plan.parse(folder.read_plan()).aggregation.min_cohort == 5
-    _say("publish", folder.path, "--registry", registry)
+    _say("publish", folder.path, registry)
     known = {"score": 0.15, "tuned": 0.275, "homes": 5}
     small, whole = checked("model slices", _say("slices", "latest", registry, "--json"))
     assert {name: small[name] for name in known} == pytest.approx(known)
@@ -222,7 +222,7 @@ def test_under_masks_nobody_knows_what_a_slice_is_worth_which_is_told_once(
 ) -> None:
     folder, registry = _scored(run, tmp_path / "run", counted=True), tmp_path / "registry"
     assert _say("slices", folder.path).count("added up over all tiers together") == 1
-    _say("publish", folder.path, "--registry", registry)
+    _say("publish", folder.path, registry)
     assert Registry.open(registry).find("latest").manifest.scores == ()
     assert _say("slices", "latest", registry).count("added up over all tiers together") == 1
 
@@ -232,7 +232,7 @@ def test_an_older_release_is_cut_and_what_it_does_not_tell_is_told(
 ) -> None:
     monkeypatch.setattr(run_origin, "_slices", lambda _: ())
     registry = tmp_path / "registry"
-    _say("publish", run, "--registry", registry)
+    _say("publish", run, registry)
     assert "none: each home had all of it, or it is older" in _say("show", "latest", registry)
     listed = _say("slices", "latest", registry)
     assert "this release does not say which widths devices trained" in listed

@@ -195,7 +195,7 @@ def test_faults_are_told() -> None:
 
 def test_keys() -> None:
     run("a")
-    model("publish", "a", "--registry", "r")
+    model("publish", "a", "r")
     old = Path("r", "registry.key").read_bytes()
     model("rotate", "r")
     assert Path("r", "registry.key").read_bytes() != old
@@ -208,8 +208,8 @@ def test_keys() -> None:
     assert "float32" in model("list", "r", "--key-file", "new.key")
     model("rotate", "r", "--key-file", "new.key", "--to-passphrase", input=f"{WORDS}\n{WORDS}\n")
     run("b")
-    model("publish", "b", "--registry", "r", "--passphrase-file", "words")
-    model("publish", "b", "--registry", "s", "--passphrase-file", "words")
+    model("publish", "b", "r", "--passphrase-file", "words")
+    model("publish", "b", "s", "--passphrase-file", "words")
     assert not Path("s", "registry.key").exists()
 
 

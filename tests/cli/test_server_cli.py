@@ -21,6 +21,8 @@ from typer.testing import CliRunner
 from fedhome.cli import app
 from fedhome.cli.console import Console
 from fedhome.cli.server import _watch
+from fedhome.cli.server_words import rows_of
+from fedhome.cli.service import print_written
 from fedhome.errors import DirectoryError, FedHomeError, PlanError, RunError, StateError, WireError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.claims import Claim
@@ -29,6 +31,7 @@ from fedhome.fleet.owner_folder import Fleet, server_keys
 from fedhome.fleet.owner_keys import AUTHORITY
 from fedhome.flower.node_key import NodeKey
 from fedhome.ops.local_answer import LocalAnswer
+from fedhome.ops.service import Kind
 from fedhome.plan.settings import Plan
 from fedhome.run import events
 from fedhome.run import summary as run_summary
@@ -306,6 +309,15 @@ def test_status_of_a_server_that_is_down(place: ServerFolder) -> None:
     assert (found["run"], found["release"], found["faults"]) == (None, None, [])
 
 
+@pytest.mark.long
+def test_a_run_of_a_server_that_is_down_does_not_run(place: ServerFolder, plan: Plan) -> None:
+    Runs(place).begin(plan, "mine")
+    told = " ".join(said("server", "status", place.path).replace("│", "").split())
+    assert "mine, goes on when the server starts" in told
+    shown = replace(status_of(place), running=True)
+    assert ("run", "mine, running") in rows_of(shown)
+
+
 def test_status_warns_of_a_certificate_that_ends(place: ServerFolder) -> None:
     whole = status_of(place).certificate_days
     assert 820 <= whole <= 825
@@ -345,6 +357,17 @@ def test_service_writes_a_unit_that_starts_this_server(place: ServerFolder, tmp_
     (unit,) = (tmp_path / "units").iterdir()
     assert str(unit) in told.replace("\n", "")
     assert f"server start {place.path}" in unit.read_text()
+
+
+def test_a_folder_that_no_unit_sees_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    unit = Path("fedhome-server.service")
+    kinds: tuple[Kind, ...] = ("systemd", "compose")
+    for kind in kinds:
+        uses = [Path("/tmp/hub"), Path("/srv/hub"), Path("/var/tmp/x")]  # noqa: S108 - read by nobody
+        print_written(Console(), kind, [unit, unit], uses=uses)
+        told = " ".join(capsys.readouterr().out.split())
+        assert ("does not see /tmp/hub" in told) == (kind == "systemd")
+        assert told.count("does not see") == (2 if kind == "systemd" else 0)
 
 
 @pytest.mark.long

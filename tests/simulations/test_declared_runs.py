@@ -212,7 +212,7 @@ def _cut_as_tiers_trained_them(run: fedhome.Result, folder: Path) -> None:
     asked = ["model", "slice", path, str(folder / "one.npz"), "--width", "0.3"]
     assert "width 0.25 and depth 1; width 0.5" in CliRunner().invoke(app, asked).exception.hint  # type: ignore[union-attr]
     registry = str(folder / "registry")
-    CliRunner().invoke(app, ["model", "publish", path, "--registry", registry])
+    CliRunner().invoke(app, ["model", "publish", path, registry])
     refused = CliRunner().invoke(app, ["model", "slices", "latest", registry]).exception
     assert "name its run's folder" in refused.hint  # type: ignore[union-attr]
 
