@@ -26,6 +26,7 @@ Role = Literal["client", "server"]
 _PUBLIC = 0o644
 _UID = 1000  # of an image that is run by itself; compose names the folder's owner
 _PYTHON = "3.12"
+_PINS = "fedhome-pins.txt"  # beside the Containerfile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,25 +270,36 @@ def _yaml(text: str) -> str:
 
 
 def _containerfile() -> str:
+    release = f'"fedhome=={version("fedhome")}"'
     return f"""\
 # Made by `fedhome ... service`. The image holds fedhome and its dependencies, no key and no data.
 FROM python:{_PYTHON}-slim
-# On x86-64, pip may take a build of torch for GPUs, of several gigabytes. Another index of
-# packages is given with: --build-arg PIP_EXTRA_INDEX_URL=ADDRESS
+COPY {_PINS} .
+# All but fedhome itself has the versions and hashes of {_PINS}. On x86-64 that is a build of torch
+# for GPUs, of several gigabytes. Another index, given with
+# --build-arg PIP_EXTRA_INDEX_URL=ADDRESS, has files of its own: then the versions count alone.
 ARG PIP_EXTRA_INDEX_URL=""
-RUN pip install --no-cache-dir "fedhome=={version("fedhome")}"
+RUN if [ -z "$PIP_EXTRA_INDEX_URL" ]; then \\
+      pip install --no-cache-dir --require-hashes -r {_PINS} && \\
+      pip install --no-cache-dir --no-deps {release}; \\
+    else \\
+      sed -e '/--hash=/d' -e 's/ \\\\$//' {_PINS} > versions.txt && \\
+      pip install --no-cache-dir -c versions.txt {release}; \\
+    fi
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
 USER {_UID}:{_UID}
 ENTRYPOINT ["fedhome"]
 """
 
 
+def _image() -> dict[str, str]:
+    pins = Path(__file__).with_name("image_pins.txt").read_text(encoding="utf-8")
+    return {_PINS: pins, "Containerfile": _containerfile()}
+
+
 _TEXTS: Mapping[str, Callable[[_Service], dict[str, str]]] = {
     "systemd": lambda service: {f"{service.title}.service": _unit(service)},
-    "compose": lambda service: {
-        "Containerfile": _containerfile(),
-        "compose.yaml": _compose(service),
-    },
-    "container": lambda _: {"Containerfile": _containerfile()},
+    "compose": lambda service: _image() | {"compose.yaml": _compose(service)},
+    "container": lambda _: _image(),
 }
 """The files of each kind, by their names."""

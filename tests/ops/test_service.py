@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.ops import processes
@@ -188,7 +190,7 @@ def test_the_compose_file_of_a_home(folder: Path, tmp_path: Path) -> None:
     data.parent.mkdir()
     data.write_text("time\n")
     limits = Limits(memory_mb=512, cpus=0.5, tasks=64)
-    image, compose = write_service(
+    pins, image, compose = write_service(
         "compose",
         "client",
         folder,
@@ -199,6 +201,7 @@ def test_the_compose_file_of_a_home(folder: Path, tmp_path: Path) -> None:
         limits=limits,
     )
     assert (image.name, compose.name) == ("Containerfile", "compose.yaml")
+    assert f"COPY {pins.name} ." in image.read_text()
     assert list(yaml.safe_load(compose.read_text())["services"]) == ["fedhome-client-oak"]
     service = compose_of(compose)
     state = folder.stat()
@@ -229,11 +232,34 @@ def test_the_compose_file_of_a_home(folder: Path, tmp_path: Path) -> None:
     }
 
 
+def test_an_image_takes_what_is_locked_by_hash_or_from_another_index_by_version(
+    folder: Path, tmp_path: Path
+) -> None:
+    pins, image = write_service("container", "client", folder, ("client", "start"), tmp_path)
+    (told,) = re.findall(r"^RUN (.*?[^\\])\n(?=\S)", image.read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "pip").write_text('#!/bin/sh\necho "$@" >> asked\n')
+    (tmp_path / "pip").chmod(0o755)
+    release = f"fedhome=={version('fedhome')}"
+    for index, asked in (
+        ("", [f"--require-hashes -r {pins.name}", f"--no-deps {release}"]),
+        ("https://hub.example", [f"-c versions.txt {release}"]),
+    ):
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        environment = {"PATH": path, "PIP_EXTRA_INDEX_URL": index}
+        subprocess.run(["sh", "-ec", told], cwd=tmp_path, env=environment, check=True)
+        lines = (tmp_path / "asked").read_text().splitlines()
+        assert lines == [f"install --no-cache-dir {one}" for one in asked]
+        (tmp_path / "asked").unlink()
+    versions = (tmp_path / "versions.txt").read_text().splitlines()
+    found = {Requirement(one).name for one in versions if not one.startswith("#")}
+    assert {"torch", "flwr", "numpy", "cryptography"} <= found
+
+
 def test_the_compose_file_of_a_server(tmp_path: Path) -> None:
     folder = tmp_path / ODD
     folder.mkdir()
     command = ("server", "start", str(folder))
-    _, compose = write_service("compose", "server", folder, command, tmp_path, ports=[9443])
+    *_, compose = write_service("compose", "server", folder, command, tmp_path, ports=[9443])
     service = compose_of(compose)
     assert service["ports"] == ["9443:9443"]
     assert service["mem_limit"] == f"{LIMITS['server'].memory_mb}m"
@@ -242,10 +268,11 @@ def test_the_compose_file_of_a_server(tmp_path: Path) -> None:
 
 
 def test_the_image(folder: Path, tmp_path: Path) -> None:
-    (path,) = write_service("container", "client", folder, (), tmp_path)
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    _, path = write_service("container", "client", folder, (), tmp_path)
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(("#", " "))]
     assert [line.split()[0] for line in lines] == [
         "FROM",
+        "COPY",
         "ARG",
         "RUN",
         "ENV",

@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from helpers import audit, pins
-from helpers.pins import PINS, digest, digest_of, requirements
+from helpers.pins import IMAGE_PINS, PINS, PROJECT, digest, digest_of, requirements
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)")
 
 
-@pytest.fixture(scope="module")
-def lines() -> list[str]:
-    """Return the lock's pins, each with its hashes in one line."""
-    text = PINS.read_text().replace("\\\n", " ")
+def _lines(lock: Path) -> list[str]:
+    """Return a lock's pins, each with its hashes in one line."""
+    text = lock.read_text().replace("\\\n", " ")
     return [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
 
 
-@pytest.fixture(scope="module")
-def pinned(lines: list[str]) -> dict[str, set[str]]:
+def _pinned(lock: Path) -> dict[str, set[str]]:
     """Return each package's versions, of which some are for older versions of Python."""
     found: dict[str, set[str]] = {}
-    for line in lines:
+    for line in _lines(lock):
         match = _PIN.match(line)
         assert match, line
         found.setdefault(canonicalize_name(match[1]), set()).add(match[2])
     return found
 
 
-def test_it_covers_what_the_project_asks_for(pinned: dict[str, set[str]]) -> None:
-    for text in requirements():
+@pytest.mark.parametrize("lock", [PINS, IMAGE_PINS], ids=["tests", "image"])
+def test_it_covers_what_the_project_asks_for(lock: Path) -> None:
+    pinned = _pinned(lock)
+    needed = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
+    for text in requirements() if lock == PINS else needed:
         asked = Requirement(text)
         versions = pinned.get(canonicalize_name(asked.name), set())
         assert versions, f"{asked.name} is not pinned: make pins"
@@ -42,15 +45,22 @@ def test_it_covers_what_the_project_asks_for(pinned: dict[str, set[str]]) -> Non
 
 
 def test_it_is_of_this_pyproject(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert digest_of(PINS.read_text()) == digest(), "make pins"
+    assert digest_of(PINS.read_text()) == digest_of(IMAGE_PINS.read_text()) == digest(), "make pins"
     monkeypatch.setattr(pins, "requirements", lambda: [*requirements(), "another"])
     assert digest_of(PINS.read_text()) != digest()
 
 
-def test_every_pin_has_hashes_and_no_line_an_index(lines: list[str]) -> None:
-    for line in lines:
+def test_an_image_has_what_was_tested() -> None:
+    tested, image = _pinned(PINS), _pinned(IMAGE_PINS)
+    assert {name: tested.get(name) for name in image} == image
+    assert "pytest" not in image
+
+
+@pytest.mark.parametrize("lock", [PINS, IMAGE_PINS], ids=["tests", "image"])
+def test_every_pin_has_hashes_and_no_line_an_index(lock: Path) -> None:
+    for line in _lines(lock):
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", line), line
-    text = PINS.read_text()
+    text = lock.read_text()
     for word in ("://", "index-url", "find-links", "trusted-host"):
         assert word not in text
 
