@@ -17,7 +17,7 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.server.superlink.linkstate import LinkState
 from flwr.supercore.error import FlowerError
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_object import is_valid_sha256_hash, iterate_object_tree
 from flwr.superlink.routers.fleet.node_auth import authenticate_node
 from flwr.superlink.servicer.fleet import fleet_handlers
 from google.protobuf.message import Message
@@ -165,7 +165,10 @@ def accept_announcement(
         raise HTTPException(400, "one reply at a time")
     if not is_its_own(push):
         raise HTTPException(401, "a node replies for itself")
+    names = (one.object_id for one in iterate_object_tree(push.message_object_trees[0]))
     try:
+        if push.messages_list[0].content.ByteSize() or not all(map(is_valid_sha256_hash, names)):
+            raise ValueError  # noqa: TRY301 - as what cannot be parsed
         message = message_from_proto(push.messages_list[0])
     except ValueError:
         raise HTTPException(400, "this cannot be read") from None

@@ -8,7 +8,7 @@ has as many numbers as the model that came with it. No network and no store here
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from fedhome.errors import LinkError
@@ -45,27 +45,15 @@ def most_of(size: int) -> int:
 
 
 @dataclass
-class _Session:
-    """What the run has sent in one session, in bytes: which of its questions needs it is open."""
-
-    size: int = 0
-
-
-@dataclass
 class _Question:
     node: int
-    size: int
-    session: _Session
+    size: int  # bytes of it that are there
     reply: str = ""
-
-    @property
-    def bytes(self) -> int:
-        return self.size + self.session.size
 
     @property
     def most(self) -> int:
         """Bytes of a reply to it, at most."""
-        return most_of(self.bytes)
+        return most_of(self.size)
 
 
 @dataclass
@@ -114,11 +102,14 @@ class HeldReplies:
         self._lock = threading.Lock()
         self._questions: dict[str, _Question] = {}
         self._nodes: dict[int, _Node] = {}
-        self._asking: dict[str, _Session] = {}  # sessions of the run
+        # Sessions of the run, and of each object that it has yet to send the questions with it.
+        self._asking: dict[str, dict[str, list[_Question]]] = {}
         self._sending: dict[str, HeldReply] = {}  # sessions of homes
         self._wanted: dict[str, dict[str, HeldReply]] = {}  # objects, and sessions without them
 
-    def ask(self, question: str, *, node: int, session: str, size: int) -> list[str]:
+    def ask(
+        self, question: str, *, node: int, session: str, size: int, missing: Iterable[str]
+    ) -> list[str]:
         """Note a question.
 
         Args:
@@ -126,6 +117,7 @@ class HeldReplies:
             node: Whom it is for.
             session: Flower's name for what is sent of it.
             size: Bytes of it that are there already.
+            missing: Names of its objects that are to come.
 
         Returns:
             Names of older questions of this node that are to be given up.
@@ -133,15 +125,17 @@ class HeldReplies:
         with self._lock:
             if len(self._asking) > _MOST_SESSIONS:  # complete, or given up
                 del self._asking[next(iter(self._asking))]
-            sent = self._asking.setdefault(session, _Session())
-            self._questions[question] = _Question(node, size, sent)
+            new = self._questions[question] = _Question(node, size)
+            to_come = self._asking.setdefault(session, {})
+            for name in missing:
+                to_come.setdefault(name, []).append(new)
             asked = self._nodes.setdefault(node, _Node())
             asked.waiting[question] = None
             return self._too_many(asked)
 
     def _too_many(self, node: _Node) -> list[str]:
         old: list[str] = []
-        sizes = {name: self._questions[name].bytes for name in node.waiting}
+        sizes = {name: self._questions[name].size for name in node.waiting}
         for name in list(node.waiting)[:-_NEWEST]:
             if len(node.waiting) <= MOST_WAITING and sum(sizes.values()) <= MOST_WAITING_BYTES:
                 break
@@ -149,16 +143,17 @@ class HeldReplies:
             old.append(name)
         return old
 
-    def add_to_questions(self, session: str, size: int) -> None:
+    def add_to_questions(self, session: str, name: str, size: int) -> None:
         """Note that the run has sent more of its questions.
 
         Args:
             session: Of what; one that is a home's is passed over.
-            size: Bytes.
+            name: The object's name.
+            size: Its bytes.
         """
         with self._lock:
-            if session in self._asking:
-                self._asking[session].size += size
+            for question in self._asking.get(session, {}).pop(name, ()):
+                question.size += size
 
     def owes(self, node: int, question: str, reply: str) -> bool:
         """Whether a node was asked a question that is open, and has given no other reply to it."""

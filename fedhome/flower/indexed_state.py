@@ -84,6 +84,7 @@ class IndexedLinkState(InMemoryLinkState):
                     node=message.metadata.dst_node_id,
                     session=session_id,
                     size=self._bytes_of(_names_in(object_tree)),
+                    missing=missing,
                 )
                 for question in old:  # whoever waits for an answer learns that none will come
                     self.delete_messages({question})
@@ -138,7 +139,7 @@ class IndexedLinkState(InMemoryLinkState):
                 run_id, session_id, object_id, object_content
             ):
                 return False
-            self.held.add_to_questions(session_id, size)
+            self.held.add_to_questions(session_id, object_id, size)
             self._give_up(self.held.receive(object_id, size))
         return True
 

@@ -10,9 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from fastapi import HTTPException
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.app.message.message import remove_content_from_message
+from flwr.common.serde import message_to_proto
+from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.node_pb2 import Node
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.proto.task_pb2 import Task
 from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
@@ -26,6 +30,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import LinkError
+from fedhome.flower.exchange_handlers import accept_announcement
 from fedhome.flower.flat_object_store import FlatObjectStore
 from fedhome.flower.held_replies import (
     MOST_BESIDE,
@@ -36,7 +41,7 @@ from fedhome.flower.held_replies import (
     most_of,
 )
 from fedhome.flower.indexed_state import IndexedLinkState
-from fedhome.flower.messages import identify
+from fedhome.flower.messages import identify, take_identity
 from fedhome.flower.run_handlers import gather_replies
 from fedhome.wire.exchange import ReplyDelivery
 from helpers.link_states import NODES, RUN, announced, answer_to, asked, bytes_in, sent, state_of
@@ -94,6 +99,25 @@ def test_a_larger_question_allows_a_larger_reply(ours: IndexedLinkState) -> None
     assert bytes_in(ours) > 19 << 20
     taken(ours, question, reply)
     assert ours.held.held(NODE) == bytes_in(ours) == 0
+
+
+def test_a_question_counts_what_is_its_own(ours: IndexedLinkState) -> None:
+    # Asked in one session, as a run asks many: of what comes then, each names some.
+    take_identity(RUN)
+    session, objects, missing = ours.start_session(RUN), {}, []
+    shared = pieces(1, 1 << 20, seed=1)["arrays"]
+    for node, size in ((NODE, 1 << 20), (OTHER, 8 << 20)):
+        own = pieces(1, size, seed=node)["arrays"]
+        content = RecordDict({"shared": shared, "own": own})
+        question = Message(content, dst_node_id=node, message_type="query", ttl=600.0)
+        identify(question, question.object_id)
+        told = remove_content_from_message(question)
+        missing += ours.store_message_and_object_tree(told, get_object_tree(question), session)[1]
+        objects |= get_all_nested_objects(question)
+    for name in dict.fromkeys(missing):
+        assert ours.store_object(RUN, session, name, objects[name].deflate())
+    rooms = [ours.held.room(node) // 2 - most_of(0) for node in (NODE, OTHER)]
+    assert [round(room / (4 << 20)) for room in rooms] == [2, 9]
 
 
 def test_a_question_counts_what_was_there_before_it(ours: IndexedLinkState) -> None:
@@ -349,6 +373,22 @@ def test_what_another_home_sends_counts_for_who_names_it(ours: IndexedLinkState)
     assert waiting.metadata.message_id not in ours.message_ins_store  # given up, and told
     assert ours.held.held(NODE) == 0
     assert not ours.held._wanted
+
+
+@pytest.mark.parametrize("fault", ["a name", "a content"])
+def test_an_announcement_that_is_none_is_told_so(ours: IndexedLinkState, fault: str) -> None:
+    reply = answer_to(asked(ours, NODE, words(1)), words(2))
+    tree = get_object_tree(reply)
+    told = message_to_proto(reply if fault == "a content" else remove_content_from_message(reply))
+    if fault == "a name":
+        tree.children[0].object_id = "no name"
+    push = PushMessagesRequest(
+        node=Node(node_id=NODE), messages_list=[told], message_object_trees=[tree]
+    )
+    with pytest.raises(HTTPException) as refused:
+        accept_announcement(ours, push)
+    assert refused.value.status_code == 400
+    assert not ours.message_res_store
 
 
 def test_what_is_said_of_a_reply_is_short(ours: IndexedLinkState) -> None:
