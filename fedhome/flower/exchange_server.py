@@ -238,7 +238,8 @@ class Exchange:
             push = PushObjectRequest.FromString(body)
             authenticate(request, push)
             # Here, not in a thread, which would hold what it has refused until it has other work.
-            self._state.held.check_object(push.session_id, len(push.object_content))
+            size = len(push.object_content)
+            self._state.held.check_object(push.session_id, push.object_id, size)
             take = partial(fleet_handlers.push_object, push, self._state)
             response: PushObjectResponse = await _handled(len(body), take)
         if response.stored:

@@ -68,6 +68,8 @@ class HeldReply:
         most: Bytes of it, at most.
         size: Bytes that are there, whoever sent them: they stay for as long as this one does.
         missing: Names of its objects that are not there yet.
+        due: Names of those that its node was asked for and has not sent, with their bytes where
+            another node has sent them meanwhile; else 0.
     """
 
     node: int
@@ -77,6 +79,12 @@ class HeldReply:
     most: int
     size: int
     missing: set[str] = field(default_factory=set)
+    due: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int:
+        """Bytes of objects that may still come of it."""
+        return self.most - self.size + sum(self.due.values()) if self.due else 0
 
 
 @dataclass
@@ -198,7 +206,16 @@ class HeldReplies:
             node = self._nodes[asked.node]
             if (before := node.replies.get(reply)) is not None:
                 self._forget(before)
-            held = HeldReply(asked.node, question, reply, session, asked.most, size, missing)
+            held = HeldReply(
+                asked.node,
+                question,
+                reply,
+                session,
+                asked.most,
+                size,
+                missing,
+                dict.fromkeys(missing, 0),
+            )
             asked.reply, node.last_most = reply, max(asked.most, MOST_BESIDE)
             node.waiting.pop(question, None)
             self._prune(node)
@@ -207,10 +224,11 @@ class HeldReplies:
                 self._wanted.setdefault(name, {})[session] = held
             return self._beyond(node, held)
 
-    def receive(self, name: str, size: int) -> list[HeldReply]:
+    def receive(self, session: str, name: str, size: int) -> list[HeldReply]:
         """Note that an object was stored: it is there for every reply that names it.
 
         Args:
+            session: What it came with.
             name: The object's name.
             size: Its bytes.
 
@@ -220,9 +238,13 @@ class HeldReplies:
         """
         gone: list[HeldReply] = []
         with self._lock:
+            if (sent := self._sending.get(session)) is not None:
+                sent.due.pop(name, None)
             for held in self._wanted.pop(name, {}).values():
                 held.size += size
                 held.missing.discard(name)
+                if name in held.due:
+                    held.due[name] = size
                 node = self._nodes[held.node]
                 self._prune(node)
                 if node.replies.get(held.name) is not held:
@@ -234,11 +256,12 @@ class HeldReplies:
                     gone += self._beyond(node, held)
         return gone
 
-    def check_object(self, session: str, size: int) -> None:
-        """Refuse an object of a reply that is too large with it.
+    def check_object(self, session: str, name: str, size: int) -> None:
+        """Refuse an object of a reply that is too large with it; one that is there adds nothing.
 
         Args:
             session: Of whose; one that is the run's is passed over.
+            name: The object's name.
             size: Its bytes.
 
         Raises:
@@ -246,7 +269,7 @@ class HeldReplies:
         """
         with self._lock:
             held = self._sending.get(session)
-            if held is not None:
+            if held is not None and name in held.missing:
                 _check(held.size + size, held.most)
 
     def end(self, question: str) -> None:
@@ -273,7 +296,7 @@ class HeldReplies:
         with self._lock:
             known = self._nodes.get(node)
             replies = known.replies.values() if known is not None else ()
-            return MOST_UNASKED + sum(one.most - one.size for one in replies if one.missing)
+            return MOST_UNASKED + sum(one.left for one in replies)
 
     def held(self, node: int) -> int:
         """Return how many bytes of a node's replies are held."""

@@ -133,14 +133,14 @@ class IndexedLinkState(InMemoryLinkState):
             LinkError: ``too-large``: the reply that it belongs to would be.
         """
         size = len(object_content)
-        self.held.check_object(session_id, size)
+        self.held.check_object(session_id, object_id, size)
         with self.lock:
             if not session_id or not super().store_object(
                 run_id, session_id, object_id, object_content
             ):
                 return False
             self.held.add_to_questions(session_id, object_id, size)
-            self._give_up(self.held.receive(object_id, size))
+            self._give_up(self.held.receive(session_id, object_id, size))
         return True
 
     def delete_messages(self, message_ins_ids: set[str]) -> None:

@@ -375,6 +375,23 @@ def test_what_another_home_sends_counts_for_who_names_it(ours: IndexedLinkState)
     assert not ours.held._wanted
 
 
+def test_what_two_homes_send_alike_is_taken_from_both(ours: IndexedLinkState) -> None:
+    size = 3 << 20
+    first, second = (
+        answer_to(asked(ours, node, words(1)), pieces(1, size)) for node in (NODE, OTHER)
+    )
+    session, missing = announced(ours, second)
+    sent(ours, first)
+    assert ours.held.left(OTHER) > MOST_UNASKED + size  # all of it may be on its way
+    objects = get_all_nested_objects(second)
+    held = ours.held.held(OTHER)
+    assert held > size
+    for name in missing:
+        assert ours.store_object(RUN, session, name, objects[name].deflate())
+    assert ours.held.held(OTHER) < held + 1000
+    assert ours.held.left(OTHER) == MOST_UNASKED
+
+
 @pytest.mark.parametrize("fault", ["a name", "a content"])
 def test_an_announcement_that_is_none_is_told_so(ours: IndexedLinkState, fault: str) -> None:
     reply = answer_to(asked(ours, NODE, words(1)), words(2))
