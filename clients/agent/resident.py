@@ -303,13 +303,17 @@ class Agent:
         self._reporting.tell_trouble(error or self._newer.not_taken)
 
     def _send(self, connection: FleetConnection, answer: Message) -> None:
-        """Send a reply: announce it, then its objects."""
-        for _ in range(_MOST_SESSIONS):
+        """Send a reply: announce it, then its objects.
+
+        A piece that is refused as too large may be there already, where the answer to it was lost:
+        another announcement shows it.
+        """
+        for attempt in range(_MOST_SESSIONS):
             try:
                 sending = self._insist(lambda: connection.announce(answer))
                 self._insist(partial(connection.push, sending))
             except LinkError as error:
-                if error.reason != "session":
+                if error.reason != "session" and (attempt or error.reason != "too-large"):
                     raise
             else:
                 return
