@@ -24,7 +24,8 @@ from fedhome.clients.asked_question import (
     scalars_of,
 )
 from fedhome.clients.failure_reason import REFUSALS, reason_of
-from fedhome.clients.secure_sums import blobs_for, check_question, check_sum
+from fedhome.clients.secure_sums import blobs_for
+from fedhome.clients.sum_checks import check_question, check_sum
 from fedhome.errors import FedHomeError, LayoutError, UpdateError
 from fedhome.flower.messages import (
     APP_RAISED,

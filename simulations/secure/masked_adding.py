@@ -18,9 +18,9 @@ from fedhome.clients.protocol_answers import asked_parts
 from fedhome.clients.protocol_questions import BUNDLE, HELP
 from fedhome.clients.secure_sums import (
     RequestedSum,
-    check_form,
     requested_sum_of,
 )
+from fedhome.clients.sum_checks import check_form
 from fedhome.errors import EngineError, FedHomeError, PluginError, UpdateError
 from fedhome.flower.messages import blob_reply, failure, sum_record, words_reply
 from fedhome.learning.own_state import HomeStates

@@ -230,7 +230,7 @@ def test_the_same_numbers_are_not_asked_twice_the_second_time_without_a_home() -
 def test_control_adapted_by_nothing_a_second_sum_shows_a_home(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fedhome.clients.secure_sums.check_settings", lambda _: None)
+    monkeypatch.setattr("fedhome.clients.sum_checks.check_settings", lambda _: None)
     fleet = Fleet(EVALUATE, {"server-round": 2})
     of_all, others = fleet.open(), Fleet(ADAPTED, _BY_NOTHING).open(without=["h03"])
     alone = fleet.homes["h03"].device.evaluate(LEARNING.initial, "validation")
@@ -423,7 +423,7 @@ def test_scores_are_not_counted_in_steps_that_tell_single_homes(
     with pytest.raises(FedHomeError):
         Fleet(OUTCOME, settings).ask("h00")
     if bins == MOST_BINS:
-        monkeypatch.setattr("fedhome.clients.secure_sums._check_fewest", lambda *_: None)
+        monkeypatch.setattr("fedhome.clients.sum_checks._check_fewest", lambda *_: None)
         Fleet(OUTCOME, settings).ask("h00")  # as it was
 
 

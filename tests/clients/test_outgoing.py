@@ -268,7 +268,7 @@ def _home_runs() -> list[Path]:
     at_server = {"aggregator.py", "pool.py", "opening.py", "parameters.py", "checking.py"}
     return [
         *(path for path in files if path.name not in at_server),
-        *(ROOT / "clients" / f"{name}.py" for name in ("client_app", "secure_sums")),
+        *(ROOT / "clients" / f"{name}.py" for name in ("client_app", "secure_sums", "sum_checks")),
         ROOT / "clients" / "privacy_budget.py",
         ROOT / "clients" / "agent" / "known_head.py",
         ROOT / "fedhome" / "fleet" / "freshness.py",
