@@ -30,7 +30,8 @@ from fedhome.cli.opened_registry import (
 from fedhome.counted import counted
 from fedhome.errors import RegistryError
 from fedhome.fleet.entries import Anchor
-from fedhome.fleet.owner_folder import ANCHOR, server_keys
+from fedhome.fleet.owner_folder import ANCHOR
+from fedhome.fleet.server_secret import server_keys
 from fedhome.keys.signing import ServerKeys
 from fedhome.registry import FORMATS, Registry, Release
 from fedhome.registry.formats import SHARE

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fedhome.errors import DirectoryError, StateError, WireError
+from fedhome.fleet import server_secret
 from fedhome.fleet.admission import SERVER, Admission, home_twice_error
 from fedhome.fleet.entries import Anchor, check_name, home_keys
 from fedhome.fleet.issued_directory import (
@@ -43,8 +44,7 @@ from fedhome.fleet.owner_keys import (
     SIGNED,
     OwnersKeys,
 )
-from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
-from fedhome.keys.signing import ServerKeys
+from fedhome.keys.sealing import SealingKey
 from fedhome.secagg.directory import (
     MOST_HOMES,
     NO_DIRECTORY,
@@ -56,10 +56,8 @@ from fedhome.secagg.parameters import Parameters
 from fedhome.store import checksummed, disk
 from fedhome.wire.codec import Key, Message, number, several
 
-RECORD, ANCHOR, DIRECTORY = "fleet.fh", "fleet.pub", SIGNED
-SERVER_FILE, SERVER_KEY, HOMES = "server.fh", "server.key", "homes"
+RECORD, ANCHOR, DIRECTORY, HOMES = "fleet.fh", "fleet.pub", SIGNED, "homes"
 PLAN, CARD = "plan.toml", "server.card"
-_SERVER_PURPOSE = "server's key"
 _PUBLIC = 0o644
 
 
@@ -131,14 +129,12 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
                     f"{folder} holds a fleet already", reason="exists", hint="name another folder"
                 )
             owner = SealingKey.from_passphrase(passphrase)
-            authority, server, key = Authority(), ServerKeys(), os.urandom(KEY_BYTES)
+            authority = Authority()
             anchor = Anchor(fleet=os.urandom(16), authority=authority.public)
-            name = anchor.fleet.hex()
-            sealed = owner.seal(authority.to_bytes(), purpose=OWNER_PURPOSE, name=name)
+            private, name = authority.to_bytes(), anchor.fleet.hex()
+            sealed = owner.seal(private, purpose=OWNER_PURPOSE, name=name)
             disk.put(folder / AUTHORITY, sealed)
-            disk.put(server_part / SERVER_KEY, key)
-            sealed = SealingKey(key).seal(server.to_bytes(), purpose=_SERVER_PURPOSE, name=name)
-            disk.put(server_part / SERVER_FILE, sealed)
+            server = server_secret.create(server_part, fleet=anchor.fleet)
             for path in (folder / ANCHOR, server_part / ANCHOR):
                 disk.put(path, f"{anchor.to_text()}\n".encode(), mode=_PUBLIC)
             fleet = cls(
@@ -377,25 +373,9 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
         Raises:
             StateError: A file cannot be written.
         """
-        server = ServerKeys.create()
-        key = disk.read_key(self.folder / SERVER / SERVER_KEY)
-        name = self.anchor.fleet.hex()
-        sealed = SealingKey(key).seal(server.to_bytes(), purpose=_SERVER_PURPOSE, name=name)
-        disk.put(self.folder / SERVER / SERVER_FILE, sealed)
+        server = server_secret.renew(self.folder / SERVER, fleet=self.anchor.fleet)
         self._write_record(replace(self._record, server=server.public))
 
     def _write_record(self, record: _Record) -> None:
         checksummed.put(self.folder / RECORD, record)
         self._record = record
-
-
-def server_keys(folder: Path | str) -> ServerKeys:
-    """Return the keys of a fleet's server, from the folder that the owner copied to it.
-
-    Raises:
-        StateError: A file is missing, damaged, foreign, or readable by others.
-    """
-    path = Path(folder) / SERVER_FILE
-    sealed = SealedFile.from_file(disk.read(path), purpose=_SERVER_PURPOSE, where=str(path))
-    key = disk.unlock(sealed, where=str(path), passphrase=None, key_file=Path(folder) / SERVER_KEY)
-    return ServerKeys.from_bytes(key.open(sealed, where=str(path)))

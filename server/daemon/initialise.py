@@ -10,15 +10,9 @@ from pathlib import Path
 from fedhome.errors import RunError, StateError
 from fedhome.fleet.admission import INVITER, SERVER
 from fedhome.fleet.entries import Anchor
-from fedhome.fleet.owner_folder import (
-    ANCHOR,
-    CARD,
-    DIRECTORY,
-    SERVER_FILE,
-    SERVER_KEY,
-    server_keys,
-)
+from fedhome.fleet.owner_folder import ANCHOR, CARD, DIRECTORY
 from fedhome.fleet.owner_keys import AUTHORITY
+from fedhome.fleet.server_secret import SERVER_FILE, SERVER_KEY, server_keys
 from fedhome.ops import tls
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings

@@ -12,9 +12,10 @@ from functools import lru_cache
 
 from fedhome.errors import DirectoryError, RegistryError
 from fedhome.fleet.freshness import Freshness
-from fedhome.fleet.owner_folder import DIRECTORY, SERVER_FILE
+from fedhome.fleet.owner_folder import DIRECTORY
 from fedhome.fleet.server_move import MOST as MOST_MOVE
 from fedhome.fleet.server_move import MOVE
+from fedhome.fleet.server_secret import SERVER_FILE
 from fedhome.keys.signing import ServerKeys
 from fedhome.registry import Registry, Release
 from fedhome.registry.release import NONE

@@ -35,7 +35,8 @@ from pathlib import Path
 from fedhome.errors import DirectoryError, RunError, StateError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.entries import Anchor
-from fedhome.fleet.owner_folder import ANCHOR, CARD, DIRECTORY, server_keys
+from fedhome.fleet.owner_folder import ANCHOR, CARD, DIRECTORY
+from fedhome.fleet.server_secret import server_keys
 from fedhome.keys.signing import ServerKeys
 from fedhome.ops import tls
 from fedhome.secagg.directory import Directory

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from fedhome.counted import counted
 from fedhome.errors import FedHomeError, RunError, StateError
-from fedhome.fleet.owner_folder import DIRECTORY, server_keys
+from fedhome.fleet.owner_folder import DIRECTORY
+from fedhome.fleet.server_secret import server_keys
 from fedhome.ops import tls
 from fedhome.ops.clock_steps import ClockSteps
 from fedhome.ops.listening import FREE_S, what_to_do, why_taken

@@ -27,8 +27,9 @@ from fedhome.errors import DirectoryError, FedHomeError, PlanError, RunError, St
 from fedhome.fleet.cards import Card
 from fedhome.fleet.claims import Claim
 from fedhome.fleet.entries import home_keys
-from fedhome.fleet.owner_folder import Fleet, server_keys
+from fedhome.fleet.owner_folder import Fleet
 from fedhome.fleet.owner_keys import AUTHORITY
+from fedhome.fleet.server_secret import server_keys
 from fedhome.flower.node_key import NodeKey
 from fedhome.ops.local_answer import LocalAnswer
 from fedhome.ops.service import Kind

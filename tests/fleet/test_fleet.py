@@ -21,7 +21,8 @@ from fedhome.errors import DirectoryError, ParameterError, SecAggError, StateErr
 from fedhome.fleet import owner_folder
 from fedhome.fleet.cards import Inviter
 from fedhome.fleet.entries import Anchor, entry_text, fingerprint, home_keys, read_entry
-from fedhome.fleet.owner_folder import Fleet, server_keys
+from fedhome.fleet.owner_folder import Fleet
+from fedhome.fleet.server_secret import server_keys
 from fedhome.fleet.state_file import load
 from fedhome.keys.sealing import Scrypt, SealingKey
 from fedhome.secagg import (

@@ -11,7 +11,6 @@ from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.errors import DirectoryError, StateError
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.freshness import Freshness
-from fedhome.fleet.owner_folder import server_keys
 from fedhome.fleet.owner_keys import (
     co_sign,
     key_name,
@@ -21,6 +20,7 @@ from fedhome.fleet.owner_keys import (
     read_draft,
     read_owner,
 )
+from fedhome.fleet.server_secret import server_keys
 from fedhome.keys.roots import Root
 from fedhome.plan.settings import Plan
 from fedhome.secagg import Directory

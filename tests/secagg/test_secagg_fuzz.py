@@ -25,7 +25,8 @@ import pytest
 from fedhome.errors import FedHomeError, WireError
 from fedhome.fleet.admission import SERVER
 from fedhome.fleet.entries import Anchor, entry_text, read_entry
-from fedhome.fleet.owner_folder import DIRECTORY, RECORD, SERVER_FILE, Fleet, server_keys
+from fedhome.fleet.owner_folder import DIRECTORY, RECORD, Fleet
+from fedhome.fleet.server_secret import SERVER_FILE, server_keys
 from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore, _Inside, _Mark
 from fedhome.keys.sealing import Scrypt, SealedFile, SealedHead, SealingKey
 from fedhome.secagg import (
