@@ -92,12 +92,7 @@ def load(name: str, kind: str, known: Iterable[str] = ()) -> object:
     if ":" not in name:
         points = installed(kind)
         if name not in points:
-            known = sorted({*known, *points})
-            raise PluginError(
-                f"{what} is unknown{did_you_mean(name, known)}",
-                hint=f'known are: {", ".join(known)}; or name your own as "module:attribute" or '
-                '"file.py:attribute"',
-            )
+            raise _unknown(name, kind, {*known, *points})
         place = points[name].value
     else:
         place = located(name, [Path.cwd()])
@@ -120,6 +115,31 @@ def load(name: str, kind: str, known: Iterable[str] = ()) -> object:
                 hint=f"{module} is imported, and must define it under this name",
             ) from None
     return found
+
+
+def check_known(name: str, kind: str, known: Iterable[str]) -> None:
+    """Refuse a short name behind which there is nothing; own code is not looked at.
+
+    Args:
+        name: As of :func:`load`.
+        kind: As of :func:`load`.
+        known: The short names of ours.
+
+    Raises:
+        PluginError: It is none of ours, and no installed package offers it.
+    """
+    ours = {*known}
+    if ":" not in name and name not in ours and name not in (points := installed(kind)):
+        raise _unknown(name, kind, {*ours, *points})
+
+
+def _unknown(name: str, kind: str, known: Iterable[str]) -> PluginError:
+    names = sorted(known)
+    return PluginError(
+        f"{kind} {name!r} is unknown{did_you_mean(name, names)}",
+        hint=f'known are: {", ".join(names)}; or name your own as "module:attribute" or '
+        '"file.py:attribute"',
+    )
 
 
 def _meant(part: str, inside: object) -> str:

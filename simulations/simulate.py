@@ -21,7 +21,7 @@ from fedhome.flower.messages import quiet
 from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise import personaliser
-from fedhome.learning.plan_check import check_plan
+from fedhome.learning.plan_check import checked_plan
 from fedhome.own_code import faults_told
 from fedhome.passed_objects import given
 from fedhome.personal.model import PersonalModel
@@ -177,7 +177,8 @@ def simulate(
     objects = Objects(
         model=model, method=method, strategy=strategy, personaliser=personaliser, source=homes
     )
-    plan = check_plan(objects.laid_over(_resolved(plan, sets)).located())
+    resolved = objects.laid_over(_resolved(plan, sets)).located()
+    plan = checked_plan(resolved.model_dump())
     first = None if start is None else RunFolder.open(start).read_model()
     folder = RunFolder.create(out, name=plan.name)
     if first is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import fedhome.simulations
 from fedhome.errors import PlanError
-from fedhome.learning.plan_check import check_plan
+from fedhome.learning.plan_check import checked_plan
 from fedhome.plan.overrides import locate, read_toml
 from fedhome.plan.settings import Plan
 from fedhome.spelling import did_you_mean
@@ -52,7 +52,7 @@ def named_plan(name: str | None) -> Plan:
     """
     where, table = name or "the plan", named_table(name)
     locate(table, folders_of(name))
-    return check_plan(Plan.parse(table, where=where), where=where)
+    return checked_plan(table, where=where)
 
 
 def folders_of(name: str | None) -> list[Path]:

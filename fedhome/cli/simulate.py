@@ -11,7 +11,7 @@ from fedhome.cli import completion
 from fedhome.cli.console import Console
 from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.errors import PlanError
-from fedhome.learning.plan_check import check_plan
+from fedhome.learning.plan_check import checked_plan
 from fedhome.plan.overrides import locate, merge, parse_set
 from fedhome.plan.settings import Plan
 from fedhome.run.progress import progress_on
@@ -130,7 +130,7 @@ def resolve(plan: str | None, data: str | None, sets: list[str]) -> Plan:
         merge(table, parse_set(setting))
     locate(table, folders_of(plan))
     where = plan or "the plan"
-    return check_plan(Plan.parse(table, where=where), where=where)
+    return checked_plan(table, where=where)
 
 
 def _as_name(text: str) -> str:

@@ -20,6 +20,8 @@ LONGEST = 2000
 """Characters of a line; what is beyond is left out."""
 TRACE = 10
 """Lines that the trace of an exception counts for."""
+LONGEST_TRACE = 8000
+"""Characters of such a trace, half from its beginning and half from its end."""
 
 
 class SparingLog(logging.Filter):
@@ -54,7 +56,35 @@ class SparingLog(logging.Filter):
         if left_out:
             text = f"{text} ({left_out} lines before this were left out: there were too many)"
         record.msg, record.args = text, ()
+        if record.exc_info or record.stack_info:
+            self._cut_traces(record)
         return True
+
+    @staticmethod
+    def _cut_traces(record: logging.LogRecord) -> None:
+        """Write out what a handler would, so that none writes more.
+
+        An exception says what it was given, and that may come from a visitor.
+        """
+        if record.exc_info and not record.exc_text:
+            record.exc_text = _FORMATTER.formatException(record.exc_info)
+        record.exc_info = None  # a handler's own formatter may not write it anew
+        if record.exc_text:
+            record.exc_text = _cut(record.exc_text)
+        if record.stack_info:
+            record.stack_info = _cut(record.stack_info)
+
+
+_FORMATTER = logging.Formatter()
+
+
+def _cut(trace: str) -> str:
+    """Return a trace's beginning and end: where it came from, and what it says."""
+    half = LONGEST_TRACE // 2
+    left_out = len(trace) - 2 * half
+    if left_out <= 0:
+        return trace
+    return f"{trace[:half]}\n… {left_out} characters left out …\n{trace[-half:]}"
 
 
 def log_sparingly(*names: str) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from fedhome.ops.sparing_log import AT_ONCE, EVERY_S, LONGEST, TRACE, SparingLog, log_sparingly
+from fedhome.ops.sparing_log import (
+    AT_ONCE,
+    EVERY_S,
+    LONGEST,
+    LONGEST_TRACE,
+    TRACE,
+    SparingLog,
+    log_sparingly,
+)
 
 NAME = "fedhome.test_sparing_log"
 DAY_S = 86_400
@@ -77,3 +85,26 @@ def test_a_trace_counts_for_more(lines: Lines) -> None:
     for _ in range(AT_ONCE):
         log.warning("it failed", exc_info=ValueError())
     assert len(lines.texts) == AT_ONCE // TRACE
+
+
+def test_a_trace_has_an_end_too(lines: Lines) -> None:
+    log_sparingly(NAME)
+    try:
+        dict[str, int]()["z" * 5_000_000]
+    except KeyError:
+        logging.getLogger(NAME).exception("it failed", stack_info=True)
+    (text,) = lines.texts
+    assert text.startswith("it failed\nTraceback (most recent call last):\n")
+    assert "characters left out" in text
+    assert len(text) < len("it failed") + 2 * LONGEST_TRACE + 200
+
+
+def test_a_usual_trace_is_whole(lines: Lines) -> None:
+    log_sparingly(NAME)
+    try:
+        float("of old")
+    except ValueError:
+        logging.getLogger(NAME).exception("it failed")
+    (text,) = lines.texts
+    assert text.startswith("it failed\nTraceback")
+    assert text.endswith("could not convert string to float: 'of old'")
