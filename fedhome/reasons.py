@@ -207,6 +207,11 @@ AT_HOME: Mapping[str, Reason] = {
     "other-app": Reason(
         "a question for another app or release than the home runs", "upgrade the older one"
     ),
+    "not-kept": Reason(
+        "the home sent its answer five times, and the server took no whole one",
+        "if it comes again: the server's `superlink.log` and `front.log` say why; the line between "
+        "them may break off",
+    ),
     "no-part": Reason("the home takes no part now", _LOG),
     "failed": Reason("something that nobody foresaw", f"{_LOG} say where; report it"),
     "unlisted": Reason("a word that is on no list", _SAME_RELEASE),
@@ -319,6 +324,12 @@ REFUSED = 78
 
 NOTHING = "none"
 """In a claim: the home connected the last time, or never tried."""
+
+NOT_KEPT = "not-kept"
+"""In a claim: the home gave up sending an answer, and connected anew. No question is refused."""
+
+ANSWER = "answer"
+"""In place of a question, where what fails is to send an answer."""
 
 _WORD = re.compile(r"\(([a-z-]+)\)$")
 

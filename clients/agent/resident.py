@@ -50,7 +50,7 @@ from fedhome.flower.messages import failure, redate
 from fedhome.ops.plain_log import log_plainly
 from fedhome.ops.processes import on_stop
 from fedhome.printable import shown
-from fedhome.reasons import CLAIMED, NOTHING
+from fedhome.reasons import AT_HOME, CLAIMED, NOT_KEPT, NOTHING
 from fedhome.store import disk
 from fedhome.wire.exchange import HEARTBEAT_S
 
@@ -169,7 +169,8 @@ class Agent:
             self._back_off = 0.0
         if getattr(error, "reason", "") in {"unreachable", "clock"}:
             self._attempts += 1  # the next address, where there are two
-        if isinstance(error, SecAggError):  # its own refusal: the next claim tells the server
+        # Its own refusal, or what the server cannot see: the next claim tells it.
+        if isinstance(error, SecAggError) or getattr(error, "reason", "") == NOT_KEPT:
             self._refused = error.reason if error.reason in CLAIMED else "unlisted"
         self._back_off = min(max(_FIRST_BACK_OFF_S, 2 * self._back_off), _LONGEST_BACK_OFF_S)
         wait_s = self._back_off * self._draw.uniform(0.5, 1.0)
@@ -307,6 +308,10 @@ class Agent:
 
         A piece that is refused as too large may be there already, where the answer to it was lost:
         another announcement shows it.
+
+        Raises:
+            LinkError: ``not-kept``: it was announced as often as may be; the home connects anew,
+                and says so. Or as of the requests.
         """
         for attempt in range(_MOST_SESSIONS):
             try:
@@ -317,6 +322,12 @@ class Agent:
                     raise
             else:
                 return
+        raise LinkError(
+            f"an answer was announced {_MOST_SESSIONS} times, and each time the server took no "
+            "more of it: it counts as not given",
+            reason=NOT_KEPT,
+            hint=AT_HOME[NOT_KEPT].remedy,
+        )
 
     def _insist(self, ask: Callable[[], Result]) -> Result:
         """Ask over a connection that may break, until there is an answer."""
@@ -348,7 +359,7 @@ class Agent:
             try:
                 self._send(connection, answer)
             except LinkError as error:
-                if error.reason not in _GIVEN_UP:
+                if error.reason not in {*_GIVEN_UP, NOT_KEPT}:
                     raise
         self._keep_at_hand(None)
 

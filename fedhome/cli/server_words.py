@@ -13,6 +13,7 @@ from fedhome.cli.console import Console
 from fedhome.counted import counted
 from fedhome.errors import StateError
 from fedhome.ops.listening import FREE_S, why_taken
+from fedhome.reasons import ANSWER
 from fedhome.store import disk
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
         rows.append(("page", escape(server_status.page)))
     refusing = [*server_status.refusing, *(server_status.run.refusing if server_status.run else ())]
     for (question, word), refusals in _by_reason(refusing).items():
-        what = f"refuse {question}" if question else "do not connect"
+        what = _NO_QUESTIONS.get(question, f"refuse {question}")
         remedy = f"; {refusals[0].remedy}" if refusals[0].remedy else ""
         names = _few([one.home for one in refusals])
         rows.append((what, f"{names}: {escape(refusals[0].why)} ({word}){escape(remedy)}"))
@@ -103,6 +104,9 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
         homes = [one.home for one in server_status.left_out if one.reason == reason]
         rows.append(("left out", f"{_few(homes)}: {escape(reason)}"))
     return rows
+
+
+_NO_QUESTIONS = {"": "do not connect", ANSWER: "cannot send"}
 
 
 def _by_reason(refusing: list[RefusingHome]) -> dict[tuple[str, str], list[RefusingHome]]:

@@ -18,7 +18,8 @@ class RefusingHome:
 
     Args:
         home: Its name.
-        question: Type of the question; empty: it does not connect.
+        question: Type of the question; ``answer``: the server has not kept its answer; empty: it
+            does not connect.
         reason: The word that it told, or that the server told it (:mod:`fedhome.reasons`).
         why: What the word means.
         remedy: Who does what about it.
@@ -124,7 +125,8 @@ class ServerStatus:
         run: The run in progress, or the last one.
         release: The newest release.
         left_out: Homes that runs ask nothing more.
-        refusing: Homes that do not connect: they refuse what the server says, or it refuses them.
+        refusing: Homes that do not connect: they refuse what the server says, or it refuses them;
+            and those whose last answer the server has not kept.
         page: Address of the page for operators; empty for none.
         timetable: The runs that it begins by itself; None: it begins none.
         faults: What is wrong, a sentence each.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from fedhome.errors import FedHomeError
 from fedhome.ops import tls
-from fedhome.reasons import CLAIMED
+from fedhome.reasons import ANSWER, CLAIMED, NOT_KEPT
 from fedhome.registry.vault import INDEX
 from fedhome.run.refusing import Refusing
 from fedhome.run.waiting import what_it_waits_for
@@ -197,6 +197,8 @@ def _refusing(
 ) -> list[RefusingHome]:
     """Return the homes that do not connect, and why: the server refuses them, or they it.
 
+    A home that is there may have said that its last answer was not taken.
+
     What they refused they said when they joined last, so what the server says is newer.
     """
     if directory is None:
@@ -212,14 +214,14 @@ def _refusing(
     return [
         RefusingHome(
             home=home,
-            question="",
+            question=ANSWER if reason == NOT_KEPT else "",
             reason=reason,
             why=CLAIMED[reason].why,
             remedy=CLAIMED[reason].remedy,
             since=_utc(datetime.fromtimestamp(since, UTC)),
         )
         for home, (reason, since) in told.items()
-        if reason in CLAIMED and home not in (connected or ())
+        if reason in CLAIMED and (reason == NOT_KEPT or home not in (connected or ()))
     ]
 
 

@@ -12,6 +12,7 @@ import pytest
 from fedhome.clients.agent.resident import Agent
 from fedhome.errors import LinkError
 from fedhome.fleet.state_file import FileStore
+from fedhome.reasons import NOT_KEPT, NOTHING
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare
 from helpers.living import tiny_plan
@@ -57,3 +58,36 @@ def test_a_reply_that_is_too_large_is_given_up(agent: Agent) -> None:
     with pytest.raises(LinkError) as given_up:
         agent._send(wire, ANSWER)
     assert (given_up.value.reason, wire.announced) == ("too-large", 2)
+
+
+def test_a_reply_that_no_session_ends_is_given_up_aloud(agent: Agent) -> None:
+    wire: Any = Wire(*["session"] * 5)
+    with pytest.raises(LinkError, match="announced 5 times") as given_up:
+        agent._send(wire, ANSWER)
+    assert (given_up.value.reason, wire.announced) == (NOT_KEPT, 5)
+    assert "superlink.log" in given_up.value.hint
+
+
+def test_the_server_hears_of_it_with_the_next_claim(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ShutError(Exception):
+        """Ends the agent's loop."""
+
+    claims: list[str] = []
+
+    def join_and_serve() -> None:
+        claims.append(agent._refused)
+        if len(claims) == 3:
+            raise ShutError
+        agent._refused = NOTHING
+        if len(claims) == 1:
+            agent._send(Wire(*["session"] * 5), ANSWER)  # type: ignore[arg-type]
+        raise LinkError("gone", reason="unreachable")
+
+    monkeypatch.setattr(agent, "_join_and_serve", join_and_serve)
+    monkeypatch.setattr("fedhome.clients.agent.resident._FIRST_BACK_OFF_S", 0.0)
+    monkeypatch.setattr("fedhome.clients.agent.resident._LONGEST_BACK_OFF_S", 0.0)
+    with pytest.raises(ShutError):
+        agent.run()
+    assert claims == [NOTHING, NOT_KEPT, NOTHING]

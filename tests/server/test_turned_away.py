@@ -12,7 +12,7 @@ import pytest
 
 from fedhome.errors import DirectoryError
 from fedhome.fleet.claims import _SIGNED, Claim, installed_app
-from fedhome.reasons import CLAIMED
+from fedhome.reasons import ANSWER, CLAIMED, NOT_KEPT, NOTHING
 from fedhome.secagg import HomeKeys
 from fedhome.secagg.directory import Signed
 from fedhome.server.daemon.home_marks import HomeMarks
@@ -45,7 +45,15 @@ class World:
         self.nodes = Nodes(folder, lambda: self.now, turned_away=self.turned_away)
         self.marks = HomeMarks(folder, lambda: self.now)
 
-    def join(self, saves: int, *, keys: HomeKeys = OAK, release: str = "", home: str = "") -> str:
+    def join(
+        self,
+        saves: int,
+        *,
+        keys: HomeKeys = OAK,
+        release: str = "",
+        home: str = "",
+        refused: str = NOTHING,
+    ) -> str:
         """Return the word with which a claim is refused; empty: it is not."""
         claim = Claim(
             fleet=self.directory.fleet,
@@ -54,6 +62,7 @@ class World:
             time=int(self.now),
             release=release or installed_app()[1],
             saves=saves,
+            refused=refused,
         )
         try:
             self.nodes.accept(
@@ -107,6 +116,18 @@ def test_why_is_what_the_server_said_last_and_passes_when_the_home_is_there(worl
     assert world.shown(["oak"]) == {}  # its other folder is there
     assert world.join(8) == ""
     assert world.shown() == {}
+
+
+def test_a_home_whose_answer_was_not_kept_is_named_though_it_is_there(world: World) -> None:
+    assert world.join(7, refused=NOT_KEPT) == world.join(1, keys=ELM, refused="clock") == ""
+    assert world.shown(["oak", "elm"]) == {"oak": NOT_KEPT}
+    sources = SimpleNamespace(nodes=world.nodes, turned_away=world.turned_away)
+    (one,) = _refusing(world.directory, ["oak", "elm"], sources)  # type: ignore[arg-type]
+    assert one.question == ANSWER
+    assert "superlink.log" in one.remedy
+    world.now += 60.0
+    assert world.join(7) == ""
+    assert world.shown(["oak", "elm"]) == {}
 
 
 def test_what_a_home_has_not_signed_names_nobody(world: World) -> None:
