@@ -164,18 +164,19 @@ class Agent:
     def _back_off_after(self, error: FedHomeError) -> None:
         if self._away:
             return
-        if getattr(error, "reason", "") == RETIRED:
+        reason = getattr(error, "reason", "")
+        if reason == RETIRED:
             self._home_folder.retire_node_key()
             self._back_off = 0.0
-        if getattr(error, "reason", "") in {"unreachable", "clock"}:
+        if reason in {"unreachable", "clock"}:
             self._attempts += 1  # the next address, where there are two
         # Its own refusal, or what the server cannot see: the next claim tells it.
-        if isinstance(error, SecAggError) or getattr(error, "reason", "") == NOT_KEPT:
-            self._refused = error.reason if error.reason in CLAIMED else "unlisted"
+        if isinstance(error, SecAggError) or reason == NOT_KEPT:
+            self._refused = reason if reason in CLAIMED else "unlisted"
         self._back_off = min(max(_FIRST_BACK_OFF_S, 2 * self._back_off), _LONGEST_BACK_OFF_S)
         wait_s = self._back_off * self._draw.uniform(0.5, 1.0)
         _log.warning("%s; again in %.1f s", error, wait_s)
-        self._reporting.tell("waiting", in_words_of(error), reason=getattr(error, "reason", ""))
+        self._reporting.tell("waiting", in_words_of(error), reason=reason)
         until = time.monotonic() + wait_s
         while not self._away and (left_s := until - time.monotonic()) > 0:
             self._stop.wait(min(left_s, _POLL_S))
