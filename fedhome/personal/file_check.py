@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from fedhome.data.series.seasons import SEASONS
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import InputRows
 from fedhome.learning.tasks.statements import ENCODINGS
 from fedhome.personal.own_module import OwnModule
 from fedhome.personal.predictor import Predictor
 
-_QUARTERS, _SEASONS = 4, 2
+_QUARTERS = 4
 
 UNREADABLE = (
     *(KeyError, IndexError, ValueError, TypeError, AttributeError),
@@ -60,7 +61,7 @@ def check_computes(found: Mapping[str, Any], indicators: Sequence[str]) -> None:
         target="", target_unit="", classes=(), indicators=tuple(indicators), **found
     )
     row = InputRows(
-        np.zeros((1, width + len(indicators)), np.float32), np.zeros(1), np.zeros((1, _SEASONS))
+        np.zeros((1, width + len(indicators)), np.float32), np.zeros(1), np.zeros((1, len(SEASONS)))
     )
     with np.errstate(all="ignore"):
         stated = predictor.state(row)

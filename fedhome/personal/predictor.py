@@ -14,6 +14,7 @@ import numpy as np
 
 from fedhome.data.series.examples import Targets
 from fedhome.data.series.scaling import InputScaling, beside
+from fedhome.data.series.seasons import SEASONS
 from fedhome.errors import DataError
 from fedhome.learning.bands import Reach, cooled
 from fedhome.learning.fitted import Fitted, InputRows, Seasonal
@@ -25,7 +26,6 @@ NETWORKS: Final = ("tuned", "global")
 
 Role = Literal["feature", "indicator", "last", "season", "moment"]
 
-_SEASONS = ("one day before", "seven days before")
 _ROWS = 2  # dimensions of rows of numbers
 
 
@@ -112,7 +112,7 @@ class Predictor:
         if seasons:
             slots.append(Slot(f"{self.target} last", "last"))
         for season in sorted(seasons - {0}):
-            slots.append(Slot(f"{self.target} {_SEASONS[season - 1]}", "season", season))
+            slots.append(Slot(f"{self.target} {SEASONS[season - 1].called}", "season", season))
         # The band depends on the time of day.
         if isinstance(self.by, Reach) and any(len(set(side.tolist())) > 1 for side in self.by):
             slots.append(Slot("moment", "moment"))
@@ -143,7 +143,7 @@ class Predictor:
         many = len(features)
         x, beyond = raw[:, :many], raw[:, many:].T
         filled = {}
-        last, seasons = np.full(len(raw), np.nan), np.full((len(raw), len(_SEASONS)), np.nan)
+        last, seasons = np.full(len(raw), np.nan), np.full((len(raw), len(SEASONS)), np.nan)
         moment = np.zeros(len(raw))
         for slot, column in zip(self.slots[many:], beyond, strict=True):
             if slot.role == "indicator":

@@ -29,7 +29,8 @@ from fedhome.spelling import did_you_mean
 
 MODELS: Final = "models.safetensors"
 """What the file of its homes' models is called in a run's folder."""
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Every earlier one is read as well: 1 is the same, but for seasons of a year."""
 NAIVE: Final = "without learning"
 OWN_MODULE: Final = "own module"
 
@@ -65,9 +66,9 @@ class StoredModels:
             made = header["format"]
         except (OSError, *UNREADABLE, safetensors.SafetensorError) as error:
             raise self.unreadable(error) from None
-        if made != str(FORMAT):
+        if made not in map(str, range(1, FORMAT + 1)):
             raise ModelFormatError(
-                f"{self.where} is of format {made}, and this fedhome reads format {FORMAT}",
+                f"{self.where} is of format {made}, and this fedhome reads formats up to {FORMAT}",
                 hint="use the release of fedhome that wrote it, or run again",
             )
         try:

@@ -25,7 +25,7 @@ KEY = "bins"
 """Where an outcome's settings say into how many bins scores from -1 to 1 fall."""
 MOST_BINS, FEWEST_BINS = 80, 4
 WORDS: Final = {
-    "seasonal": "of what was a step, a day or a week ago",
+    "seasonal": "of what was a step, a day, a week or a year ago",
     "linear": "of a linear model fitted alone",
     "trees": "of trees fitted alone",
     "local": "of the network learnt alone, tuned by the home's own rows",
@@ -39,7 +39,7 @@ WORDS: Final = {
 CALLED: Final = {
     "baseline": "no learning",
     "naive": "no learning",
-    "seasonal": "what was a step, a day or a week ago",
+    "seasonal": "what was a step, a day, a week or a year ago",
     "linear": "a linear model",
     "trees": "a model of trees",
     "local": "a network tuned by its own rows",

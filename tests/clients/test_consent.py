@@ -61,12 +61,12 @@ In sums only, each number hidden under masks that cancel in the sum over many ho
   * at the end: which model weighs most in its mixture; which model was best alone; the
     score of no learning on its test rows, itself and as one of at most 80 steps: fewer
     in a small fleet, so that each is expected to hold several homes; of what was a
-    step, a day or a week ago; of a linear model fitted alone; of trees fitted alone; of
-    the network learnt alone, tuned by the home's own rows; of the network learnt alone
-    as suits the whole fleet; of that one of these which was best on the home's
-    validation rows; of the fleet's model, and whether that is surely better or worse
-    than alone; of the fleet's model adapted to this home, and the same; of what the
-    home ends with, and the same; whether the same model trained twice could be told
+    step, a day, a week or a year ago; of a linear model fitted alone; of trees fitted
+    alone; of the network learnt alone, tuned by the home's own rows; of the network
+    learnt alone as suits the whole fleet; of that one of these which was best on the
+    home's validation rows; of the fleet's model, and whether that is surely better or
+    worse than alone; of the fleet's model adapted to this home, and the same; of what
+    the home ends with, and the same; whether the same model trained twice could be told
     apart; the weights of its mixture.
   * with each of these: whether it had nothing to add (then all its other numbers are
     nothing).

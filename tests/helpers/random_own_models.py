@@ -66,8 +66,8 @@ def own_model(shape: Shape, seed: int, home: str = "oak") -> PersonalModel:
 
     Args:
         shape: What it is like; of its experts "tuned" and "global" are networks, "ridge" a line,
-            "trees" boosted ones or, of classes, a forest, "constant", "daily" and "weekly" what
-            they are called, and "lost" one that was not finite.
+            "trees" boosted ones or, of classes, a forest, "constant", "daily", "weekly" and
+            "yearly" what they are called, and "lost" one that was not finite.
         seed: The draw.
         home: Name of the home.
     """
@@ -135,6 +135,7 @@ class _Kit:
             "constant": lambda: Constant(self.draw.normal(size=1) if number else self.shares()),
             "daily": lambda: Seasonal(1),
             "weekly": lambda: Seasonal(2),
+            "yearly": lambda: Seasonal(3),
             "lost": lambda: None,
         }
         return makers[name]()

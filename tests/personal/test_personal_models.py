@@ -283,9 +283,11 @@ def test_a_file_that_was_cut_or_altered_is_refused(run: Result, tmp_path: Path) 
         (tmp_path / "cut").write_bytes(data[:size])
         with pytest.raises(RunError, match="cannot be read as homes' models"):
             fedhome.load(tmp_path / "cut", "home-0001")
-    other = data.replace(b'"format":"1"', b'"format":"9"')
+    other = data.replace(b'"format":"2"', b'"format":"9"')
     with pytest.raises(RunError, match="of format 9"):
         ModelsFile(other)
+    earlier = ModelsFile(data.replace(b'"format":"2"', b'"format":"1"'))
+    assert earlier["home-0001"].weights == run.models["home-0001"].weights
     unknown = data.replace(b'\\"perceptron\\"', b'\\"perseptron\\"')
     assert unknown != data
     with pytest.raises(RunError, match="cannot be read"):

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedhome.data.series.local_time import CALENDAR, calendar
+from fedhome.data.series.seasons import SEASONS
 from fedhome.data.table import HomeTable
 from fedhome.errors import EngineError, PluginError, RunError
 from fedhome.learning.fitted import Perceptron
@@ -60,7 +61,7 @@ GUIDE = Path(__file__).resolve().parents[2] / "docs" / "predict.md"
 compiles = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler, cc, here")
 
 ALL = ("tuned", "global", "ridge", "trees", "constant", "lost")
-WHOLE = Shape(experts=(*ALL, "daily", "weekly"), indicators=True, season=1, quarters=True)
+WHOLE = Shape(experts=(*ALL, "daily", "weekly", "yearly"), indicators=True, season=1, quarters=True)
 NETWORKS = st.builds(
     Shape,
     targets=st.sampled_from(["continuous", "binary", "multi-class"]),
@@ -68,7 +69,7 @@ NETWORKS = st.builds(
     norm=st.sampled_from(["none", "layer", "group"]),
     experts=st.sampled_from([("tuned",), ("global", "tuned"), ALL]),
     indicators=st.booleans(),
-    season=st.integers(0, 2),
+    season=st.integers(0, len(SEASONS)),
     quarters=st.booleans(),
     bounded=st.booleans(),
 )
@@ -169,7 +170,8 @@ def test_an_export_names_what_it_takes_and_gives() -> None:
     assert names == [
         *FEATURES,
         *("outdoor is missing", "load 1 before is missing"),
-        *("load last", "load one day before", "load seven days before", "moment"),
+        *("load last", "load one day before", "load seven days before"),
+        *("load a year before", "moment"),
     ]
     assert inputs_of(model)[0].unit == "°C"
     assert model.predictor.outputs == ("value", "low", "high")

@@ -54,9 +54,8 @@ class HomeExamples:
         scaling: How inputs were scaled; None of examples that were not cut from a table.
         time_s: UTC seconds of the rows, int64 ``[rows]``; empty: they have no time. Of several
             horizons it is the nearest's moment.
-        seasonal: What a series was a day and a week earlier, in the unit of ``y`` (NaN where
-            nothing was read), float32 ``[rows, 2]``; of rows that are no series ``[rows, 0]``; of
-            several horizons ``[rows, 2, horizons]``.
+        seasonal: What a series was each season earlier, in the unit of ``y``, NaN where nothing
+            was read, float32; shapes as of :func:`~fedhome.data.series.seasons.seasonal`.
         reach_s: Seconds from a row's moment to that of its furthest horizon.
     """
 

@@ -14,6 +14,7 @@ from fedhome.data.series.examples import HomeExamples, RowTally, Targets
 from fedhome.data.series.local_time import CALENDAR, calendar
 from fedhome.data.series.past import CountedRows, Past, rows_with_past, whole_rows
 from fedhome.data.series.scaling import InputScaling, beside, check_sizes
+from fedhome.data.series.seasons import seasonal
 from fedhome.data.series.spans import spans_of
 from fedhome.data.series.splits import rehearsal, split
 from fedhome.data.series.target_codes import ENCODE, HomeRows
@@ -25,13 +26,10 @@ from fedhome.plan.time_steps import DAY_S
 from fedhome.plugins import look_up
 from fedhome.spelling import did_you_mean
 
-SEASON_DAYS = (1, 7)
-"""Seasons of a series: what was a day and a week ago is a forecast without learning."""
 ROWS_A_DAY = 24
 """Rows without times that count as a day, where a plan keeps some days of history."""
 
 _BLOCK = 16_384  # rows that are cut at once: they stay in the processor's cache
-_SHIFT_S = 3600  # by which summer time moves steps of whole days
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +50,8 @@ class Windows:
         tally: How many rows there are, and why others do not count.
         notes: What was moved, put together or left out on the way, and why, in plain sentences.
         missing: Those of the notes that say what is missing in rows that were left out.
-        seasonal: The target of a series :data:`SEASON_DAYS` earlier, NaN where nothing was read,
-            float64 ``[rows, seasons]``; of rows that are no series ``[rows, 0]``; of several
-            horizons ``[rows, seasons, horizons]``.
+        seasonal: The target of a series a season earlier, NaN where nothing was
+            read, as of :func:`~fedhome.data.series.seasons.seasonal`.
         later: Steps from the predicted moment to that of each horizon.
         step_s: Seconds of a step; of rows that are no series without meaning.
     """
@@ -190,36 +187,10 @@ def _cut(past: Past, kept: CountedRows, asked: _Asked, notes: tuple[str, ...]) -
         ),
         notes=(*notes, *kept.notes),
         missing=kept.notes,
-        seasonal=_seasonal(past, kept.rows, timed=not table.timeless),
+        seasonal=seasonal(past, kept.rows, timed=not table.timeless),
         later=past.spans.later,
         step_s=past.step_s,
     )
-
-
-def _seasonal(past: Past, rows: NDArray[np.int64], *, timed: bool) -> NDArray[np.float64]:
-    """Return what a series was each season before the moment of each horizon."""
-    each = [
-        np.column_stack([np.empty((len(rows), 0)), *_seasons(past, rows, later, timed=timed)])
-        for later in past.spans.later
-    ]
-    return each[0] if len(each) == 1 else np.stack(each, axis=2)
-
-
-def _seasons(
-    past: Past, rows: NDArray[np.int64], later: int, *, timed: bool
-) -> Iterator[NDArray[np.float64]]:
-    """Yield the target of a series each season earlier; NaN where it was not known yet."""
-    target = past.columns[past.target]
-    slack = _SHIFT_S if past.spans.day == 1 else 0
-    for days in SEASON_DAYS if past.spans.horizon else ():
-        steps = days * past.spans.day - later
-        if timed and steps >= past.spans.horizon:
-            at = past.before(steps, rows)
-            moment = past.time_s[rows] + later * past.step_s
-            off = np.abs(moment - past.time_s[at] - days * DAY_S)
-            yield np.where((at >= 0) & (off <= slack), target[at], np.nan)
-        else:
-            yield np.full(len(rows), np.nan)
 
 
 def _past(

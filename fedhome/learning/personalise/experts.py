@@ -174,7 +174,7 @@ class Experts:
         return [Constant(stated[place]) for place in np.cumsum(counts) - counts]
 
     def seasonal(self) -> Said:
-        """Return what a series was a step, a day or a week ago: which, the rows before say.
+        """Return what a series was a step, a day, a week or a year ago: which, the rows before say.
 
         Where nothing was read a season ago it is the last value. Of rows that are no series it is
         the forecast without learning.

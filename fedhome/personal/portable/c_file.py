@@ -8,6 +8,7 @@ import numpy as np
 
 from fedhome.data.series.local_time import CALENDAR
 from fedhome.data.series.scaling import FAR
+from fedhome.data.series.seasons import SEASONS
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Perceptron
 from fedhome.learning.tasks.segments import Floats
@@ -182,7 +183,7 @@ def _predict(model: PersonalModel, called: dict[str, str]) -> str:
     indicators = [place for place, one in enumerate(inputs) if one.role == "indicator"]
     body = [
         "float x[@@_MODEL_INPUTS];",
-        "double series[3], naive[@@_STATED], mixed[@@_STATED] = {0};",
+        f"double series[{1 + len(SEASONS)}], naive[@@_STATED], mixed[@@_STATED] = {{0}};",
         *(["double stated[@@_STATED];"] if model.experts else []),
         "int i;",
         "const double missing = (double)NAN;",
@@ -203,7 +204,7 @@ def _predict(model: PersonalModel, called: dict[str, str]) -> str:
             f"x[{features + number}] = inputs[{place}] != 0.0 || !@_finite(inputs[{of}]) "
             "? 1.0f : 0.0f;"
         )
-    body.append("series[0] = series[1] = series[2] = missing;")
+    body.append("".join(f"series[{n}] = " for n in range(1 + len(SEASONS))) + "missing;")
     for place, one in enumerate(inputs):
         if one.role in ("last", "season"):
             slot = one.number if one.role == "season" else 0

@@ -57,7 +57,8 @@ def _inputs(model: PersonalModel) -> Iterator[RawInput]:
         "indicator": "1 if there was no reading of it then, also where an older one is given; "
         "else 0",
         "last": f"its newest reading, {before}; NaN: nothing can be said without learning",
-        "season": "before the predicted moment; NaN: the newest reading stands in",
+        "season": "before the predicted moment (a year: of days and weeks 364 days); NaN: the "
+        "newest reading stands in",
         "moment": f"{moment}, Unix time (UTC): the band depends on the time of day",
     }
     own = {"last": model.target_unit, "season": model.target_unit, "moment": "s"}
