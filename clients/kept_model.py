@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedhome.denied import paths_told
 from fedhome.errors import ModelFormatError, RunError
 
 if TYPE_CHECKING:  # each function imports what it needs: a process that stays counts its memory
@@ -87,8 +88,9 @@ def folder_at(path: Path, home: str | None = None) -> HomeFolder | None:
         RunError: It is another home's.
         StateError: It cannot be read.
     """
-    if not (path / _SETTINGS).exists():
-        return None
+    with paths_told(RunError, path):
+        if not (path / _SETTINGS).exists():
+            return None
     from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
 
     place = HomeFolder(path)

@@ -61,18 +61,29 @@ def located(name: str, folders: Sequence[Path]) -> str:
     if not all(map(str.isidentifier, parts)) or (len(parts) > 1 and find_spec(parts[0])):
         return name
     paths = [folder.joinpath(*parts).with_suffix(".py").absolute() for folder in folders]
-    file = next((path for path in paths if path.is_file()), None)
+    file = _first(paths, module)
     return name if file is None else f"{file.resolve()}:{attribute}"
 
 
 def _found(file: str, folders: Sequence[Path]) -> Path:
     try:
         paths = [(folder / Path(file).expanduser()).absolute() for folder in folders]
-        return next((path for path in paths if path.is_file()), paths[0]).resolve()
+        return (_first(paths, file) or paths[0]).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL, ~nobody, ...
         why = (error.strerror if isinstance(error, OSError) else "") or str(error)
         raise PluginError(
             f"{_short(file)} cannot be a file: {why}",
+            hint="name a file beside the plan, or by its whole path, as file.py:Name",
+        ) from None
+
+
+def _first(paths: Sequence[Path], name: str) -> Path | None:
+    """Return the first path that is a file; None: none is."""
+    try:
+        return next((path for path in paths if path.is_file()), None)
+    except OSError as error:
+        raise PluginError(
+            f"{_short(name)} cannot be a file: {error.strerror}",
             hint="name a file beside the plan, or by its whole path, as file.py:Name",
         ) from None
 

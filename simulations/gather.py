@@ -17,6 +17,7 @@ from fedhome.data.read_report import HomeReport
 from fedhome.data.series.examples import HomeExamples
 from fedhome.data.table import HomeTable
 from fedhome.data.told_once import told_once
+from fedhome.denied import paths_told
 from fedhome.errors import DataError, EmptyFleetError, FedHomeError, SourceError
 from fedhome.learning.settled_plan import settled
 from fedhome.learning.tasks import kind_of, task_of
@@ -153,7 +154,9 @@ def _read_all(plan: Plan, numbers: Sequence[str]) -> FolderRead:
     if data.source in datasets.CATALOGUE:
         return _made(datasets.load(data.source))
     folder = Path(data.source)
-    if not folder.exists():
+    with paths_told(SourceError, folder):
+        there = folder.exists()
+    if not there:
         offered = installed("source")
         if ":" in data.source or data.source in offered:
             return _own(plan, numbers)

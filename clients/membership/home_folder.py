@@ -36,6 +36,8 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedhome.denied import paths_told
+from fedhome.errors import RunError
 from fedhome.store import disk
 from fedhome.store.settings_file import read_settings, write_settings
 
@@ -138,7 +140,8 @@ class HomeFolder:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self.path = Path(folder).resolve()
+        with paths_told(RunError, Path(folder)):
+            self.path = Path(folder).resolve()
 
     def fill(
         self, settings: HomeSettings, *, plan: Plan, anchor: Anchor, authorities: bytes

@@ -121,7 +121,7 @@ def main() -> None:
     except FedHomeError as error:
         _end(console, error.message, error.hint)
     except PermissionError as error:
-        from fedhome.cli.denied import told_denied  # noqa: PLC0415 - rarely
+        from fedhome.denied import told_denied  # noqa: PLC0415 - rarely
 
         _end(console, *told_denied(error))
     except OSError as error:

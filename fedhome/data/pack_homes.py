@@ -26,6 +26,7 @@ from fedhome.data.homes_store import (
     is_store,
 )
 from fedhome.data.table import HomeTable
+from fedhome.denied import paths_told
 from fedhome.errors import EmptyFleetError, SourceError
 
 _BATCH_ROWS: Final = 1 << 16
@@ -65,12 +66,13 @@ def pack(tables: Iterable[HomeTable], path: Path | str, *, columns: Iterable[str
         EmptyFleetError: There is no home.
     """
     path = Path(path)
-    if path.exists() and not is_store(path) and not _empty(path):
-        raise SourceError(
-            f"{path} is there already, and is no store of homes",
-            hint="give another name: --out NAME.homes",
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with paths_told(SourceError, path):
+        if path.exists() and not is_store(path) and not _empty(path):
+            raise SourceError(
+                f"{path} is there already, and is no store of homes",
+                hint="give another name: --out NAME.homes",
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as made:
             new = Path(made) / "new"

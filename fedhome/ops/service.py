@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from fedhome.accounts import account_name
 from fedhome.errors import RunError
-from fedhome.ops.accounts import account_name
 from fedhome.plugins import look_up
 from fedhome.reasons import REFUSED
 from fedhome.store import disk

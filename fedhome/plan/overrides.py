@@ -38,7 +38,7 @@ def read_toml(path: Path, *, hint: str = "") -> dict[str, Any]:
         raise PlanError(
             ["there is no such file"], where=str(path), hint=hint or "`fedhome simulate` needs none"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, or a name that no file can have
         raise PlanError(
             [f"it cannot be read: {type(error).__name__}"],
             where=str(path),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fedhome.plan import private_plan, sliced_plan, transfer_plan, tried_rates
 from fedhome.plan.aggregation_settings import AggregationSettings
 from fedhome.plan.judged_rounds import judged_every
@@ -11,7 +14,7 @@ from fedhome.plan.settings import DEVICES, EngineSettings, Plan
 def faults_of(plan: Plan) -> list[str]:
     """Return what does not fit together, one plain sentence each; empty when all does."""
     train, rounds = plan.train, plan.rounds
-    faults = plan.data.faults()
+    faults = [*_no_text(plan.model_dump()), *plan.data.faults()]
     if train.optimiser == "adam" and train.momentum:
         faults.append("train.momentum belongs to sgd; adam has its own: set train.momentum = 0")
     plain = plan.model.name == "mlp" and plan.model.norm != "group"
@@ -52,6 +55,23 @@ def faults_of(plan: Plan) -> list[str]:
         faults.append("model.args are for a module of your own; mlp has model.hidden and its like")
     if plan.strategy.wrap_args and not plan.strategy.wrap:
         faults.append("strategy.wrap_args are set, but strategy.wrap names no wrapper")
+    return faults
+
+
+def _no_text(table: Mapping[str, Any], inside: str = "") -> list[str]:
+    """Return which settings no plan can be written with: names of files that are no text."""
+    faults = []
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            faults += _no_text(value, f"{inside}{key}.")
+        elif isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                faults.append(
+                    f"{inside}{key} has bytes that are no text in UTF-8 ({value!r}): rename the "
+                    "file or folder"
+                )
     return faults
 
 

@@ -117,7 +117,7 @@ class Vault:
                 ``passphrase`` (needed, or not), ``permissions``, ``not-readable`` or ``disk``.
         """
         path = self.folder / INDEX
-        with registry_errors():
+        with registry_errors(), disk.errors_of(path, refused="not-readable"):
             if not path.exists():
                 raise StateError(
                     f"there is no registry in {self.folder}",

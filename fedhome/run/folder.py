@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.denied import paths_told
 from fedhome.errors import RunError
 from fedhome.run.compared_models import MODELS
 from fedhome.run.events import Event, read_events
@@ -272,7 +273,8 @@ class RunFolder(FolderTables):
                 folder.rmdir()
 
     def _holds_run(self) -> bool:
-        return self.plan_path.exists() or self.events_path.exists()
+        with paths_told(RunError, self.path):
+            return self.plan_path.exists() or self.events_path.exists()
 
     def _refuse_to_overwrite(self) -> None:
         if self._holds_run():
@@ -306,12 +308,12 @@ def _next_free(root: Path, name: str) -> Path:
 def _make(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unmakeable(path, error) from error
 
 
-def _unmakeable(path: Path, error: OSError) -> RunError:
+def _unmakeable(path: Path, error: Exception) -> RunError:
     return RunError(
-        f"the folder {path} cannot be made: {error.strerror}",
+        f"the folder {path} cannot be made: {getattr(error, 'strerror', None) or error}",
         hint="name a folder that you may write to",
     )

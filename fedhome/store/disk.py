@@ -286,6 +286,12 @@ def errors_of(path: Path, *, refused: str = "not-writable") -> Iterator[None]:
             hint = "this is a folder, and a file is needed: name the file"
         text = os.strerror(error.errno) if error.errno else "an error without a number"
         raise StateError(f"{path}: {text}", reason=reason, hint=hint) from None
+    except ValueError:
+        if "\0" not in str(path):
+            raise
+        raise StateError(
+            f"{str(path)!r} is no path", reason="missing", hint="a path has no null character"
+        ) from None
 
 
 def has_room(folder: Path) -> bool:

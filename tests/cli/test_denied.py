@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fedhome import cli
-from fedhome.cli.denied import told_denied
-from fedhome.ops.accounts import account_name
+from fedhome.accounts import account_name
+from fedhome.denied import told_denied
 from helpers.command import fedhome
 
 ME = account_name(os.geteuid())
