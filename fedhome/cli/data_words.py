@@ -24,7 +24,7 @@ _HOMES = 8  # homes of a table that get a line
 _WORDS = 5  # words of a column that are shown
 _WIDE = 72  # a table needs so much
 _READ = ("number", "flag", "words")
-_USUAL = ("", "decimal point", "whole numbers")  # formats that are not worth a word
+_USUAL = ("", "decimal point", "numbers", "whole numbers")  # formats that are not worth a word
 
 
 def print_homes(console: Console, read: FolderRead) -> None:

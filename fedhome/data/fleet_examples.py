@@ -182,15 +182,15 @@ def filled_in(
     most = ", ".join(f"{name} ({counts[name] / used:.1%})" for name in list(counts)[:SHOWN])
     more = f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
     yield (
-        f"{touched:,} of {used:,} rows, of {lacking}, lack inputs, {len(counts)} in all, and count "
-        "all the same: the last reading of the day before stands there, else the median of the "
-        f"home's training rows; missing are {most}{more}"
+        f"{touched:,} of {used:,} rows, of {lacking}, lack one input or more, and count all the "
+        "same: where one is missing, the last reading of the day before is taken, else the median "
+        f"of the home's training rows; missing are {most}{more}"
     )
     said = [name for name in indicators if name in counts]
     yield (
-        f"a column each says where these were missing: {', '.join(said)}"
+        f"a column of its own marks the rows that lack {', '.join(said)}"
         if said
-        else "no column says where they were missing: it is in too few rows, or the plan names none"
+        else "no column marks those rows: they are too few, or the plan names none"
     )
     if sparse := [name for name in counts if counts[name] > SPARSE * used]:
         yield f"sparse, missing in more than half of all rows: {', '.join(sparse)}"

@@ -14,6 +14,7 @@ from fedhome.data.columns.cells import ColumnRead, read_cells
 from fedhome.data.columns.row_units import with_row_units
 from fedhome.data.columns.unit_columns import are_offsets, mixed_units, told_in_turns
 from fedhome.data.files.data_files import UNNAMED, Raw, read_files, stem
+from fedhome.data.odd_course import odd_course
 from fedhome.data.read_report import ColumnReport, HomeReport, TimeReport
 from fedhome.data.table import HomeTable
 from fedhome.data.times.axis import Axis, read_axis, zone_of
@@ -28,7 +29,8 @@ from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean
 
 _AS_IT_IS = ReadingSettings()
-_NUMBERED = re.compile(r"Unnamed: \d+([._]\w+)*")  # what pandas calls a column without a name
+# What pandas calls a column without a name, and the index of a table in Parquet.
+_NUMBERED = re.compile(r"Unnamed: \d+([._]\w+)*|__index_level_\d+__")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +202,9 @@ class _Columns:
             self.empty.append(name)
             return
         self.values[name] = values
+        if read.kind == "number" and axis.format:  # rows that are numbered have no course
+            zone = axis.time_zone
+            self.notes += odd_course(values, axis.time_s, source=source, name=name, time_zone=zone)
         if read.kind == "flag":
             self.flags.append(name)
         if read.words:

@@ -148,7 +148,10 @@ def _sources(
         raise SourceError(f"{folder} is not a folder: it does not exist", hint=LAYOUT_HINT)
     if not folder.is_dir() and not is_data_file(folder):
         raise not_read(folder, LAYOUT_HINT)
-    paths, notes = _entries(folder) if folder.is_dir() else ([folder], [])
+    paths, others = _entries(folder) if folder.is_dir() else ([folder], [])
+    if others and not paths:
+        raise not_read(folder / others[0], LAYOUT_HINT)
+    notes = [f"no files of readings, left out: {', '.join(others)}"] if others else []
     sources: list[tuple[str, Path | Raw]] = [(stem(path), path) for path in paths]
     if settings.home_column and paths:
         split = homes_of(read_files(folder), settings.home_column)
@@ -225,6 +228,7 @@ def hint_for_all(excluded: Sequence[Exclusion], otherwise: str) -> str:
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the files and folders of homes, and the names of other files."""
     paths, others = [], []
     with folder_errors(folder):
         for path in sorted(folder.iterdir()):
@@ -234,7 +238,7 @@ def _entries(folder: Path) -> tuple[list[Path], list[str]]:
                 paths.append(path)
             else:
                 others.append(path.name)
-    return paths, [f"not CSV or Parquet, left out: {', '.join(others)}"] if others else []
+    return paths, others
 
 
 def unusable(read: HomeFilesRead, target: str | None) -> Exclusion | None:

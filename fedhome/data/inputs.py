@@ -383,4 +383,4 @@ def _units(spec: InputSpec, unit: str) -> Iterable[str]:
 def _unused(table: HomeTable, specs: Sequence[InputSpec]) -> Iterable[str]:
     used = {spec.name for spec in specs}
     if left := [name for name in table.columns if name not in used]:
-        yield f"not used, as they are no inputs of the plan: {', '.join(left)}"
+        yield f"not used, as not in all homes or not in the plan: {', '.join(left)}"

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fedhome.cli.console import Console
@@ -61,6 +63,16 @@ def test_it_says_how_each_file_and_column_is_read(homes: Path) -> None:
     ):
         assert words in said.stdout
     assert "a run would learn" not in said.stdout
+
+
+def test_numbers_that_are_typed_as_such_are_told_by_their_unit_alone(homes: Path) -> None:
+    (homes / "elm.csv").unlink()
+    (homes / "oak.csv").unlink()
+    times = pa.array(np.datetime64("2024-01-01T00", "s") + np.arange(72).astype("timedelta64[h]"))
+    pq.write_table(
+        pa.table({"time": times, "load_kwh": np.arange(72) % 7.5}), homes / "fir.parquet"
+    )
+    assert "load_kwh  kWh     " in check(homes).stdout
 
 
 def test_with_a_target_it_says_what_a_run_would_learn_from(homes: Path) -> None:

@@ -253,7 +253,7 @@ def test_columns_are_found_by_name_and_the_home_says_how_its_file_calls_them(wor
     lines = [" ".join(line.replace("│", " ").split()) for line in done.output.splitlines()]
     assert f"outdoor_c outdoor_c number °C 0 of {HOURS} rows" in lines
     assert f"Verbrauch (kWh) load_kwh, predicted number kWh 0 of {HOURS} rows" in lines
-    assert "note: not used, as they are no inputs of the plan: garage" in lines
+    assert "note: not used, as not in all homes or not in the plan: garage" in lines
     assert done.output.index("without a reading") < done.output.index("Take part as oak?")
     place = HomeFolder(world.device / "oak")
     own = {"rename": {"Verbrauch (kWh)": "load_kwh"}, "decimal": "."}

@@ -51,7 +51,7 @@ def test_the_order_of_a_files_columns_is_none_of_the_inputs(order: list[str]) ->
     for name, values in found.table.columns.items():
         np.testing.assert_array_equal(values, own[name])
     assert [match.missing for match in found.matches] == [1, 1, 1]
-    assert "not used, as they are no inputs of the plan: garage" in found.notes
+    assert "not used, as not in all homes or not in the plan: garage" in found.notes
 
 
 def test_words_have_the_plans_numbers_and_others_are_no_reading() -> None:

@@ -133,9 +133,9 @@ def test_all_homes_say_the_same_of_what_is_missing() -> None:
     # Row r, from 1 on, is predicted from the wind of the hour before: it is missing in 0, 3, …
     assert elm.x[:, 3].tolist() == [float(row % 3 == 0) for row in range(59)]
     told = " ".join(note for _, note in found.told)
-    assert "20 of 118 rows, of elm, lack inputs, 1 in all, and count all the same" in told
+    assert "20 of 118 rows, of elm, lack one input or more, and count all the same" in told
     assert "missing are wind (16.9%)" in told
-    assert "a column each says where these were missing: wind" in told
+    assert "a column of its own marks the rows that lack wind" in told
     # What the plan of a real fleet says counts, whatever a home lacks itself.
     named = fleet(whole, indicators=["sun", "wind"])
     assert named.homes[0].x.shape[1] == 5
@@ -149,8 +149,8 @@ def test_an_input_that_hardly_ever_is_missing_gets_no_column() -> None:
     found = fleet(table(load=np.sin(np.arange(400)), wind=wind))
     assert found.schema.indicators == ()
     told = [note for _, note in found.told]
-    assert "no column says where they were missing: it is in too few rows, or the plan" in told[-1]
-    assert "1 of 399 rows, of oak, lack inputs" in told[-2]
+    assert "no column marks those rows: they are too few, or the plan" in told[-1]
+    assert "1 of 399 rows, of oak, lack one input or more" in told[-2]
 
 
 def test_a_sparse_column_is_named() -> None:

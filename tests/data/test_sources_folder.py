@@ -50,7 +50,7 @@ def test_every_home_that_cannot_be_used_is_left_out_with_a_reason(tmp_path: Path
         "silent": "its target 'load' holds nothing",
         "torn": "torn.csv cannot be read: it is not text in UTF-8",
     }
-    assert "not CSV or Parquet, left out: notes.txt" in read.notes
+    assert "no files of readings, left out: notes.txt" in read.notes
 
 
 def test_all_homes_share_one_list_of_classes(tmp_path: Path) -> None:
@@ -115,6 +115,10 @@ def test_wrong_and_empty_folders_are_refused_with_the_layout(tmp_path: Path) -> 
         with pytest.raises(SourceError, match=message) as error:
             read_folder(path)
         assert "header row" in error.value.hint
+    (tmp_path / "others").mkdir()
+    csv_file(tmp_path, b"SQLite format 3\0", "others/recorder.db")
+    with pytest.raises(SourceError, match=r"recorder\.db is no file of readings: it is an SQLite"):
+        read_folder(tmp_path / "others")
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="holds no home"):
         read_folder(tmp_path / "empty")

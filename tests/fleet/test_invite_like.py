@@ -86,7 +86,7 @@ def test_a_folder_of_homes_says_what_all_share_and_all_words(typed: Typed) -> No
         InputSpec(name="mode", kind="words", words=("cool", "heat", "off")),
     )
     assert "cool, heat, off" in done.output
-    assert "note: b: not used, as they are no inputs of the plan: garage" in done.output
+    assert "note: b: not used, as not in all homes or not in the plan: garage" in done.output
     assert "the server runs this very plan, with its inputs: mine/plan.toml" in done.output
     # It is remembered: the next homes are asked for the same.
     assert Plan.load(Path("mine/plan.toml")) == plan

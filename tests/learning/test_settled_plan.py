@@ -155,8 +155,12 @@ def test_lengths_are_steps_of_each_home() -> None:
     spans = spans_of(data, home="oak", step_s=900)
     assert (spans.horizon, spans.gap) == (2, 96)
     assert spans.lags == (("2", 2), ("1h", 4), ("1d", 96))
-    with pytest.raises(DataError, match=r"data\.horizon 30min is no whole number of its steps"):
+    with pytest.raises(DataError, match=r"data\.horizon 30min is no whole number of") as short:
         spans_of(data, home="oak", step_s=3600)
+    assert short.value.hint == "put all homes on its steps: --set data.step=1h"
+    with pytest.raises(DataError, match=r"data\.horizon 30min is no whole number of") as between:
+        spans_of(data, home="oak", step_s=1200)
+    assert "divides 30min: --set data.step=30min" in between.value.hint
     early = plan(data={"lags": [1, "1h"], "horizon": "30min"}).data
     with pytest.raises(DataError, match=r"data\.lags 1 lie after the moment of prediction"):
         spans_of(early, home="oak", step_s=900)

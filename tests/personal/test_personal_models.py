@@ -130,7 +130,7 @@ def test_what_is_missing_is_counted_and_filled_in(run: Result) -> None:
     assert np.isfinite(predicted["value"].to_numpy()).all()
     dear = {**table.columns, "price": table.columns["outdoor_c"]}
     (note,) = run.models[home].predictions(replace(table, columns=dear)).notes
-    assert note == "not used, as they are no inputs of the plan: price"
+    assert note == "not used, as not in all homes or not in the plan: price"
     without = {name: values for name, values in table.columns.items() if name != "outdoor_c"}
     with pytest.raises(InputsError, match="lacks the column outdoor_c"):
         run.models[home].predict(replace(table, columns=without))

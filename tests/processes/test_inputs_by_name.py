@@ -141,7 +141,7 @@ def test_columns_in_other_places_change_no_weight(tmp_path: Path) -> None:
     again = fedhome.simulate(plan_of(other), out=tmp_path / "again").folder
     assert_equal(again, simulated)
     notes = [str(event.data["text"]) for event in again.read_events() if event.event == "note"]
-    assert "home-2, home-3: not used, as they are no inputs of the plan: garage" in notes
+    assert "home-2, home-3: not used, as not in all homes or not in the plan: garage" in notes
 
     up = local_fleet.up(plan_of(other), out=tmp_path / "up")
     assert_same_weights(up, simulated)

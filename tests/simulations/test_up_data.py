@@ -267,7 +267,7 @@ def test_a_folder_gives_what_a_simulation_gives(
         f"{who}: 1 time does not exist in Europe/Berlin, where clocks skip an hour in spring",
         f"{who}: 1 row with the time of a later row was left out",
     ]
-    assert "note: home-4: not used, as they are no inputs of the plan: garage" in notes
+    assert "note: home-4: not used, as not in all homes or not in the plan: garage" in notes
     assert f"homes joined: {HOMES} of {HOMES}" in lines
     assert any(line.endswith(f"{mode} aggregation") for line in lines)
     run = RunFolder.open(tmp_path / "run")

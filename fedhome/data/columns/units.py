@@ -147,10 +147,19 @@ _BY_CAPITALS = {
 # Single letters behind an underscore that are no name of a room, a phase or a sensor.
 _ENDINGS_OF_ONE = {"w": "W", "v": "V", "c": "°C", "f": "°F", "s": "s"}
 # Behind a blank only what is no other word: "Temp min" is in no minutes, "Phase A" in no ampere.
-_IN_A_LAST_WORD = {"power", "energy", "apparent power", "reactive power", "reactive energy"}
+_IN_A_LAST_WORD = {
+    "power",
+    "energy",
+    "apparent power",
+    "reactive power",
+    "reactive energy",
+    "temperature",
+    "part of the air",
+    "irradiance",
+}
+_SIGN = re.compile(r"[%°/²³]")  # in no other word
 _WEEK = "KW"  # alone it is a week of the year, in German, as often as kilowatts
 _LEAST, _LASTING = "min", re.compile(r"time|dauer|durat|laufzeit|dur[eé]e", re.IGNORECASE)
-_NONE = _Unit("", Fraction(1))
 _PHASES = ("A", "B", "C")  # in brackets: ampere, degrees Celsius, or the name of a phase
 _SIGNS = str.maketrans(
     {"²": "2", "³": "3", "º": "°", "˚": "°", "μ": "µ", "·": None, "^": None, " ": "_"}
@@ -201,7 +210,7 @@ def unit_of_name(name: str) -> str:
     """Return the unit that a column's name tells; empty if it tells none that is known.
 
     Brackets at its end, ``in kWh``, an ending such as ``_kwh`` or ``_w_m2``, and a last word that
-    is a unit of energy or power count.
+    can be nothing but a unit (``kWh``, ``°C``, ``%``, ``ppm``, ``m³/h``) count.
 
     >>> unit_of_name("Verbrauch (kWh)"), unit_of_name("temp [°C]"), unit_of_name("power_w")
     ('kWh', '°C', 'W')
@@ -214,9 +223,10 @@ def unit_of_name(name: str) -> str:
     if (
         words
         and name.strip() != _WEEK
-        and _UNITS.get(unit := unit_named(words[-1]), _NONE).quantity in _IN_A_LAST_WORD
+        and (unit := unit_named(words[-1]))
+        and (_SIGN.search(words[-1]) or _UNITS[unit].quantity in _IN_A_LAST_WORD)
     ):
-        return unit if len(words[-1]) > 1 else ""
+        return unit if len(words[-1]) > 1 or words[-1] == "%" else ""
     parts = name.strip().split("_")
     for count in (2, 1):
         ending = "_".join(parts[-count:])

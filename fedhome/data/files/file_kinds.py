@@ -45,7 +45,11 @@ _NEM12 = FileKind(
     "a NEM12 file, in which a row holds the readings of a day",
     "convert it to a row a reading: the package nemreader does so",
 )
-
+_SQLITE = FileKind(
+    "an SQLite database",
+    "export the table of readings as CSV; Home Assistant's history page does so, and "
+    'data.pivot = ["entity_id", "state"] reads it',
+)
 _LINE_PROTOCOL = FileKind(
     "InfluxDB's line protocol, which is no table",
     'export it as CSV: `influx query --raw` writes one, of which data.time = "_time" and '
@@ -58,7 +62,7 @@ _BY_BYTES: tuple[tuple[bytes, FileKind], ...] = (
     (b"PK\x05\x06", ZIP),
     (b"PAR1", PARQUET),
     (b"PARE", FileKind("an encrypted Parquet file", "save it without encryption")),
-    (b"SQLite format 3\0", FileKind("an SQLite database", "export the table of readings as CSV")),
+    (b"SQLite format 3\0", _SQLITE),
     (b"%PDF", FileKind("a PDF document", _PORTAL)),
     (b"\xd0\xcf\x11\xe0", FileKind("an old Excel workbook (.xls)", "save it as .xlsx or as CSV")),
     (b"\x89HDF", FileKind("an HDF5 file", "save its table as Parquet")),

@@ -127,10 +127,12 @@ def _steps(name: str, span: Span, step_s: int | None, home: str) -> int:
     seconds = _seconds(span, step_s, home)
     steps, beyond = divmod(seconds, step_s or 1)
     if beyond:
+        own = step_text(step_s or 1)
         raise DataError(
-            f"home {home!r}: data.{name} {span} is no whole number of its steps of "
-            f"{step_text(step_s or 1)}",
-            hint=f"set data.step to a length that divides {span}: --set data.step={span}",
+            f"home {home!r}: data.{name} {span} is no whole number of its steps of {own}",
+            hint=f"put all homes on its steps: --set data.step={own}"
+            if not steps
+            else f"set data.step to a length that divides {span}: --set data.step={span}",
         )
     return steps
 
