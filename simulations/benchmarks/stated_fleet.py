@@ -1,0 +1,282 @@
+"""What models state of homes' rows at a run's end, kept so that rules can be tried on it.
+
+The newest rows of every home are left out first, so that no test row of a table is looked at: what
+is called *later* rows here are the last of those that are left.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.data.series.examples import Targets
+from fedhome.data.table import HomeTable
+from fedhome.learning.alone import linear, network, trees
+from fedhome.learning.alone.own_rows import OwnRows
+from fedhome.learning.mixture import FleetsBlend
+from fedhome.learning.personalise import ending
+from fedhome.learning.personalise.experts import Experts
+from fedhome.learning.tasks.segments import Floats
+from fedhome.learning.tasks.statements import ENCODINGS
+from fedhome.plan.settings import Plan
+from fedhome.run.compared_models import ALONE, EXPERTS
+from fedhome.simulations.simulate import simulate
+
+HONEST: Final = " by other folds"
+"""After the name of a model: of each tenth of the validation rows it is what it states with the
+penalty, or the leaf and the number of trees, that is best on the other nine."""
+_TENTHS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatedHome:
+    """What models state of one home's rows.
+
+    Args:
+        home: Its name.
+        validation: By model, ``[rows, outputs]``, fitted to training rows alone; those of linear
+            models and trees also with :data:`HONEST` after their names.
+        later: The same of the rows that follow, fitted to validation rows as well.
+        truth: What is true of both, ``[rows, outputs]`` each.
+        naive: What no learning states of both.
+        times: Of both, ``[rows]`` each.
+    """
+
+    home: str
+    validation: Mapping[str, Floats]
+    later: Mapping[str, Floats]
+    truth: tuple[Floats, Floats]
+    naive: tuple[Floats, Floats]
+    times: tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatedFleet:
+    """What models state of the rows of all homes of a run.
+
+    Args:
+        name: What the set is called.
+        seed: The run's.
+        targets: How they are encoded.
+        experts: The experts of mixtures, by name.
+        homes: The homes.
+    """
+
+    name: str
+    seed: int
+    targets: Targets
+    experts: tuple[str, ...]
+    homes: tuple[StatedHome, ...]
+
+    def write(self, path: Path) -> None:
+        """Write it to a file of arrays."""
+        told = {
+            "name": self.name,
+            "seed": self.seed,
+            "targets": self.targets,
+            "experts": self.experts,
+            "homes": [home.home for home in self.homes],
+        }
+        arrays: dict[str, Any] = {"told": np.array(json.dumps(told))}
+        for place, part in enumerate(("validation", "later")):
+            each = [getattr(home, part) for home in self.homes]
+            for model in each[0]:
+                stated = np.concatenate([one[model] for one in each])
+                arrays[f"{part}/{model}"] = stated.astype(np.float32)
+            for kind in ("truth", "naive", "times"):
+                arrays[f"{part} {kind}"] = np.concatenate(
+                    [getattr(home, kind)[place] for home in self.homes]
+                )
+            arrays[f"{part} rows"] = np.array([len(home.times[place]) for home in self.homes])
+        np.savez_compressed(path, **arrays)
+
+    @classmethod
+    def read(cls, path: Path) -> StatedFleet:
+        """Return what `write` wrote."""
+        with np.load(path) as held:
+            told = json.loads(str(held["told"]))
+            parts: list[dict[str, list[NDArray[Any]]]] = []
+            for part in ("validation", "later"):
+                ends = np.cumsum(held[f"{part} rows"])[:-1]
+                names = [
+                    name for name in held.files if name.startswith(part) and name[-4:] != "rows"
+                ]
+                parts.append({name[len(part) :]: np.split(held[name], ends) for name in names})
+        homes = []
+        for at, home in enumerate(told["homes"]):
+            own = [{name: found[at] for name, found in part.items()} for part in parts]
+            stated = [
+                {name[1:]: np.asarray(v, np.float64) for name, v in one.items() if name[0] == "/"}
+                for one in own
+            ]
+            homes.append(
+                StatedHome(
+                    home=home,
+                    validation=stated[0],
+                    later=stated[1],
+                    truth=(own[0][" truth"], own[1][" truth"]),
+                    naive=(own[0][" naive"], own[1][" naive"]),
+                    times=(own[0][" times"], own[1][" times"]),
+                )
+            )
+        return cls(
+            name=told["name"],
+            seed=told["seed"],
+            targets=told["targets"],
+            experts=tuple(told["experts"]),
+            homes=tuple(homes),
+        )
+
+
+def without_newest(table: HomeTable, share: float, of_class: str = "") -> HomeTable:
+    """Return a home's readings without the newest share of its rows.
+
+    Args:
+        table: The readings.
+        share: Of the rows that are left out.
+        of_class: A column of classes, of each of which the newest are left out; empty: of all.
+    """
+    rows = table.rows
+    keep = np.arange(rows) < rows - int(rows * share)
+    if of_class:
+        column = table.columns[of_class]
+        for value in np.unique(column):
+            at = np.flatnonzero(column == value)
+            keep[at] = np.arange(len(at)) < len(at) - int(len(at) * share)
+    columns = {name: values[keep] for name, values in table.columns.items()}
+    return replace(table, time_s=table.time_s[keep], columns=columns)
+
+
+def stated_fleet(name: str, plan: Plan, tables: Sequence[HomeTable]) -> StatedFleet:
+    """Run a plan over homes, and return what models state at its end.
+
+    Args:
+        name: What the set is called.
+        plan: What is run.
+        tables: The homes' readings.
+    """
+    found: list[StatedHome] = []
+    targets: list[Targets] = []
+    with tempfile.TemporaryDirectory() as place, _watched(found, targets):
+        simulate(plan, homes=list(tables), out=Path(place) / "run")
+    unique = {home.home: home for home in found}
+    return StatedFleet(
+        name=name,
+        seed=plan.seed,
+        targets=targets[0],
+        experts=plan.personalise.experts,
+        homes=tuple(unique[home] for home in sorted(unique)),
+    )
+
+
+@contextmanager
+def _watched(found: list[StatedHome], targets: list[Targets]) -> Iterator[None]:
+    """Note what models state when homes are asked for their outcome."""
+    choices = {"linear": _Choices(), "trees": _Choices()}
+    fitters: dict[str, Any] = {"linear": linear, "trees": trees}  # which do not export `best_of`
+    before = ending.end, {name: module.best_of for name, module in fitters.items()}
+
+    def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> ending.Outcome:
+        outcome = before[0](experts, names, fleet)
+        targets.append(experts.cohort.learning.task.kind.targets)
+        found.extend(_homes(experts, fleet, choices))
+        return outcome
+
+    ending.end = end
+    for name, module in fitters.items():
+        module.best_of = choices[name].best_of
+    try:
+        yield
+    finally:
+        ending.end = before[0]
+        for name, module in fitters.items():
+            module.best_of = before[1][name]
+
+
+class _Choices:
+    """What a kind of model stated by each of its ways to be fitted, of each home's rows."""
+
+    def __init__(self) -> None:
+        self._stages: list[Floats] = []
+        self._found: dict[bytes, Floats] = {}
+
+    def best_of(self, rows: OwnRows, candidates: Sequence[Floats]) -> int:
+        """Choose as fedhome does, and note what was to choose from."""
+        losses = [rows.loss(stated) for stated in candidates]
+        best = int(np.argmin(losses))
+        if len(candidates) > _TENTHS:  # boosted trees after each one: they stand for the best below
+            self._stages = list(candidates)
+            return best
+        every = list(candidates)
+        if self._stages:
+            every[-1:] = self._stages
+            self._stages = []
+        self._found[_key(candidates[best])] = honest(every, _truth(rows))
+        return best
+
+    def of(self, stated: Floats) -> Floats:
+        """Return what was stated by other folds' choice where this was by all of them."""
+        return self._found.get(_key(stated), stated)
+
+
+def _truth(rows: OwnRows) -> Floats:
+    return ENCODINGS[rows.targets].truth(rows.y[1], rows.outputs)
+
+
+def _key(stated: Floats) -> bytes:
+    return np.ascontiguousarray(stated, np.float32).tobytes()
+
+
+def honest(candidates: Sequence[Floats], truth: Floats) -> Floats:
+    """Return of each tenth of the rows what the candidate states that is best on all others.
+
+    Args:
+        candidates: What each states ``[rows, outputs]``.
+        truth: What is true ``[rows, outputs]``.
+    """
+    rows = len(truth)
+    tenth = np.arange(rows) * min(_TENTHS, rows) // max(rows, 1)
+    losses = np.stack([np.sum((one - truth) ** 2, axis=1) for one in candidates])
+    found = np.array(candidates[0])
+    for part in np.unique(tenth):
+        others = losses[:, tenth != part]
+        means = np.nan_to_num(others.mean(axis=1) if others.size else losses.mean(1), nan=np.inf)
+        found[tenth == part] = candidates[int(np.argmin(means))][tenth == part]
+    return found
+
+
+def _homes(
+    experts: Experts, fleet: FleetsBlend, choices: Mapping[str, _Choices]
+) -> Iterator[StatedHome]:
+    cohort = experts.cohort
+    schedule = network.fleets_schedule(len(cohort.homes), *fleet.alone)
+    stated = {name: experts.stated(name) for name in dict.fromkeys([*EXPERTS, *ALONE[:-1]])}
+    stated["settings"] = experts.of_schedule(schedule)
+    naive = experts.naive()
+    parts = cohort.rows("validation"), cohort.rows("test")
+    truth = experts.truth("validation"), experts.truth("test")
+    ends = [np.cumsum(part.counts) for part in parts]
+    for place, home in enumerate(cohort.homes):
+        rows = [
+            slice(int(end[place] - part.counts[place]), int(end[place]))
+            for end, part in zip(ends, parts, strict=True)
+        ]
+        own = {name: one.validation[rows[0]] for name, one in stated.items()}
+        for name, kept in choices.items():
+            own[name + HONEST] = kept.of(own[name])
+        yield StatedHome(
+            home=home,
+            validation=own,
+            later={name: one.test[rows[1]] for name, one in stated.items()},
+            truth=(truth[0][rows[0]], truth[1][rows[1]]),
+            naive=(naive.validation[rows[0]], naive.test[rows[1]]),
+            times=(parts[0].times[rows[0]], parts[1].times[rows[1]]),
+        )
