@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from importlib.metadata import version
 
 from fedhome.errors import LinkError, WireError
 from fedhome.fleet.claims import Claim, Welcome
 from fedhome.fleet.front_requests import JOIN, ask
 from fedhome.flower.node_key import NodeKey
+from fedhome.installed_build import installed_build
 from fedhome.reasons import NOTHING
 from fedhome.secagg import HomeKeys
 
@@ -47,7 +47,7 @@ def join(
         home=keys.home,
         node_key=node.public,
         time=int(time.time()),
-        release=version("fedhome"),
+        release=installed_build(),
         refused=refused,
         saves=saves,
     )
@@ -58,7 +58,7 @@ def join(
             raise
         raise LinkError(
             f"home and server do not read each other's words: this home runs fedhome "
-            f"{version('fedhome')}, and the server another release",
+            f"{installed_build()}, and the server another release",
             reason="version",
             hint="upgrade the older one, the server first: the home connects by itself then",
         ) from None

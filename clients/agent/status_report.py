@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from fedhome.clients.membership.home_folder import HomeFolder, HomeStatus
 from fedhome.errors import FedHomeError, RegistryError, SecAggError, StateError
+from fedhome.installed_build import installed_build
 from fedhome.printable import shown
 
 _PAUSE_S = 5.0  # between two files that only count on
@@ -36,6 +37,7 @@ class StatusReport:
         self._new = True
         self._written = -_SIGN_OF_LIFE_S
         self._trouble = ""
+        _log.info("this is fedhome %s", installed_build())
 
     @property
     def now(self) -> HomeStatus:

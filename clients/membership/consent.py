@@ -13,12 +13,12 @@ import textwrap
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 
 from fedhome.clients.membership import method_words, private_words, tier_words, weight_words
 from fedhome.clients.membership.home_folder import PLAN, HomeFolder
 from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
+from fedhome.installed_build import installed_build
 from fedhome.plan.overrides import code_at_home
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import most_sums_a_day
@@ -154,9 +154,9 @@ def _readable(home: str, device: list[str], *, plain: bool) -> list[str]:
         ),
         *device,
         (
-            "the public key of its connection, the release of fedhome that it runs, which release "
-            "of the fleet's model it has, its internet address, when it is connected, "
-            f"{took_part}, and of each answer the size and when it came."
+            "the public key of its connection, the release and build of fedhome that it runs, "
+            "which release of the fleet's model it has, its internet address, when it is "
+            f"connected, {took_part}, and of each answer the size and when it came."
         ),
         f"{model.when}: {model.plain if plain else model.secure}.",
         (
@@ -338,14 +338,14 @@ class ConsentRecord:
         plan: SHA-256 of the plan as the folder holds it, hexadecimal.
         text: What they were shown.
         invite: SHA-256 of the invite, hexadecimal.
-        release: The release of fedhome that showed it.
+        release: The release and build of fedhome that showed it.
         time: When, Unix time in s.
     """
 
     plan: str
     text: str
     invite: str
-    release: str = field(default_factory=lambda: version("fedhome"))
+    release: str = field(default_factory=installed_build)
     time: float = field(default_factory=time.time)
 
     @property

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 import typer
 from rich.markup import escape
 
-import fedhome
 from fedhome.cli.console import Console
 from fedhome.cli.group import Group
 from fedhome.errors import FedHomeError
@@ -56,7 +55,9 @@ _COMMANDS: Mapping[str, _Words] = {
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"fedhome {fedhome.__version__}")
+        from fedhome.installed_build import installed_build  # noqa: PLC0415 - it looks at files
+
+        typer.echo(f"fedhome {installed_build()}")
         raise typer.Exit
 
 

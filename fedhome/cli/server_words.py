@@ -57,6 +57,7 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
     left = counted(server_status.certificate_days, "day")
     rows = [
         ("state", f"running, {up}" if server_status.running else down),
+        ("fedhome", escape(server_status.version)),
         ("address", escape(server_status.address)),
         (
             "certificate",
@@ -81,6 +82,9 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
             rows.append(("connected", f"{len(connected)} of {server_status.homes}{named}"))
     else:
         rows.append(("directory", "none yet: homes can enrol, and none can join"))
+    for build in sorted({*server_status.other_builds.values()}):
+        homes = [home for home, one in server_status.other_builds.items() if one == build]
+        rows.append(("another build", f"{escape(build)}: {_few(homes)}"))
     if server_status.pending:
         rows.append(("enrolments", f"{server_status.pending} wait for the fleet's owner"))
     rows += _run_rows(server_status) or [("run", "none yet")]

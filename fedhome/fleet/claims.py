@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import Annotated
 
 from fedhome.errors import DirectoryError, WireError
+from fedhome.installed_build import installed_build, without_build
 from fedhome.keys.signing import signature_holds
 from fedhome.reasons import NOTHING
 from fedhome.secagg.directory import Directory, HomeKeys, Signed
@@ -49,7 +50,7 @@ class Claim(Message, label="claim", most=MOST):
         home: Its name.
         node_key: Public key of its node, PEM.
         time: Unix time, s.
-        release: Its release of fedhome.
+        release: Its release of fedhome, and which build of it.
         refused: Why it did not connect the last time: a word of :data:`fedhome.reasons.CLAIMED`,
             or ``none``.
         saves: How often the home's state was saved: an older copy of it shows by this.
@@ -86,7 +87,7 @@ class Claim(Message, label="claim", most=MOST):
             _, said = cls.beginning(signed.body, 0)
             which = "an earlier" if said < len(fields(cls)) else "a later"
             raise DirectoryError(
-                f"the home runs {which} release than the server's, {version('fedhome')}",
+                f"the home runs {which} release than the server's, {installed_build()}",
                 reason="version",
                 hint=_SAME_RELEASE,
             ) from None
@@ -126,13 +127,15 @@ class Claim(Message, label="claim", most=MOST):
     def check_release(self, installed: str) -> None:
         """Refuse a home that runs another release than the server: it could not answer.
 
+        Another build of the same release may.
+
         Args:
             installed: The server's release.
 
         Raises:
             DirectoryError: ``version``.
         """
-        if self.release != installed:
+        if without_build(self.release) != without_build(installed):
             raise DirectoryError(
                 f"the home runs fedhome {self.release}, the server {installed}",
                 reason="version",

@@ -30,6 +30,7 @@ from fedhome.fleet.invites import MOST as MOST_ENROLMENT
 from fedhome.fleet.owner_requests import MOST_REQUEST, PERMIT
 from fedhome.flower.request_signature import RequestSignature
 from fedhome.flower.superlink import FLEET_PATHS, PUSH_MESSAGES, PUSH_OBJECT, Control
+from fedhome.installed_build import installed_build
 from fedhome.ops.certificate_files import CertificateFiles
 from fedhome.ops.door_server import DoorServer, door_config
 from fedhome.ops.local_answer import LocalAnswer
@@ -363,6 +364,7 @@ def serve(server_folder: ServerFolder, turned_away: TurnedAway | None = None) ->
 def main(arguments: Sequence[str]) -> int:
     """Run the front of a server's folder until it is told to stop."""
     server_folder = ServerFolder(Path(arguments[0]))
+    _log.warning("this is fedhome %s", installed_build())
     sources = StatusSources(server_folder)
     with Health(server_folder) as health:
 

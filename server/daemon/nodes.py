@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fedhome.errors import DirectoryError, SecAggError
-from fedhome.fleet.claims import RETIRED, Claim, installed_app
+from fedhome.fleet.claims import RETIRED, Claim
 from fedhome.flower.superlink import Control
+from fedhome.installed_build import installed_build
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.cached_file import CachedFile
 from fedhome.server.daemon.turned_away import TurnedAway
@@ -89,7 +90,7 @@ class Nodes:
             raise
         with self._turned_away.noted(claim, directory.entries[claim.home].identity):
             claim.check_time(self._clock())
-            claim.check_release(installed_app()[1])
+            claim.check_release(installed_build())
             check(claim)
             path = self._path(claim.home)
             with self._locks[path.name[0]]:

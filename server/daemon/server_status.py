@@ -109,6 +109,9 @@ class ServerStatus:
     """How a server is.
 
     Args:
+        version: Release and build of fedhome that its front runs; of the command's own where that
+            does not answer.
+        other_builds: Release and build of each home that joined last by another one, by name.
         running: Whether its daemon runs.
         front: Whether the front answers.
         link: Whether the SuperLink does.
@@ -132,6 +135,8 @@ class ServerStatus:
         faults: What is wrong, a sentence each.
     """
 
+    version: str
+    other_builds: dict[str, str]
     running: bool
     front: bool
     link: bool

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from fedhome.errors import FedHomeError
+from fedhome.installed_build import installed_build
 from fedhome.ops import tls
 from fedhome.reasons import ANSWER, CLAIMED, NOT_KEPT
 from fedhome.registry.vault import INDEX
@@ -75,6 +76,8 @@ def status_of(
         )
     connected = _connected(server_folder, directory, sources) if up.link else None
     return ServerStatus(
+        version=installed_build(),
+        other_builds=_other_builds(directory, sources),
         running=is_running(server_folder),
         front=up.front,
         link=up.link,
@@ -223,6 +226,13 @@ def _refusing(
         for home, (reason, since) in told.items()
         if reason in CLAIMED and (reason == NOT_KEPT or home not in (connected or ()))
     ]
+
+
+def _other_builds(directory: Directory | None, sources: StatusSources) -> dict[str, str]:
+    """Return what homes run that run another build than the server, as they said last."""
+    claims = () if directory is None else sources.nodes.claims(directory)
+    builds = {claim.home: claim.release for claim in claims}
+    return {home: one for home, one in sorted(builds.items()) if one != installed_build()}
 
 
 def _utc(time: datetime) -> str:

@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -45,7 +44,9 @@ class FleetMetric:
 
 METRICS: Final[Sequence[FleetMetric]] = (
     FleetMetric(
-        "fedhome_info", "1; what runs: fedhome's release, and the fleet", ("version", "fleet")
+        "fedhome_info",
+        "1; what runs: fedhome's release and build, and the fleet",
+        ("version", "fleet"),
     ),
     FleetMetric("fedhome_up", "1 where the process answers, else 0", ("process",)),
     FleetMetric("fedhome_faults", "Faults that `fedhome server status` warns of"),
@@ -140,7 +141,7 @@ def _samples(content: PageContent) -> Iterator[tuple[str, list[Sample]]]:
 
 
 def _of_fleet(status: ServerStatus) -> Iterator[tuple[str, list[Sample]]]:
-    yield "fedhome_info", [((version("fedhome"), status.fleet), 1.0)]
+    yield "fedhome_info", [((status.version, status.fleet), 1.0)]
     yield "fedhome_homes", _one(status.homes)
     if status.connected is not None:
         yield "fedhome_homes_connected", _one(len(status.connected))

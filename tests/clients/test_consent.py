@@ -74,9 +74,10 @@ In sums only, each number hidden under masks that cancel in the sum over many ho
 Of this home alone, readable for the server:
   * its name (oak) and its two public keys; the fleet's owner and all homes of the fleet
     get them too, in the fleet's directory.
-  * the public key of its connection, the release of fedhome that it runs, which release
-    of the fleet's model it has, its internet address, when it is connected, which sums
-    it takes part in, and of each answer the size and when it came.
+  * the public key of its connection, the release and build of fedhome that it runs,
+    which release of the fleet's model it has, its internet address, when it is
+    connected, which sums it takes part in, and of each answer the size and when it
+    came.
   * before the first round: how many inputs and outputs its model has; or in one word
     that its readings cannot be used, or do not have the plan's inputs.
   * where a question is not as this plan says, or it could not connect: one word of a
@@ -193,9 +194,10 @@ Readable, as this home's own:
 Of this home alone, readable for the server:
   * its name (oak) and its two public keys; the fleet's owner and all homes of the fleet
     get them too, in the fleet's directory.
-  * the public key of its connection, the release of fedhome that it runs, which release
-    of the fleet's model it has, its internet address, when it is connected, which
-    rounds it takes part in, and of each answer the size and when it came.
+  * the public key of its connection, the release and build of fedhome that it runs,
+    which release of the fleet's model it has, its internet address, when it is
+    connected, which rounds it takes part in, and of each answer the size and when it
+    came.
   * before the first round: how many inputs and outputs its model has; or in one word
     that its readings cannot be used, or do not have the plan's inputs.
   * where it cannot answer, or could not connect: one word of a fixed list that says

@@ -6,6 +6,8 @@ from fedhome.server.daemon.server_status import RunStatus, ServerStatus
 
 RUN = RunStatus(name="tiny-1", state="running", reason="", hint="", round=1, rounds=9)
 CALM = ServerStatus(
+    version="0.1.0+5f1d0c2a",
+    other_builds={},
     running=True,
     front=True,
     link=True,

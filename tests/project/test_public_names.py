@@ -12,6 +12,7 @@ import pytest
 
 import fedhome
 from fedhome.cli import completion
+from fedhome.installed_build import installed_build, without_build
 from helpers.public_face import FACE, face
 
 _COSTLY = ("torch", "flwr", "pyarrow", "plotly", "scipy")
@@ -73,7 +74,8 @@ def test_importing_fedhome_loads_nothing_costly() -> None:
 @pytest.mark.long
 def test_the_version_is_told_by_the_command_as_by_the_package(tmp_path: Path) -> None:
     for command in (MODULE, SCRIPT):
-        assert run(command, "--version", folder=tmp_path) == f"fedhome {fedhome.__version__}\n"
+        assert run(command, "--version", folder=tmp_path) == f"fedhome {installed_build()}\n"
+    assert without_build(installed_build()) == fedhome.__version__
 
 
 @pytest.mark.long

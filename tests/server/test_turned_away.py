@@ -12,12 +12,13 @@ import pytest
 
 from fedhome.errors import DirectoryError
 from fedhome.fleet.claims import _SIGNED, Claim, installed_app
+from fedhome.installed_build import installed_build
 from fedhome.reasons import ANSWER, CLAIMED, NOT_KEPT, NOTHING
 from fedhome.secagg import HomeKeys
 from fedhome.secagg.directory import Signed
 from fedhome.server.daemon.home_marks import HomeMarks
 from fedhome.server.daemon.nodes import Nodes
-from fedhome.server.daemon.status import _refusing
+from fedhome.server.daemon.status import _other_builds, _refusing
 from fedhome.server.daemon.turned_away import TurnedAway
 from fedhome.wire.codec import Id, Message, number, octets
 from helpers.listed_homes import listing
@@ -115,6 +116,15 @@ def test_why_is_what_the_server_said_last_and_passes_when_the_home_is_there(worl
     assert world.shown() == {"oak": "rolled-back"}
     assert world.shown(["oak"]) == {}  # its other folder is there
     assert world.join(8) == ""
+    assert world.shown() == {}
+
+
+def test_homes_of_another_build_are_named_and_take_part(world: World) -> None:
+    assert world.join(7, release=f"{installed_app()[1]}+00000000") == ""
+    assert world.join(1, keys=ELM, release=installed_build()) == ""
+    sources = SimpleNamespace(nodes=world.nodes)
+    found = _other_builds(world.directory, sources)  # type: ignore[arg-type]
+    assert found == {"oak": f"{installed_app()[1]}+00000000"}
     assert world.shown() == {}
 
 
