@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Annotated
 
 import typer
@@ -33,7 +35,7 @@ def reasons(
     ] = None,
     *,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="As the table of docs/deploy.md.")
+        bool, typer.Option("--markdown", help="As the tables of docs/deploy.md.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -70,11 +72,15 @@ def reasons(
 
 
 def as_markdown(rows: list[tuple[str, str, Reason]]) -> str:
-    """Return the reasons about which somebody can do something, as a table of a guide."""
-    lines = ["| word | met where | why | what to do |", "|---|---|---|---|"]
-    lines += [
-        f"| `{word}` | {place} | {reason.why} | {reason.remedy} |"
-        for place, word, reason in rows
-        if reason.remedy
-    ]
-    return "\n".join(lines)
+    """Return the reasons about which somebody can do something, a table for each place."""
+    blocks = []
+    for place, group in groupby(rows, key=itemgetter(0)):
+        title = place if place.startswith("`") else place[0].upper() + place[1:]
+        lines = [f"**{title}:**", "", "| word | why | what to do |", "|---|---|---|"]
+        lines += [
+            f"| `{word}` | {reason.why} | {reason.remedy} |"
+            for _, word, reason in group
+            if reason.remedy
+        ]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
