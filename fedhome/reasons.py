@@ -310,6 +310,9 @@ STARTING: Mapping[str, Reason] = {
 }
 """Why an agent does not begin; but for ``in-use`` with status 78: it is not started again."""
 
+OTHER_PLAN = frozenset({"inputs", "mode", "noise", "plan", "settings"})
+"""Words of a home whose people agreed to another plan than the one that is run."""
+
 TOLD: Mapping[str, Reason] = {**QUESTIONS, **AT_HOME}
 """What a home may answer instead of a response."""
 

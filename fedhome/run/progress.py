@@ -64,6 +64,7 @@ class ProgressLines:
         self._dropped = 0
         self._epsilon = 0.0
         self._refusing = Refusing()
+        self._remedy = ""
 
     def __call__(self, event: Event) -> None:
         """Print a line for an event that matters to a reader."""
@@ -76,6 +77,12 @@ class ProgressLines:
         if more <= 0:
             return ""
         return f"left out: {counted(more, 'home')} more; home-excluded in events.jsonl says why"
+
+    def _held_up(self, told: str) -> str:
+        """Return why a run does not go on; and once what to do, where homes refuse its plan."""
+        remedy, before = self._refusing.remedy(), self._remedy
+        self._remedy = remedy
+        return told if remedy == before else f"{told}\n{remedy}".rstrip()
 
     def line(self, event: Event) -> str:
         """Return the line for an event; nothing for one that is only for the log."""
@@ -116,10 +123,12 @@ class ProgressLines:
                 f"begins with the model of {escape(data['plan'])}, round {data['round']}"
             ),
             "run-resumed": lambda: "going on with an interrupted run",
-            WAITING: lambda: escape(waiting_for(event)),
+            WAITING: lambda: escape(self._held_up(waiting_for(event))),
             THERE: lambda: f"enough are there, after {data['seconds']:.0f} s",
             FAILED: lambda: escape(
-                repetition(event) or f"round {data['round']} failed: {failure_of(event)}"
+                self._held_up(
+                    repetition(event) or f"round {data['round']} failed: {failure_of(event)}"
+                )
             ),
             AWAY: lambda: escape(absence(event)),
             LATE: lambda: escape(lateness(event)),

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from fedhome.reasons import OTHER_PLAN
 from fedhome.run.events import Event
+from fedhome.run.waiting import few
 
 REFUSED, ANSWERS = "home-refused", "home-answers"
 
@@ -76,3 +78,19 @@ class Refusing:
             return ""
         reasons = ", ".join(f"{word} {homes}" for word, homes in counts.most_common())
         return f"refuse: {reasons}"
+
+    def remedy(self) -> str:
+        """Return what to type where homes refuse the plan itself: none of them will answer.
+
+        Nothing where none does.
+        """
+        others = [one for one in self.standing if one.reason in OTHER_PLAN]
+        if not others:
+            return ""
+        words = ", ".join(sorted({one.reason for one in others}))
+        names = few([one.home for one in others])
+        return (
+            f"{names} agreed to another plan than this one ({words}). End the run with `fedhome "
+            "server cancel`, and run the plan of the invites without other settings; or let the "
+            "owner ask for this one: `fedhome fleet invite HOME --again`, then `client join` there"
+        )

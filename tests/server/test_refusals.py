@@ -14,7 +14,7 @@ from rich.console import Console
 
 from fedhome.flower.messages import failure, reply, take_identity
 from fedhome.plan.round_settings import RoundSettings
-from fedhome.reasons import CLAIMED, TOLD, in_words, listed, word_in
+from fedhome.reasons import CLAIMED, OTHER_PLAN, TOLD, in_words, listed, word_in
 from fedhome.run.events import EventLog, read_events
 from fedhome.run.progress import ProgressLines
 from fedhome.run.refusing import Refusing
@@ -113,6 +113,31 @@ def test_a_refusal_is_told_once_with_what_to_do_and_its_end_too(asked: Asked) ->
     assert asked.standing == {"oak": "replayed"}
     asked.ask()
     assert asked.standing == {}
+
+
+def test_where_homes_refuse_the_plan_it_is_told_what_to_type(asked: Asked) -> None:
+    failed = {"round": 41, "homes": 0, "needed": 3, "attempt": 1, "again_s": 10.0}
+    asked.ask(elm="replayed")
+    asked.log.append("round-failed", **failed)
+    assert "another plan" not in asked.lines[-1]
+    asked.ask(elm="settings", oak="settings", yew="plan")
+    for _ in range(2):
+        asked.log.append("round-failed", **failed)
+    first, second = asked.lines[-2:]
+    assert first.startswith(second), "what to do is said once"
+    told = first.removeprefix(second).strip()
+    assert told.startswith("elm, oak, yew agreed to another plan than this one (plan, settings).")
+    for command in ("server cancel", "fleet invite HOME --again", "client join"):
+        assert command in told
+    asked.ask()
+    asked.log.append("round-failed", **failed)
+    assert asked.lines[-1] == second
+
+
+def test_words_of_another_plan_are_those_whose_remedy_is_the_homes_plan() -> None:
+    theirs = {word for word, one in TOLD.items() if "homes' plan" in one.remedy}
+    theirs |= {word for word, one in TOLD.items() if "that the homes agreed to" in one.remedy}
+    assert theirs == OTHER_PLAN
 
 
 def test_another_question_is_another_matter(asked: Asked) -> None:
