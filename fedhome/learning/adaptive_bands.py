@@ -29,7 +29,7 @@ STEP: Final = 0.05
 """How far an end moves at most after a truth, in widths of the band.
 
 Chosen of 0 to 0.2 by validation rows of a set of real homes and of a synthetic one, their second
-half foretold by bands of the first (docs/evaluation.md).
+half foretold by bands of the first (docs/decisions/073).
 """
 _TAIL: Final = (1.0 - LEVEL) / 2
 _NARROW: Final = 1 / 3

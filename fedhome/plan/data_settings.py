@@ -49,7 +49,7 @@ def _not_the_fleets(value: object) -> object:
         raise PydanticCustomError(
             "scale",
             "scales of a whole fleet are not built, since what they were tried for they did not do "
-            '(docs/evaluation.md): set "home", or "none" for inputs of one scale in all homes',
+            '(docs/decisions/072): set "home", or "none" for inputs of one scale in all homes',
         )
     return value
 
