@@ -68,11 +68,15 @@ ELSEWHERE = {
 _HEAD = """\
 # What commands print for programs
 
-Every command that prints a state or a list takes `--json`. It prints ASCII to standard output; what
-is not known is `null`. Fields may be added; one that changes its meaning, or goes, is named in the
-[changes](../CHANGELOG.md). [json.schema.json](json.schema.json) has the same as JSON Schema, by
-command. Both are made from the code's own types (`make face`), and tests hold what is printed
-against them. Errors go to standard error, and the status is not 0 then.
+```console
+$ fedhome server status hub --json | jq .run.round
+```
+
+Every command that prints a state or a list takes `--json`: ASCII on standard output, `null` for
+what is not known. Errors go to standard error, with a status other than 0. Fields may be added; one
+that changes its meaning, or goes, is named in the [changes](../CHANGELOG.md).
+[json.schema.json](json.schema.json) is the same as JSON Schema. Both are generated from the code's
+types (`make face`), and tests compare with them what commands print.
 """
 
 
