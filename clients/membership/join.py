@@ -20,6 +20,7 @@ from fedhome.clients.membership.consent import (
 )
 from fedhome.clients.membership.home_folder import ANCHOR, SETTINGS, HomeFolder, HomeSettings
 from fedhome.clients.membership.plan_findings import AS_PLANNED, JoinFindings, findings_at
+from fedhome.data.series.local_time import CALENDAR
 from fedhome.errors import LinkError, PlanError, RunError
 from fedhome.fleet.entries import fingerprint, home_keys
 from fedhome.fleet.front_requests import ENROL, ask
@@ -288,12 +289,14 @@ def _check_size(plan: Plan, where: str) -> None:
     """Refuse a plan whose network no fleet could have: to build it would take all memory.
 
     Raises:
-        PlanError: It is larger, by its hidden layers alone.
+        PlanError: It is larger, by its hidden layers and the inputs that it names.
     """
-    least = sum(a * b for a, b in pairwise((1, *plan.model.hidden)))
+    data = plan.data
+    inputs = len(data.inputs or ()) + len(data.lags or ()) + data.calendar * len(CALENDAR)
+    least = sum(a * b for a, b in pairwise((max(1, inputs), *plan.model.hidden)))
     if plan.model.name == "mlp" and least > _MOST_NUMBERS:
         fault = (
-            f"model.hidden comes to {least:,} numbers or more, and homes can be sent "
+            f"model.hidden comes to some {least:,} numbers, and homes can be sent "
             f"{_MOST_NUMBERS:,} at most"
         )
         raise PlanError([fault], where=where, hint="tell whoever wrote the plan")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedhome.errors import DirectoryError
+from fedhome.fleet.alike_names import check_apart
 from fedhome.fleet.cards import Card, Inviter
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.invites import Enrolment, Invite
@@ -122,8 +123,8 @@ class Admission(ABC):
                 keys, and nobody is admitted by it.
 
         Raises:
-            DirectoryError: ``name``; ``home-twice``: it is on the list; ``unknown-home``: with
-                ``again`` it is not; ``full``.
+            DirectoryError: ``name``; ``home-twice``: it is on the list; ``name-alike``;
+                ``unknown-home``: with ``again`` it is not; ``full``.
             WireError: ``size``: plan or card are too long.
             StateError: A file is missing or damaged.
         """
@@ -135,6 +136,8 @@ class Admission(ABC):
                 reason="unknown-home",
                 hint="a new home is invited without --again",
             )
+        if not again:
+            check_apart([home], [*self.homes, *self.open_invites])
         invite = Invite.create(
             self.inviter, anchor=self.anchor, home=home, card=card, plan=plan, expires=expires
         )

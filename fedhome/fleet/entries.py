@@ -25,7 +25,8 @@ from fedhome.secagg.directory import HomeKeys, Signed
 from fedhome.secagg.home_entry import HomeEntry
 from fedhome.wire.codec import Key, Message, octets
 
-_NAME = re.compile(r"\w[\w.-]*")
+_BLANK = "\u115f\u1160\u3164\uffa0"  # letters of Hangul that are not seen
+_NAME = re.compile(rf"[^\W{_BLANK}](?:[^\W{_BLANK}]|[.-])*")
 _ENTRY, _ANCHOR = "fedhome-home-1:", "fedhome-fleet-1:"
 _ENROL = b"fedhome/enrol/1\0"
 _NAME_BYTES = 64

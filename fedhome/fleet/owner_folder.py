@@ -29,6 +29,7 @@ from typing import Annotated
 from fedhome.errors import DirectoryError, StateError, WireError
 from fedhome.fleet import server_secret
 from fedhome.fleet.admission import SERVER, Admission, home_twice_error
+from fedhome.fleet.alike_names import check_apart
 from fedhome.fleet.entries import Anchor, check_name, home_keys
 from fedhome.fleet.issued_directory import (
     IssuedDirectory,
@@ -45,12 +46,7 @@ from fedhome.fleet.owner_keys import (
     OwnersKeys,
 )
 from fedhome.keys.sealing import SealingKey
-from fedhome.secagg.directory import (
-    MOST_HOMES,
-    NO_DIRECTORY,
-    Authority,
-    Directory,
-)
+from fedhome.secagg.directory import MOST_HOMES, NO_DIRECTORY, Authority, Directory
 from fedhome.secagg.home_entry import HomeEntry
 from fedhome.secagg.parameters import Parameters
 from fedhome.store import checksummed, disk
@@ -182,9 +178,10 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
             eligible: Whether they may serve on the committee.
 
         Raises:
-            DirectoryError: ``home-twice`` or ``key-twice``.
+            DirectoryError: ``home-twice``, ``name-alike`` or ``key-twice``.
         """
         homes = self.homes
+        check_apart((entry.home for entry in entries), homes)
         owners = {self._record.server: "the server"}
         owners |= {key: entry.home for entry in homes.values() for key in keys_of(entry)}
         for entry in entries:
@@ -213,13 +210,14 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
         For trials: whoever has the owner's folder could then play those homes.
 
         Raises:
-            DirectoryError: ``name``, ``home-twice`` or ``key-twice``.
+            DirectoryError: ``name``, ``home-twice``, ``name-alike`` or ``key-twice``.
             StateError: A folder cannot be used.
         """
         for home in homes:
             check_name(home)
             if home in self.homes:
                 raise home_twice_error(home)
+        check_apart(homes, self.homes)
         folders = [self.folder / HOMES / home for home in homes]
         keys_of_homes = [
             home_keys(home, folder)[0] for home, folder in zip(homes, folders, strict=True)

@@ -17,6 +17,8 @@ from fedhome.spelling import did_you_mean, setting_meant
 
 _AS_WRITTEN = "`fedhome plan show` prints a plan as one is written"
 _MOST_DEPTH = 64  # a plan of ours has four; what looks through one calls itself for each
+_MOST_WHOLE = 2**63  # TOML's own; Python writes none of thousands of digits in decimals
+_MOST_SHOWN = 300  # characters of a wrong value: a plan may come from anybody
 _PART = r"""(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')[ \t]*\.[ \t]*"""
 # TOML's own reader takes time with the square of a name's parts.
 _DEEP_NAME = re.compile(rf"(?:^|[\[{{,])[ \t]*(?:{_PART}){{{_MOST_DEPTH}}}", re.MULTILINE)
@@ -75,8 +77,8 @@ def parse_toml(text: str, *, where: str, hint: str = _AS_WRITTEN) -> dict[str, A
         hint: What to do where it is no TOML.
 
     Raises:
-        PlanError: A syntax error with its line; or tables within tables without end, or a number
-            of thousands of digits, which are no plan's.
+        PlanError: A syntax error with its line; or tables within tables without end, or a whole
+            number of more than 64 bits, which are no plan's.
     """
     if _DEEP_NAME.search(text):
         raise _too_deep(where)
@@ -86,12 +88,13 @@ def parse_toml(text: str, *, where: str, hint: str = _AS_WRITTEN) -> dict[str, A
         raise PlanError([f"it is not TOML: {error}"], where=where, hint=hint) from None
     below: list[Any] = [table]
     for _ in range(_MOST_DEPTH):
-        below = [
-            inside
-            for one in below
-            for inside in (one.values() if isinstance(one, dict) else one)
-            if isinstance(inside, dict | list)
+        inside = [
+            value for one in below for value in (one.values() if isinstance(one, dict) else one)
         ]
+        if any(isinstance(one, int) and not -_MOST_WHOLE <= one < _MOST_WHOLE for one in inside):
+            fault = "a whole number in it is of more than 64 bits, which is none of TOML's"
+            raise PlanError([fault], where=where, hint=hint)
+        below = [one for one in inside if isinstance(one, dict | list)]
     if below:
         raise _too_deep(where)
     return table
@@ -231,7 +234,9 @@ def fault_of(item: Mapping[str, Any], known: Sequence[str] = ()) -> str:
             meant = did_you_mean(given, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
         case _:
             meant = ""
-    return f"{setting}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {given!r}){meant}"
+    told = repr(given)
+    told = told if len(told) <= _MOST_SHOWN else f"{told[:_MOST_SHOWN]}..."
+    return f"{setting}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {told}){meant}"
 
 
 _AT_HOME = (("task", "kind"), ("model", "name"), ("method", "name"), ("personalise", "name"))

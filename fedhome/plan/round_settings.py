@@ -10,7 +10,7 @@ from fedhome.plan.section import Section
 class RoundSettings(Section):
     """How the rounds are driven."""
 
-    count: int = Field(40, ge=1, description="most rounds of the run")
+    count: int = Field(40, ge=1, le=1_000_000, description="most rounds of the run")
     fraction: float = Field(1.0, gt=0, le=1, description="share of the homes asked in a round")
     quorum: float = Field(0.5, gt=0, le=1, description="share of the asked that must answer")
     deadline_s: float = Field(3600.0, gt=0, description="replies after this many s are late")

@@ -47,6 +47,12 @@ Opponent = Literal["seasonal", "linear", "trees", "local", "settings"]
 AUTO: Final = "auto"
 """Of a rate: the fleet chooses it (:mod:`fedhome.plan.tried_rates`)."""
 
+MOST_PASSES: Final = 1000
+"""Of what homes make of a model: each pass is one way to train, of which a sum tells."""
+MOST_RATES: Final = 16
+"""Rates that are tried: each is compared with every other one."""
+_MOST_TOLD = 100  # faults: a plan may come from anybody, and names thousands in a few kilobytes
+
 Multiple = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -103,7 +109,10 @@ class TrainSettings(Section):
         "fleet tries train.rates in the first rounds, and keeps what is best in validation",
     )
     rates: tuple[Multiple, ...] = Field(
-        (1.0, 0.3, 3.0), min_length=1, description='what train.rate = "auto" tries, in this order'
+        (1.0, 0.3, 3.0),
+        min_length=1,
+        max_length=MOST_RATES,
+        description='what train.rate = "auto" tries, in this order',
     )
     momentum: float = Field(0.0, ge=0, lt=1, description="share of the last step kept (sgd)")
     weight_decay: float = Field(0.0, ge=0, description="pull of every parameter towards 0")
@@ -147,6 +156,7 @@ class StrategySettings(Section):
     rates: tuple[Multiple, ...] = Field(
         (1.0, 0.5, 2.0),
         min_length=1,
+        max_length=MOST_RATES,
         description='what strategy.rate = "auto" tries, in this order',
     )
     wrap: str = Field("", description="a wrapper around it, such as a privacy wrapper of Flower's")
@@ -169,7 +179,10 @@ class PrivacySettings(Section):
         1e-5, ge=1e-15, le=0.01, description="for which epsilon holds; far below 1 / homes"
     )
     noise_multiplier: float | None = Field(
-        None, gt=0, description="noise of a sum of updates, in clips; epsilon then follows"
+        None,
+        ge=1e-3,
+        le=1e6,
+        description="noise of a sum of updates, in clips; epsilon then follows",
     )
     clip: float = Field(1.0, gt=0, description="greatest L2 norm of an update; longer are cut")
     scores: float = Field(
@@ -185,12 +198,15 @@ class PersonaliseSettings(Section):
         description='"fine-tune", "fine-tune-head" (the last layer alone), "knn-per" (remembered '
         'rows), "none", or yours as "file.py:name"',
     )
-    epochs: int = Field(60, ge=1, description="most passes of fine-tuning")
-    local_epochs: int = Field(60, ge=1, description="most passes of the local-only baseline")
+    epochs: int = Field(60, ge=1, le=MOST_PASSES, description="most passes of fine-tuning")
+    local_epochs: int = Field(
+        60, ge=1, le=MOST_PASSES, description="most passes of the local-only baseline"
+    )
     patience: int = Field(8, ge=1, description="passes without improvement before a baseline stops")
     rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (0.3, 1.0),
         min_length=1,
+        max_length=MOST_RATES,
         description="learning rates tried, as multiples of train.learning_rate",
     )
     experts: tuple[Expert, ...] = Field(
@@ -288,8 +304,11 @@ class Plan(Section):
         try:
             return handler(given)
         except ValidationError as error:
+            found, known = error.errors(), names_of(cls)
+            faults = [fault_of(dict(item), known) for item in found[:_MOST_TOLD]]
+            more = len(found) - len(faults)
             raise PlanError(
-                [fault_of(dict(item), names_of(cls)) for item in error.errors()],
+                [*faults, *([f"and {more} more like these"] if more else [])],
                 hint="`fedhome plan explain` lists every setting with its meaning",
             ) from None
 

@@ -370,7 +370,10 @@ def test_a_plan_whose_network_would_take_all_memory_is_refused_unbuilt(
     """Before anybody has agreed, the network is built, to tell how many numbers it has."""
     monkeypatch.setattr("torch.nn.Linear.__init__", lambda *_, **__: pytest.fail("it was built"))
     invite = world.invite(plan=PLAN.change(model={"hidden": [200_000, 200_000]}).to_toml())
-    refused(join(invite), PlanError, "comes to 40,000,200,000 numbers or more")
+    refused(join(invite), PlanError, "comes to some 40,002,000,000 numbers")
+    # One layer is large enough, where the inputs that the plan names are counted in.
+    invite = world.invite(plan=PLAN.change(model={"hidden": [2**25 - 1]}).to_toml())
+    refused(join(invite), PlanError, "model.hidden comes to some")
     with pytest.raises(PlanError, match="is not TOML"):
         _plan_of(SimpleNamespace(plan="a = " + "[" * 100_000))  # type: ignore[arg-type]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,24 @@ def test_every_home_that_cannot_be_used_is_left_out_with_a_reason(tmp_path: Path
         "torn": "torn.csv cannot be read: it is not text in UTF-8",
     }
     assert "no files of readings, left out: notes.txt" in read.notes
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX's")
+def test_a_pipe_among_the_homes_costs_itself_alone_and_nobody_waits_for_its_other_end(
+    tmp_path: Path,
+) -> None:
+    csv_file(tmp_path, f"time,load\n{ROWS}", "good.csv")
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="No such device or address"):  # the control: nobody writes
+        os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    read = read_folder(tmp_path, target="load")
+    assert [home.home for home in read.homes] == ["good"]
+    assert [item.reason for item in read.excluded] == [
+        f"{pipe} is a pipe, a device or a socket, and no file"
+    ]
+    with pytest.raises(SourceError, match="and no file"):
+        read_home(pipe)
 
 
 def test_all_homes_share_one_list_of_classes(tmp_path: Path) -> None:

@@ -253,6 +253,9 @@ def test_the_list_refuses_what_makes_no_sense(folder: Path) -> None:
         assert reason_of(DirectoryError, owned.revoke, "nobody") == "unknown-home"
         for name in ("", "a/b", "..", ".hidden", "-v", "a b", "a\n", "x" * 65, "é" * 33):
             assert reason_of(DirectoryError, owned.add_trial, name) == "name"
+        for blank in "\u115f\u1160\u3164\uffa0":  # letters, and nobody sees them
+            assert blank.isalnum()
+            assert reason_of(DirectoryError, owned.add, entry(f"oak{blank}")) == "name"
         assert owned.homes == before
     with Fleet.open(folder) as owned:
         assert owned.homes == before

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -197,12 +198,54 @@ DEEP = 3 * sys.getrecursionlimit()
         ("a = " + "[" * 70 + "]" * 70, "within each other more than 64 deep"),
         ("a = " + "[" * 30_000, "not TOML"),
         ("seed = " + "9" * 5_000, "not TOML: Exceeds the limit"),
+        ("[rounds]\ncount = 0x" + "f" * 5_000, "of more than 64 bits"),
+        ("a = [[{b = -9223372036854775809}]]", "of more than 64 bits"),
     ],
 )
 def test_a_plan_without_bottom_is_refused_in_words(text: str, why: str) -> None:
     """TOML's own reader takes names of any depth; whatever looks through them calls itself."""
     with pytest.raises(PlanError, match=why):
         parse_toml(text, where="a plan from elsewhere")
+
+
+def test_the_longest_whole_numbers_are_read_and_longer_ones_would_end_what_shows_them() -> None:
+    ends = {"least": -(2**63), "most": 2**63 - 1, "yes": True}
+    assert parse_toml(tomli_w.dumps(ends), where="") == ends
+    with pytest.raises(ValueError, match="Exceeds the limit"):  # the control
+        str(tomllib.loads("a = 0x" + "f" * 5_000)["a"])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        # As many lanes, and lines of what people agree to, as there are ways to train.
+        ("[personalise]\nepochs = 1000000000", "personalise.epochs: .*equal to 1000 "),
+        ("[personalise]\nlocal_epochs = 1001", "personalise.local_epochs: .*equal to 1000 "),
+        # Each is compared with each other one.
+        ("[train]\nrate = 'auto'\nrates = [" + "1.5, " * 5000 + "]", "train.rates: .*at most 16"),
+        ("[strategy]\nrates = [" + "1.5, " * 17 + "]", "strategy.rates: .*at most 16"),
+        ("[personalise]\nrates = [" + "1.5, " * 17 + "]", "personalise.rates: .*at most 16"),
+        ("[rounds]\ncount = 1000001", "rounds.count: .*equal to 1000000 "),
+        ("[privacy]\nnoise_multiplier = 1e300", "privacy.noise_multiplier: .*1000000"),
+        ("[privacy]\nnoise_multiplier = 1e-300", "privacy.noise_multiplier: .*0.001"),
+    ],
+)
+def test_numbers_without_bound_are_refused_before_anything_follows_from_them(
+    text: str, why: str
+) -> None:
+    with pytest.raises(PlanError, match=why) as caught:
+        Plan.parse(parse_toml(text, where=""))
+    assert len(caught.value.message) < 1000, "nor is a long value told whole"
+
+
+def test_thousands_of_faults_are_counted_and_a_hundred_told() -> None:
+    table = {f"k{number}": 1 for number in range(6000)}
+    with pytest.raises(PlanError, match="and 5900 more like these") as caught:
+        Plan.parse(table)
+    assert len(caught.value.faults) == 101
+    with pytest.raises(PlanError) as caught:
+        Plan.parse(dict(list(table.items())[:100]))
+    assert len(caught.value.faults) == 100, "the control: as many are told one by one"
 
 
 @pytest.mark.parametrize("part", ["a", '"a"', "'a.b'", '"\\""', "a ", "\ta"])

@@ -140,6 +140,12 @@ def read_files(path: Path) -> Raw:
             if not paths:
                 raise SourceError(f"{path} holds no CSV or Parquet file", hint=_what_there_is(path))
             notes += _beside(path, paths)
+    elif there and not path.is_file():  # whoever opens a pipe waits for ever for its other end
+        raise SourceError(
+            f"{path} is a pipe, a device or a socket, and no file",
+            hint="save what it gives as a file; a home records what comes with "
+            "`COMMAND | fedhome client record HOME -`",
+        )
     elif there:
         paths = [path]
     else:
