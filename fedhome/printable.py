@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 
 _KINDS = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control, half a character, ends of lines
+_MOST = 500
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -35,6 +36,15 @@ def visible(text: str) -> str:
         text: The text; ends of lines that are usual in one, and tabs, stay.
     """
     return "".join(one if one in "\n\t" else shown(one) for one in text)
+
+
+def brief(text: str) -> str:
+    """Return the beginning of a text, as of :func:`shown`: who sent it chose its length, too.
+
+    Args:
+        text: The text; after 500 characters it is cut off.
+    """
+    return shown(text if len(text) <= _MOST else f"{text[:_MOST]}...")
 
 
 def hidden_in(settings: object, where: str = "") -> Iterator[str]:

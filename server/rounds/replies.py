@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 from fedhome.errors import FedHomeError, UpdateError
 from fedhome.flower.broadcast import Broadcast
 from fedhome.flower.messages import EXAMPLES, error_of, read_flat
+from fedhome.printable import brief
 from fedhome.wire.layout import Layout
 
 _Record = TypeVar("_Record", ArrayRecord, MetricRecord)
@@ -67,7 +68,7 @@ def sound_replies(
             seen.add(name)
             _check(message, layout, max_examples * behind)
         except FedHomeError as error:
-            dropped.append((node, error.message))
+            dropped.append((node, brief(error.message)))  # with names that the home chose
         else:
             good.append(message)
     good, odd = _of_one_kind(good)

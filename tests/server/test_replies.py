@@ -113,6 +113,25 @@ def test_one_bad_reply_is_dropped_with_its_reason_and_the_others_stay(name: str)
     assert why in reason
 
 
+def test_names_that_a_home_chose_fill_no_log_and_move_no_cursor() -> None:
+    """They come in the clear, where a plan is plain: millions of letters, once a round."""
+    asked = _asked(3)
+    named = f"\x1b[2J\nhome-excluded{'x' * 1_000_000}"
+    odd = ArrayRecord()
+    odd[named] = Array(_FLAT)
+    replies = [
+        reply(asked[0], _METRICS, odd),
+        _good(asked[1], **{named: float("nan")}),
+        _good(asked[2]),
+    ]
+    sound = sound_replies(replies, sent=asked, layout=_LAYOUT, max_examples=100)
+    assert sound.replies == replies[2:]
+    for _, reason in sound.dropped:
+        assert "home-excluded" in reason, "the control: such a name is told"
+        assert reason.isprintable()
+        assert len(reason) < 1000
+
+
 def test_both_layouts_are_named() -> None:
     asked, other = _asked(1), Layout(("w",), ((3,),))
     sound = sound_replies(
