@@ -332,11 +332,11 @@ class HomeParty(SealingParty):
                 )
             signed.add(neighbour)
         publics = [heads[neighbour][0].public for neighbour in neighbours]
+        before = bisect_left(neighbours, index)  # in the roster: a home adds what those subtract
         try:
-            seeds = self._workings.agree(key, public, publics, salt)
+            seeds = self._workings.agree(key, public, publics, salt, before)
         except BundleError as error:
             raise ManifestError(error.message, reason=error.reason) from None
-        before = bisect_left(neighbours, index)  # in the roster: a home adds what those subtract
         return [self_seed(secrets.blind, salt), *seeds[before:]], seeds[:before]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from functools import lru_cache
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from numpy.typing import NDArray
 
 from fedhome.errors import BundleError, ParameterError
-from fedhome.keys.derivation import hkdf
+from fedhome.keys.derivation import hkdf, hkdf_all
 from fedhome.keys.keystream import PIECE_BYTES, ROOM_BYTES, Keystream, aes_keystream
 
 KEY_BYTES = 32
@@ -20,8 +20,18 @@ _SEGMENT = 16 * PIECE_BYTES  # below which a thread of its own does not pay
 _PAIR, _SELF = b"fedhome/pair/1", b"fedhome/self/1"
 
 
-PairSeeds = Callable[[X25519PrivateKey, bytes, Sequence[bytes], bytes], list[bytes]]
-"""Returns the keys that a home shares with others: as `pair_seeds`."""
+class PairSeeds(Protocol):
+    """Agrees on keys with other homes."""
+
+    def __call__(
+        self,
+        sk: X25519PrivateKey,
+        own_pk: bytes,
+        others: Sequence[bytes],
+        salt: bytes,
+        before: int = 0,
+    ) -> list[bytes]:
+        """Do what `pair_seeds` does."""
 
 
 class Mask(Protocol):
@@ -38,47 +48,39 @@ class Mask(Protocol):
         """Do what `add_masks` does."""
 
 
-def pair_seed(sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes) -> bytes:
-    """Return the key that two homes share for one manifest, the same for both.
-
-    Args:
-        sk: One home's one-time private key.
-        own_pk: Its public key, 32 bytes.
-        other_pk: The other home's public key, 32 bytes.
-        salt: SHA-256 of the manifest: homes that were sent different ones share no key.
-
-    Returns:
-        32 bytes, for one vector only.
-
-    Raises:
-        BundleError: The other key is no key, or one of the few with which every home shares
-            the same secret.
-    """
-    return seed_of(shared_secret(sk, other_pk), own_pk, other_pk, salt)
-
-
 def pair_seeds(
-    sk: X25519PrivateKey, own_pk: bytes, others: Sequence[bytes], salt: bytes
+    sk: X25519PrivateKey, own_pk: bytes, others: Sequence[bytes], salt: bytes, before: int = 0
 ) -> list[bytes]:
-    """Return the key that a home shares with each of some others, as `pair_seed` does.
+    """Return the key that a home shares with each of some others for one manifest.
 
     Args:
         sk: The home's one-time private key.
         own_pk: Its public key, 32 bytes.
         others: The other homes' public keys.
-        salt: As of `pair_seed`.
+        salt: SHA-256 of the manifest: homes that were sent different ones share no key.
+        before: How many of them stand before the home in the roster, and come first here; it
+            changes nothing.
+
+    Returns:
+        32 bytes each, the same for both homes, for one vector only.
 
     Raises:
-        BundleError: As of `pair_seed`.
+        BundleError: A key is none, or one of the few with which every home shares the same secret.
     """
-    return [pair_seed(sk, own_pk, other, salt) for other in others]
+    del before
+    secrets = [shared_secret(sk, other) for other in others]
+    return seeds_of(secrets, own_pk, others, salt)
 
 
 def shared_secret(sk: X25519PrivateKey, other_pk: bytes) -> bytes:
-    """Return the secret that two homes' keys come to, 32 bytes; arguments as of `pair_seed`.
+    """Return the secret that two homes' keys come to, 32 bytes.
+
+    Args:
+        sk: One home's one-time private key.
+        other_pk: The other home's public key.
 
     Raises:
-        BundleError: As of `pair_seed`.
+        BundleError: As of `pair_seeds`.
     """
     try:
         return sk.exchange(_public(other_pk))
@@ -86,10 +88,14 @@ def shared_secret(sk: X25519PrivateKey, other_pk: bytes) -> bytes:
         raise BundleError("a home's public key cannot be used", reason="public-key") from error
 
 
-def seed_of(shared: bytes, own_pk: bytes, other_pk: bytes, salt: bytes) -> bytes:
-    """Return what `pair_seed` does, from the homes' shared secret."""
-    low, high = (own_pk, other_pk) if own_pk < other_pk else (other_pk, own_pk)
-    return hkdf(shared, salt, _PAIR + low + high)
+def seeds_of(
+    secrets: Sequence[bytes], own_pk: bytes, others: Sequence[bytes], salt: bytes
+) -> list[bytes]:
+    """Return what `pair_seeds` does, from the secret that the home shares with each other one."""
+    infos = [
+        _PAIR + own_pk + other if own_pk < other else _PAIR + other + own_pk for other in others
+    ]
+    return hkdf_all(secrets, salt, infos)
 
 
 @lru_cache(maxsize=4096)

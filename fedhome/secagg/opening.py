@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fedhome.secagg.bundle import Bundle, commitment
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
-from fedhome.secagg.masks import pair_seed, self_seed
+from fedhome.secagg.masks import pair_seeds, self_seed
 from fedhome.secagg.shamir import LIMBS, PRIME, combine
 from fedhome.secagg.sharing import (
     CHECKS,
@@ -185,8 +186,9 @@ def mask_seeds(
             minus.append(self_seed(secret, salt))
             continue
         key, public = X25519PrivateKey.from_private_bytes(secret), manifest.public(index)
-        for neighbour in np.flatnonzero(adjacency[index] & present).tolist():
-            seed = pair_seed(key, public, manifest.public(neighbour), salt)
-            # The home in the sum added this mask if it comes first in the roster.
-            (minus if neighbour < index else plus).append(seed)
+        neighbours = np.flatnonzero(adjacency[index] & present).tolist()
+        seeds = pair_seeds(key, public, [manifest.public(one) for one in neighbours], salt)
+        before = bisect_left(neighbours, index)  # in the roster: these added this mask
+        minus += seeds[:before]
+        plus += seeds[before:]
     return plus, minus

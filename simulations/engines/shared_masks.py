@@ -1,157 +1,216 @@
 """Masks of the homes of one process: what both ends of a pair would make is made once for both.
 
 Two homes of a pair agree on one key, and make the same stream of it. Here the first one to agree
-leaves the key for the other, and the first one to mask adds the stream to its own vector and, with
-the other sign, to a row that waits for the other home: whoever masks later adds one row for all
-homes that have masked before it. The words that leave are those of :func:`.add_masks`.
+leaves the key for the other, and the first one to mask makes the masks of all homes that have
+agreed by then, pair after pair: a row for each, to which every stream between two of them is added
+with the one sign and with the other. A home adds its row, and the streams that it has with others.
+The words that leave are those of :func:`.add_masks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
 from fedhome.keys.keystream import PIECE_BYTES, ROOM_BYTES, aes_keystream
-from fedhome.secagg.masks import add_masks, check_masks, seed_of, shared_secret
+from fedhome.secagg.masks import add_masks, check_masks, seeds_of, shared_secret
 
 _MOST_PAIRS = 1 << 17  # whose secrets are remembered: 40 MB; a complete graph of 256 has 32 640
-_MOST_WAITING_BYTES = 1 << 26  # of rows that wait for their homes
+_MOST_ROW_BYTES = 1 << 28  # of the homes that are masked together
 _AT_ONCE, _AT_ONCE_BYTES = 16, 1 << 18  # streams that are made, then added: they stay in the cache
 _LINE_BYTES = 64
 
 _Words = NDArray[np.unsignedinteger[Any]]
-_Signs = dict[bytes, bool]  # of each seed whether its stream is added, or else subtracted
+
+
+class _Agreed(NamedTuple):
+    """What one home has agreed on, for one sum.
+
+    Args:
+        place: How many of the process agreed before it.
+        plus: Of each home behind it in the roster the key that both share, by its public key.
+        minus: Of each home before it, whose streams it subtracts.
+    """
+
+    place: int
+    plus: dict[bytes, bytes]
+    minus: dict[bytes, bytes]
+
+    def seed(self, other: bytes) -> bytes | None:
+        """Return the key that it shares with another home; None: they do not mask together."""
+        return self.plus.get(other) or self.minus.get(other)
+
+
+class _Row(NamedTuple):
+    """Masks that are made for a home.
+
+    Args:
+        words: Their sum, unsigned ``[words]``.
+        plus: Seeds of all pairs whose streams the home adds.
+        minus: Of those that it subtracts.
+        others: Seeds of ``plus`` and of ``minus`` that are not in the sum.
+    """
+
+    words: _Words
+    plus: list[bytes]
+    minus: list[bytes]
+    others: Sequence[list[bytes]]
 
 
 class SharedMasks:
     """What the homes of a process make of masks for each other, one sum at a time."""
 
     def __init__(self) -> None:
-        self._secrets: dict[tuple[bytes, bytes], bytes] = {}
+        self._secrets: dict[
+            bytes, dict[bytes, bytes]
+        ] = {}  # by both ends, the first to agree first
+        self._pairs = 0
         self._salt = b""
-        self._seeds: dict[bytes, dict[bytes, bytes]] = {}  # by who takes them, and who left them
-        self._homes: set[bytes] = set()
-        self._masked: set[bytes] = set()
-        self._waiting: dict[bytes, tuple[int, _Signs]] = {}  # of each home its row, and of what
-        self._rows: _Words = np.zeros((0, 0), np.uint16)
-        self._free: list[int] = []
-        self._has_rows = False  # for this sum
+        self._agreed: dict[bytes, _Agreed] = {}
+        self._rows: dict[bytes, _Row] = {}
+        self._made = 0  # homes that had their turn to have rows made, in the order of agreement
+        self._words: _Words = np.zeros((0, 0), np.uint16)
         self._drawn = np.zeros((0, 0), np.uint8)
 
     def agree(
-        self, sk: X25519PrivateKey, own_pk: bytes, others: Sequence[bytes], salt: bytes
+        self,
+        sk: X25519PrivateKey,
+        own_pk: bytes,
+        others: Sequence[bytes],
+        salt: bytes,
+        before: int,
     ) -> list[bytes]:
         """Do what :func:`fedhome.secagg.masks.pair_seeds` does, for both homes of a pair at once.
 
         X25519 gives both the same. What two keys come to is remembered for as long as homes keep
-        their keys, and what follows from it for one sum until both have it.
+        their keys, and what follows from it for one sum.
         """
         if salt != self._salt:  # of an earlier sum, some of whose homes did not come
-            self._begin(salt)
-        left = self._seeds.pop(own_pk, {})
-        found = []
-        for other in others:
-            seed = left.get(other)
-            if seed is None:
-                seed = seed_of(self._secret(sk, own_pk, other), own_pk, other, salt)
-                self._seeds.setdefault(other, {})[own_pk] = seed
-            found.append(seed)
-        self._homes.update(others)
-        self._homes.add(own_pk)
-        return found
+            self._salt, self._made = salt, 0
+            self._agreed.clear()
+            self._rows.clear()
+        agreed = self._agreed
+        found = [agreed[other].seed(own_pk) if other in agreed else None for other in others]
+        new = [other for other, seed in zip(others, found, strict=True) if seed is None]
+        secrets = [self._secret(sk, own_pk, other) for other in new]
+        made = iter(seeds_of(secrets, own_pk, new, salt))
+        seeds = [next(made) if seed is None else seed for seed in found]
+        if own_pk not in agreed:
+            pairs = list(zip(others, seeds, strict=True))
+            agreed[own_pk] = _Agreed(len(agreed), dict(pairs[before:]), dict(pairs[:before]))
+        return seeds
 
     def _secret(self, sk: X25519PrivateKey, own_pk: bytes, other: bytes) -> bytes:
-        pair = (own_pk, other) if own_pk < other else (other, own_pk)
-        shared = self._secrets.get(pair)
+        own, theirs = self._secrets.get(own_pk, {}), self._secrets.get(other, {})
+        shared = own.get(other) or theirs.get(own_pk)
         if shared is None:
-            if len(self._secrets) >= _MOST_PAIRS:
+            if self._pairs >= _MOST_PAIRS:
                 self._secrets.clear()
-            shared = self._secrets[pair] = shared_secret(sk, other)
+                self._pairs = 0
+            shared = shared_secret(sk, other)
+            self._secrets.setdefault(own_pk, {})[other] = shared
+            self._pairs += 1
         return shared
-
-    def _begin(self, salt: bytes) -> None:
-        self._salt = salt
-        for table in (self._seeds, self._homes, self._masked, self._waiting):
-            table.clear()
-        self._free, self._has_rows = [], False
 
     def add(
         self,
         vector: _Words,
-        signs: _Signs,
+        plus: Sequence[bytes],
+        minus: Sequence[bytes],
         *,
         own_pk: bytes,
-        others: Mapping[bytes, bytes],
         salt: bytes,
         workers: Executor | None = None,
     ) -> None:
-        """Add and subtract keystreams, in place, and leave rows for the homes at the other ends.
+        """Do what :func:`fedhome.secagg.masks.add_masks` does.
 
         Args:
-            vector: As of :func:`fedhome.secagg.masks.add_masks`.
-            signs: Of each seed whether its stream is added, or else subtracted.
+            vector: As of `add_masks`.
+            plus: As of `add_masks`; the pairs' in the order in which the home agreed, and last.
+            minus: As of `add_masks`; in the order in which the home agreed.
             own_pk: The home's one-time public key.
-            others: Of each seed of a pair the other home's one-time public key.
             salt: Of the sum for which the home has agreed.
             workers: As of `add_masks`.
         """
-        alone, shared = dict(signs), list[tuple[int, bytes]]()
-        if salt == self._salt and own_pk not in self._masked and self._has_rows_for(vector):
-            for seed in self._take(own_pk, vector, signs):
-                del alone[seed]
-            self._masked.add(own_pk)
-            for seed in [seed for seed in alone if seed in others]:
-                waits = self._waiting.get(others[seed]) or self._new_row(others[seed])
-                if waits is not None:
-                    shared.append((waits[0], seed))
-                    waits[1][seed] = not alone.pop(seed)
-        for sign in (True, False):
-            self._add_shared(vector, [one for one in shared if signs[one[1]] is sign], sign)
-        plus, minus = ([seed for seed in alone if alone[seed] is sign] for sign in (True, False))
+        check_masks(vector, (*plus, *minus))
+        row = self._row(own_pk, vector) if salt == self._salt else None
+        if row is not None:
+            own = len(plus) - len(row.plus)
+            # A row is of use only to a home that would add just what it was made of.
+            if own >= 0 and minus == row.minus and plus[own:] == row.plus:
+                np.add(vector, row.words, out=vector)
+                plus, minus = [*plus[:own], *row.others[0]], row.others[1]
         add_masks(vector, plus, minus, workers=workers)
 
-    def _take(self, own_pk: bytes, vector: _Words, signs: _Signs) -> _Signs:
-        """Add the row that waits for a home, and return what it was made of; maybe of nothing."""
-        row, made = self._waiting.pop(own_pk, (-1, {}))
-        if row < 0:
-            return {}
-        self._free.append(row)
-        if not made.items() <= signs.items():
-            return {}  # not what this home would add: it makes all of it
-        np.add(vector, self._rows[row], out=vector)
-        return made
+    def _row(self, own_pk: bytes, vector: _Words) -> _Row | None:
+        """Return the masks that are made for a home; None: it makes its own."""
+        agreed = self._agreed.get(own_pk)
+        if agreed is not None and agreed.place >= self._made:
+            self._make_rows(agreed.place, vector)
+        row = self._rows.get(own_pk)
+        alike = row is not None and (row.words.shape, row.words.dtype) == (
+            vector.shape,
+            vector.dtype,
+        )
+        return row if alike else None
 
-    def _has_rows_for(self, vector: _Words) -> bool:
-        """Return whether there is room for rows, and a vector is as long as they are."""
-        if not self._has_rows:
-            count = min(len(self._homes), _MOST_WAITING_BYTES // max(vector.nbytes, 1))
-            if len(self._rows) != count or not (count and _alike(self._rows[0], vector)):
-                self._rows = np.empty((count, vector.size), vector.dtype)
-            self._has_rows = True
-            self._free = [*range(count)][::-1]  # homes that follow each other have rows that do
-        return len(self._rows) > 0 and _alike(self._rows[0], vector)
+    def _make_rows(self, place: int, vector: _Words) -> None:
+        """Make the masks of as many homes as there is room for, in the order of agreement.
 
-    def _new_row(self, home: bytes) -> tuple[int, _Signs] | None:
-        """Let a row wait for a home; None where there is no room, or no use for it."""
-        if home in self._masked or not self._free:
-            return None
-        row = self._free.pop()
-        self._rows[row] = 0
-        waits = self._waiting[home] = row, {}
-        return waits
+        Args:
+            place: One of these homes.
+            vector: One that is as long as all of theirs.
+        """
+        first, room = self._made, _MOST_ROW_BYTES // max(vector.nbytes, 1)
+        if place >= first + room:  # those before it will make their own
+            first = place
+        count = min(len(self._agreed) - first, room)
+        homes = list(self._agreed)[first : first + count]
+        self._made = max(first + count, first + 1)
+        self._rows.clear()  # of homes that have had theirs, or will make their own
+        if count < 2:  # noqa: PLR2004 - a pair
+            return
+        if (self._words.shape, self._words.dtype) != ((count, vector.size), vector.dtype):
+            self._words = np.empty((count, vector.size), vector.dtype)
+        self._words[:] = 0
+        places = {home: place for place, home in enumerate(homes)}
+        for home in homes:
+            self._rows[home] = self._row_of(home, places)
+
+    def _row_of(self, home: bytes, places: dict[bytes, int]) -> _Row:
+        """Finish the row of a home, with the streams of pairs of which the other end is behind it.
+
+        Args:
+            home: The home.
+            places: Number of the row of each home that has one.
+        """
+        agreed, place = self._agreed[home], places[home]
+        words, alone = self._words[place], list[list[bytes]]()
+        for sign, seeds in ((True, agreed.plus), (False, agreed.minus)):
+            shared, rest = list[tuple[int, bytes]](), list[bytes]()
+            for other, seed in seeds.items():
+                at = places.get(other, -1)
+                # Both ends must hold the same, with opposite signs.
+                if at < 0 or _other_sign(self._agreed[other], sign).get(home) != seed:
+                    rest.append(seed)
+                elif at > place:
+                    shared.append((at, seed))
+            self._add_shared(words, shared, sign)
+            alone.append(rest)
+        return _Row(words, [*agreed.plus.values()], [*agreed.minus.values()], alone)
 
     def _add_shared(self, vector: _Words, some: Sequence[tuple[int, bytes]], sign: bool) -> None:
-        """Add streams to a vector, and with the other sign each to a row; ``sign`` False: subtract.
+        """Add streams to a row, and with the other sign each to another; ``sign`` False: subtract.
 
         Args:
             vector: Unsigned ``[words]``.
-            some: Pairs of a row and a seed.
-            sign: Whether the vector's own is added.
+            some: Pairs of a row's number and a seed.
+            sign: Whether they are added to ``vector``.
         """
         step = max(1, min(PIECE_BYTES, vector.nbytes) // vector.itemsize)
         zeros = memoryview(bytes(step * vector.itemsize))
@@ -172,10 +231,10 @@ class SharedMasks:
                     stream.write(number, blank, room[: part.nbytes + ROOM_BYTES])
                 made = masks[: len(streams), : part.size]
                 if sign:
-                    self._rows[rows, columns] -= made
+                    self._words[rows, columns] -= made
                     part += _folded(made)
                 else:
-                    self._rows[rows, columns] += made
+                    self._words[rows, columns] += made
                     part -= _folded(made)
 
 
@@ -189,15 +248,18 @@ class HomeMasks:
     def __init__(self, shared: SharedMasks) -> None:
         self._shared = shared
         self._own_pk = self._salt = b""
-        self._others: dict[bytes, bytes] = {}
 
     def agree(
-        self, sk: X25519PrivateKey, own_pk: bytes, others: Sequence[bytes], salt: bytes
+        self,
+        sk: X25519PrivateKey,
+        own_pk: bytes,
+        others: Sequence[bytes],
+        salt: bytes,
+        before: int = 0,
     ) -> list[bytes]:
         """Do what :func:`fedhome.secagg.masks.pair_seeds` does."""
-        seeds = self._shared.agree(sk, own_pk, others, salt)
+        seeds = self._shared.agree(sk, own_pk, others, salt, before)
         self._own_pk, self._salt = own_pk, salt
-        self._others = dict(zip(seeds, others, strict=True))
         return seeds
 
     def add(
@@ -209,23 +271,11 @@ class HomeMasks:
         workers: Executor | None = None,
     ) -> None:
         """Do what :func:`fedhome.secagg.masks.add_masks` does."""
-        signs = dict.fromkeys(plus, True) | dict.fromkeys(minus, False)
-        if len(signs) < len(plus) + len(minus):  # one seed twice: no homes agree on such
-            add_masks(vector, plus, minus, workers=workers)
-            return
-        check_masks(vector, signs)
-        self._shared.add(
-            vector,
-            signs,
-            own_pk=self._own_pk,
-            others=self._others,
-            salt=self._salt,
-            workers=workers,
-        )
+        self._shared.add(vector, plus, minus, own_pk=self._own_pk, salt=self._salt, workers=workers)
 
 
-def _alike(words: _Words, vector: _Words) -> bool:
-    return words.shape == vector.shape and words.dtype == vector.dtype
+def _other_sign(agreed: _Agreed, sign: bool) -> dict[bytes, bytes]:
+    return agreed.minus if sign else agreed.plus
 
 
 def _run_of(rows: list[int]) -> slice | list[int]:

@@ -27,7 +27,7 @@ from fedhome.errors import SecAggError
 from fedhome.secagg import Bundle, JoinedSum, Manifest, ServerKeys
 from fedhome.secagg.bundle import commitment
 from fedhome.secagg.directory import Signed
-from fedhome.secagg.masks import add_masks, pair_seed, self_seed
+from fedhome.secagg.masks import add_masks, pair_seeds, self_seed
 from fedhome.secagg.seals import Seals
 from fedhome.secagg.shamir import LIMBS, combine
 from fedhome.secagg.sharing import SHARE_BYTES, Dealing
@@ -246,10 +246,10 @@ class Eve:
             if key is None:
                 return None
             mine, theirs = (place, other) if own else (other, place)
-            seed = pair_seed(
+            (seed,) = pair_seeds(
                 X25519PrivateKey.from_private_bytes(key),
                 manifest.public(mine),
-                manifest.public(theirs),
+                [manifest.public(theirs)],
                 salt,
             )
             (minus if place < other else plus).append(seed)

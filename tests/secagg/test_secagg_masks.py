@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fedhome.errors import BundleError, ParameterError
 from fedhome.secagg import masks
-from fedhome.secagg.masks import add_masks, pair_seed, self_seed
+from fedhome.secagg.masks import add_masks, pair_seeds, self_seed
 
 _SALT = bytes(range(32))
 
@@ -44,13 +44,14 @@ def _home(number: int) -> tuple[X25519PrivateKey, bytes]:
 
 def test_both_homes_derive_the_same_seed_for_one_manifest() -> None:
     (a, pa), (b, pb) = _home(1), _home(2)
-    seed = pair_seed(a, pa, pb, _SALT)
-    assert seed == pair_seed(b, pb, pa, _SALT)
+    (seed,) = pair_seeds(a, pa, [pb], _SALT)
+    assert [seed] == pair_seeds(b, pb, [pa], _SALT)
     info = b"fedhome/pair/1" + min(pa, pb) + max(pa, pb)
     assert seed == HKDF(hashes.SHA256(), 32, _SALT, info).derive(a.exchange(b.public_key()))
-    assert seed != pair_seed(a, pa, pb, bytes(32))
+    assert [seed] != pair_seeds(a, pa, [pb], bytes(32))
     c, pc = _home(3)
-    assert seed != pair_seed(c, pc, pb, _SALT)
+    assert [seed] != pair_seeds(c, pc, [pb], _SALT)
+    assert pair_seeds(b, pb, [pa, pc], _SALT) == [seed, *pair_seeds(c, pc, [pb], _SALT)]
 
 
 def test_a_self_seed_depends_on_secret_and_manifest() -> None:
@@ -63,7 +64,7 @@ def test_a_self_seed_depends_on_secret_and_manifest() -> None:
 def test_a_public_key_that_gives_everyone_the_same_secret_is_refused(other: bytes) -> None:
     sk, pk = _home(1)
     with pytest.raises(BundleError) as refused:
-        pair_seed(sk, pk, other, _SALT)
+        pair_seeds(sk, pk, [other], _SALT)
     assert refused.value.reason == "public-key"
 
 

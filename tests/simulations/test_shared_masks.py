@@ -36,9 +36,9 @@ class _Home:
 
     def agree(self, homes: Sequence[_Home], salt: bytes = SALT) -> list[bytes]:
         others = [home.public for home in homes if home is not self]
-        seeds = self.masks.agree(self.key, self.public, others, salt)
-        assert seeds == pair_seeds(self.key, self.public, others, salt)
         before = sum(home.place < self.place for home in homes)
+        seeds = self.masks.agree(self.key, self.public, others, salt, before)
+        assert seeds == pair_seeds(self.key, self.public, others, salt)
         self.plus = [OWN + bytes([self.place]), *seeds[before:]]
         self.minus = seeds[:before]
         return seeds
@@ -107,17 +107,6 @@ def test_seeds_are_those_of_homes_that_agree_by_themselves(monkeypatch: pytest.M
     assert len(agreed) == 6  # a pair of four homes once for both, and for both sums
 
 
-def test_a_seed_waits_for_its_other_home_alone_and_for_its_sum_alone() -> None:
-    shared, (one, other) = _homes(2)
-    one.agree([one, other])
-    assert shared._seeds == {other.public: {one.public: one.plus[1]}}
-    other.agree([one, other])
-    assert shared._seeds == {}
-    one.agree([one, other])  # the other one does not come
-    one.agree([one, other], OTHER_SALT)
-    assert shared._seeds == {other.public: {one.public: one.plus[1]}}
-
-
 def test_a_key_that_gives_everyone_the_same_secret_is_refused_to_each_home() -> None:
     _, homes = _homes(2)
     for home in homes:
@@ -132,7 +121,7 @@ def test_a_stream_is_made_once_for_both_homes_and_masks_cancel(
     monkeypatch: pytest.MonkeyPatch, dtype: Any, size: int, order: list[int]
 ) -> None:
     made, alone = _counted(monkeypatch), _alone(monkeypatch)
-    shared, homes = _homes(5)
+    _, homes = _homes(5)
     for number, salt in enumerate((SALT, OTHER_SALT), 1):
         for home in homes:
             home.agree(homes, salt)
@@ -145,7 +134,6 @@ def test_a_stream_is_made_once_for_both_homes_and_masks_cancel(
         wanted = np.add.reduce(words, axis=0, dtype=dtype)
         np.testing.assert_array_equal(total, wanted)
         assert len(made) == len(set(made)) == 10 * number
-        assert shared._waiting == {}
     assert alone == [1] * 10  # each its own mask
 
 
@@ -158,50 +146,83 @@ def test_more_streams_than_are_made_at_once_are_all_added(monkeypatch: pytest.Mo
         homes[place].masked(_words(place, 50))
 
 
-def test_rows_that_wait_have_a_bound_and_the_others_make_their_own(
+def test_rows_have_a_bound_and_homes_of_other_rows_make_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shared_masks, "_MOST_WAITING_BYTES", 2 * 2 * 100 + 1)
+    monkeypatch.setattr(shared_masks, "_MOST_ROW_BYTES", 2 * 2 * 100 + 1)
     made, alone = _counted(monkeypatch), _alone(monkeypatch)
     shared, homes = _homes(5)
     for home in homes:
         home.agree(homes)
     for place in range(5):
         homes[place].masked(_words(place, 100))
-        assert len(shared._waiting) <= 2
-    assert shared._rows.nbytes == 400
-    # Rows wait for homes 1 and 2, as of 0 and 1, then for 3 and 4: made for both are 0-1, 0-2, 1-2,
-    # 1-3, 2-3, 2-4 and 3-4. Else each end makes its own: 0-3, 0-4, 1-4; and own masks.
-    assert len(made) == 7
-    assert alone == [3, 2, 1, 2, 3]
+    assert shared._words.nbytes == 400
+    # Rows are made for 0 and 1, then for 2 and 3: made for both are 0-1 and 2-3. Else each end
+    # makes its own, and its own mask; the last home is alone.
+    assert len(made) == 2
+    assert alone == [4, 4, 4, 4, 5]
 
 
-def test_what_waits_for_a_home_that_does_not_come_ends_with_the_sum() -> None:
-    shared, homes = _homes(3)
+def test_what_was_made_for_a_sum_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = _alone(monkeypatch)
+    _, homes = _homes(3)
     for home in homes:
         home.agree(homes)
     homes[0].masked(_words(0, 10))
-    assert set(shared._waiting) == {homes[1].public, homes[2].public}
     for home in homes[:2]:
         home.agree(homes, OTHER_SALT)
-    assert shared._waiting == {}
     homes[0].masked(_words(0, 10))
     homes[1].masked(_words(1, 10))
-    # The third one masks for the sum that is over, and makes all of it.
-    homes[2].masked(_words(2, 10))
-    assert set(shared._waiting) == {homes[2].public}
+    homes[2].masked(_words(2, 10))  # for the sum that is over: it makes all of it
+    assert alone == [1, 2, 2, 3]
 
 
-def test_a_home_that_does_not_add_what_waits_for_it_makes_its_own() -> None:
-    shared, homes = _homes(3)
+def test_a_home_that_agrees_after_others_have_masked_makes_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = _alone(monkeypatch)
+    _, homes = _homes(4)
+    for home in homes[:3]:
+        home.agree(homes)
+    homes[0].masked(_words(0, 10))
+    homes[3].agree(homes)
+    for place in (3, 1, 2):
+        homes[place].masked(_words(place, 10))
+    assert alone[:2] == [2, 4]  # 0 with 3; and all of 3's
+
+
+def test_a_home_that_does_not_add_what_was_made_for_it_makes_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = _alone(monkeypatch)
+    _, homes = _homes(3)
     for home in homes:
         home.agree(homes)
     homes[0].masked(_words(0, 10))
     homes[1].plus, homes[1].minus = homes[1].minus, homes[1].plus  # signs are the wrong way round
     homes[1].masked(_words(1, 10))
     homes[2].masked(_words(2, 11))  # and another length
-    homes[2].masked(_words(2, 10))  # once more: nothing waits
-    assert shared._waiting == {}
+    homes[2].masked(_words(2, 10))  # once more
+    homes[2].masked(_words(2, 10))
+    assert alone == [1, 3, 3, 1, 1]
+
+
+@pytest.mark.parametrize("apart", ["sign", "roster"])
+def test_two_homes_that_do_not_see_the_same_pair_share_nothing(
+    monkeypatch: pytest.MonkeyPatch, apart: str
+) -> None:
+    alone = _alone(monkeypatch)
+    _, homes = _homes(3)
+    homes[0].agree(homes)
+    homes[1].agree(homes)
+    if apart == "sign":
+        homes[2].place, homes[0].place = 0, 2  # it holds that it is the first of the roster
+        homes[2].agree(homes)
+    else:
+        homes[2].agree(homes[1:])
+    for home in homes:
+        home.masked(_words(3, 10))
+    assert alone == ([2, 2, 3] if apart == "sign" else [2, 1, 1])
 
 
 def test_a_seed_that_comes_twice_is_added_twice() -> None:
@@ -220,4 +241,4 @@ def test_what_masks_cannot_be_added_to_is_refused() -> None:
         homes[0].masks.add(np.zeros(4, np.int16), homes[0].plus, homes[0].minus)
     with pytest.raises(ParameterError):
         homes[0].masks.add(np.zeros(4, np.uint16), [bytes(3)], [])
-    assert shared._masked == set()
+    assert shared._rows == {}
