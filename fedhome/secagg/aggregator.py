@@ -7,7 +7,7 @@ check, they check themselves. The server checks so that one bad party does not s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import OpeningError, UploadError, WireError
 from fedhome.keys.signing import Verify, signature_holds
-from fedhome.secagg.bundle import NONCE_BYTES, ROW_BYTES, SEALED_BYTES, Bundle
+from fedhome.secagg.bundle import Bundle, rows_of_members
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import add_masks
@@ -186,11 +186,10 @@ class Aggregator:
             )
         chosen = sorted(self._votes)[: self._directory.threshold]
         votes = b"".join(index.to_bytes(4, "big") + self._votes[index] for index in chosen)
-        request = self._request()
-        return {
-            member: replace(request, votes=votes, sealed=sealed).to_bytes()
-            for member, sealed in zip(self._directory.members, self._sealed(), strict=True)
-        }
+        request = replace(self._request(), votes=votes)
+        rows = rows_of_members(self._bundles)
+        ends = request.with_ends(row.tobytes() for row in rows)
+        return dict(zip(self._directory.members, ends, strict=True))
 
     def snapshot(self) -> bytes:
         """Return a sum that members have voted for, as `resume` takes it.
@@ -369,18 +368,6 @@ class Aggregator:
             votes=b"",
             sealed=b"",
         )
-
-    def _sealed(self) -> Iterator[bytes]:
-        """Yield what each member gets: its sealed share of every home, 168 bytes each."""
-        bundles = self._bundles
-        rows = np.empty((len(bundles), ROW_BYTES), np.uint8)
-        nonces = b"".join(bundle.nonce for bundle in bundles)
-        rows[:, :NONCE_BYTES] = np.frombuffer(nonces, np.uint8).reshape(len(bundles), -1)
-        shares = np.frombuffer(b"".join(bundle.shares for bundle in bundles), np.uint8)
-        by_home = shares.reshape(len(bundles), -1, SEALED_BYTES)
-        for member in range(by_home.shape[1]):
-            rows[:, NONCE_BYTES:] = by_home[:, member]
-            yield rows.tobytes()
 
     def _member_index(self, member: str) -> int:
         if not self._closed or self._opened:

@@ -8,7 +8,7 @@ lets everybody check shares. The server stores and forwards bundles and can read
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from typing import Annotated
@@ -155,7 +155,12 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
     @cached_property
     def recipients(self) -> list[bool]:
         """Of each member whether it has a share of this bundle, in the committee's order."""
-        there: list[bool] = np.asarray(self._sealed_rows.any(axis=1)).tolist()
+        rows = self._sealed_rows
+        names = np.ascontiguousarray(rows[:, :KEY_NAME_BYTES]).view("<u4")[:, 0]
+        there: list[bool] = (names != 0).tolist()
+        # A share begins with its key's name: only where that is zeros the rest is looked at.
+        for place in np.flatnonzero(names == 0).tolist():
+            there[place] = bool(rows[place].any())
         return there
 
     @property
@@ -173,7 +178,9 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
         """
         there = [place for place, has in enumerate(self.recipients) if has]
         named = self._sealed_rows[there, :KEY_NAME_BYTES].tobytes()
-        if there != sorted(keys) or named != b"".join(keys[one][:KEY_NAME_BYTES] for one in there):
+        if there != sorted(keys) or named != b"".join(
+            [keys[one][:KEY_NAME_BYTES] for one in there]
+        ):
             raise BundleError(
                 f"a bundle of {self.home} is not sealed for the members of its ring",
                 reason="ring",
@@ -208,10 +215,25 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
             raise BundleError(f"a bundle of {self.home} has no usable key", reason="public-key")
 
 
-def rows_of(bundles: Iterable[Bundle], member: int) -> list[bytes]:
-    """Return what `Bundle.row` does, of several bundles: a server asks for thousands a sum."""
-    of = slice(member * SEALED_BYTES, (member + 1) * SEALED_BYTES)
-    return [bundle.nonce + bundle.shares[of] for bundle in bundles]
+def rows_of_members(bundles: Sequence[Bundle]) -> NDArray[np.uint8]:
+    """Return each member's row of each bundle, as `Bundle.row` does.
+
+    Args:
+        bundles: Bundles of one committee, at least one.
+
+    Returns:
+        uint8 ``[members, bundles, 168]``: what each member gets lies together.
+    """
+    count = len(bundles)
+    sealed = np.frombuffer(b"".join([bundle.shares for bundle in bundles]), np.uint8)
+    by_home = (
+        sealed.reshape(count, -1, SEALED_BYTES) if count else sealed.reshape(0, 0, SEALED_BYTES)
+    )
+    rows = np.empty((by_home.shape[1], count, ROW_BYTES), np.uint8)
+    rows[:, :, NONCE_BYTES:] = np.moveaxis(by_home, 1, 0)
+    nonces = np.frombuffer(b"".join([bundle.nonce for bundle in bundles]), np.uint8)
+    rows[:, :, :NONCE_BYTES] = nonces.reshape(count, NONCE_BYTES)
+    return rows
 
 
 def sealed_hash(dealt: bytes, proof_hash: bytes) -> bytes:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify, signature_holds
-from fedhome.secagg.bundle import Bundle, rows_of
+from fedhome.secagg.bundle import Bundle, rows_of_members
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.share_checks import (
     ERASED,
@@ -28,10 +29,17 @@ _BundleName = tuple[str, int]
 
 
 class _Asked(NamedTuple):
-    """A bundle that a member was asked about, and what fixes its shares."""
+    """A bundle that members are asked about.
+
+    Args:
+        bundle: The bundle.
+        fixed: What fixes its shares.
+        rows: Each member's row of it, uint8 ``[members, 168]``.
+    """
 
     bundle: Bundle
     fixed: bytes
+    rows: NDArray[np.uint8]
 
 
 class ShareChecks:
@@ -54,7 +62,8 @@ class ShareChecks:
         self._right: dict[_BundleName, set[str]] = {}
         self._disputes: dict[tuple[_BundleName, str], Dispute] = {}
         self._asked: dict[str, dict[_BundleName, _Asked]] = {}
-        self._foretold: dict[_BundleName, bytes] = {}  # of each member, one after the other
+        self._places: dict[_BundleName, int] = {}  # of bundles in the next one
+        self._foretold = np.zeros((directory.committee, 0, FOUND_BYTES), np.uint8)
         self.liars: set[str] = set()
         self.cheats: set[str] = set()
 
@@ -65,25 +74,37 @@ class ShareChecks:
             bundles: Bundles that wait.
         """
         directory = self._directory.hash
-        waiting = [
-            (_name(one), _Asked(one, one.head.dealt_statement(directory, one.dealt)))
-            for one in bundles
-            if not self.sound(one)
-        ]
+        unsound = [one for one in bundles if not self.sound(one)]
+        if not unsound:
+            return {}
+        rows = rows_of_members(unsound)
+        waiting = {
+            _name(one): _Asked(one, one.head.dealt_statement(directory, one.dealt), rows[:, place])
+            for place, one in enumerate(unsound)
+        }
+        # Most often nobody has checked any of them, and all members are asked the same.
+        new = not self._disputes and self._right.keys().isdisjoint(waiting)
+        has = np.array([one.recipients for one in unsound]).all(axis=0)  # [members]
+        whole = CheckRequest.of(unsound, 0)
         asked = {}
         for place, member in enumerate(self._directory.members):
+            if member in self.liars:
+                continue
+            if new and has[place]:
+                self._asked.setdefault(member, {}).update(waiting)
+                (asked[member],) = whole.with_ends([rows[place].tobytes()])
+                continue
             own = {
                 name: one
-                for name, one in waiting
+                for name, one in waiting.items()
                 if one.bundle.recipients[place]
                 and member not in self._right.get(name, ())
                 and (name, member) not in self._disputes
             }
-            if own and member not in self.liars:
+            if own:
                 self._asked.setdefault(member, {}).update(own)
-                asked[member] = CheckRequest.of(
-                    [one.bundle for one in own.values()], place
-                ).to_bytes()
+                some = [one.bundle for one in own.values()]
+                asked[member] = CheckRequest.of(some, place).to_bytes()
         return asked
 
     def receive(self, member: str, data: bytes) -> None:
@@ -97,28 +118,34 @@ class ShareChecks:
         answer.check(self._directory, verify=self._verify)
         index = self._directory.members.index(answer.member)
         asked = self._asked.get(member, {})
-        rows = rows_of([one.bundle for one in asked.values()], index)
+        rows = [one.rows[index].tobytes() for one in asked.values()]
         fixed = [one.fixed for one in asked.values()]
         names = _of_rows(answer.asked, row_hashes(fixed, rows, member), list(asked))
         if answer.member != member or names is None:
             raise BundleError(f"{member} checked what it was not asked about", reason="check")
-        self._foretell({name: asked[name].bundle for name in names})
-        mine = slice(index * FOUND_BYTES, (index + 1) * FOUND_BYTES)
-        for place, name in enumerate(names):
-            told = answer.value(place)
-            if told == self._foretold[name][mine]:
+        foretold = self._foretell({name: asked[name].bundle for name in names}, index)
+        told = np.frombuffer(answer.values, np.uint8).reshape(-1, FOUND_BYTES)
+        for place, (name, right) in enumerate(
+            zip(names, (told == foretold).all(axis=1).tolist(), strict=True)
+        ):
+            if right:
                 self._right.setdefault(name, set()).add(member)
                 del asked[name]
-            elif told != ERASED:
+            elif answer.value(place) != ERASED:
                 dispute = Dispute(bundle=asked[name].bundle, answer=answer, place=place)
                 self._disputes[name, member] = dispute
 
-    def _foretell(self, bundles: Mapping[_BundleName, Bundle]) -> None:
-        """Know what members find of some bundles: of all at once, which takes little longer."""
-        new = {name: one for name, one in bundles.items() if name not in self._foretold}
+    def _foretell(self, bundles: Mapping[_BundleName, Bundle], member: int) -> NDArray[np.uint8]:
+        """Return what a member finds of some bundles if they are right, uint8 ``[bundles, 64]``.
+
+        What is not known yet is worked out for all members at once, which takes little longer.
+        """
+        new = {name: one for name, one in bundles.items() if name not in self._places}
         if new:
-            told = np.moveaxis(all_foretold(list(new.values()), self._directory), 1, 0)
-            self._foretold |= {name: one.tobytes() for name, one in zip(new, told, strict=True)}
+            told = all_foretold(list(new.values()), self._directory)
+            self._places |= {name: at for at, name in enumerate(new, len(self._places))}
+            self._foretold = np.concatenate([self._foretold, told], axis=1)
+        return self._foretold[member, [self._places[name] for name in bundles]]
 
     def sound(self, bundle: Bundle) -> bool:
         """Return whether enough members found their shares right, and nothing is in dispute."""
@@ -167,7 +194,9 @@ class ShareChecks:
         names = {_name(bundle) for bundle in bundles}
         for name in names:
             self._right.pop(name, None)
-            self._foretold.pop(name, None)
+        kept = {name: at for name, at in self._places.items() if name not in names}
+        self._foretold = self._foretold[:, list(kept.values())]
+        self._places = {name: at for at, name in enumerate(kept)}
         self._disputes = {key: one for key, one in self._disputes.items() if key[0] not in names}
         for asked in self._asked.values():
             for name in names:

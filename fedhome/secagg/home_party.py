@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedhome.errors import (
     BundleError,
@@ -236,7 +235,7 @@ class HomeParty(SealingParty):
         directory, seals = self._epoch(OpeningError)
         self.forget(now)
         once = self._workings.once
-        request = once("request", data, lambda: Request.from_bytes(data))
+        request = self._workings.read(Request, data)
         case = member.examine(
             request,
             directory,
@@ -312,8 +311,7 @@ class HomeParty(SealingParty):
         self, manifest: Manifest, directory: Directory, index: int, secrets: Secrets
     ) -> tuple[list[bytes], list[bytes]]:
         """Return the seeds of masks that this home adds, and of those that it subtracts."""
-        key = X25519PrivateKey.from_private_bytes(secrets.key)
-        public = key.public_key().public_bytes_raw()
+        key, public = self._workings.key(secrets.key)
         if manifest.public(index) != public:
             raise ManifestError("a manifest lists this home with altered keys", reason="own-bundle")
         salt = manifest.digest

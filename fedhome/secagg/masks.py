@@ -34,6 +34,12 @@ class PairSeeds(Protocol):
         """Do what `pair_seeds` does."""
 
 
+def one_time_key(key: bytes) -> tuple[X25519PrivateKey, bytes]:
+    """Return a home's one-time private key from its 32 bytes, and the public key, 32 bytes."""
+    private = X25519PrivateKey.from_private_bytes(key)
+    return private, private.public_key().public_bytes_raw()
+
+
 class Mask(Protocol):
     """Adds and subtracts keystreams."""
 

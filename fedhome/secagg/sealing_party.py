@@ -145,7 +145,7 @@ class SealingParty:
         directory, seals = self._epoch(BundleError)
         self.forget(now)
         found = check_rows(
-            CheckRequest.from_bytes(data),
+            self._workings.read(CheckRequest, data),
             self._keys,
             directory,
             seals=seals,

@@ -25,7 +25,7 @@ from fedhome.secagg.bundle import (
     ROW_BYTES,
     Bundle,
     BundleHead,
-    rows_of,
+    rows_of_members,
     sealed_hash,
 )
 from fedhome.secagg.directory import MOST_HOMES, Directory, HomeKeys
@@ -75,7 +75,7 @@ class CheckRequest(Message, label="check", most=1 << 26):
             homes=tuple(bundle.home for bundle in bundles),
             serials=tuple(bundle.serial for bundle in bundles),
             heads=b"".join([bundle.head_row for bundle in bundles]),
-            rows=b"".join(rows_of(bundles, member)),
+            rows=rows_of_members(bundles)[member].tobytes(),
         )
 
     def check_columns(self) -> None:

@@ -10,12 +10,16 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from fedhome.secagg.directory import Directory, HomeKeys
-from fedhome.secagg.masks import Mask, PairSeeds, add_masks, pair_seeds
+from fedhome.secagg.masks import Mask, PairSeeds, add_masks, one_time_key, pair_seeds
 from fedhome.secagg.one_time import OneTime
 from fedhome.secagg.seals import Seals
+from fedhome.wire.codec import Message
 
 _Worked = TypeVar("_Worked")
+_Read = TypeVar("_Read", bound=Message)
 
 
 class Once(Protocol):
@@ -37,20 +41,36 @@ def each_time(what: str, given: Hashable, work: Callable[[], _Worked]) -> _Worke
     return work()
 
 
+class Read(Protocol):
+    """Reads what a server asks of a member."""
+
+    def __call__(self, kind: type[_Read], data: bytes) -> _Read:
+        """Do what `Message.from_bytes` does."""
+
+
+def read_anew(kind: type[_Read], data: bytes) -> _Read:
+    """Read a message; see `Read`."""
+    return kind.from_bytes(data)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workings:
     """How a home works things out; **anything but these defaults is for simulations only**.
 
     Args:
+        key: How it makes a private key of its bytes, and the public one of that.
         agree: How it agrees on keys with other homes.
         mask: How it adds masks.
         draw: How it draws the secrets of a bundle.
         seals: How it seals shares, and opens them, under a directory.
         once: How it works out what all homes of a sum read alike.
+        read: How it reads what a server asks of each member.
     """
 
+    key: Callable[[bytes], tuple[X25519PrivateKey, bytes]] = one_time_key
     agree: PairSeeds = pair_seeds
     mask: Mask = add_masks
     draw: Callable[[Directory], OneTime] = OneTime.drawn
     seals: Callable[[HomeKeys, Directory], Seals] = Seals
     once: Once = each_time
+    read: Read = read_anew

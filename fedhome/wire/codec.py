@@ -8,7 +8,7 @@ parties can never hold one message in two forms that hash differently.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Self, TypeGuard, get_type_hints
 
 import msgpack
@@ -147,6 +147,47 @@ class Message:
         """Return the message in its one form."""
         return b"".join(_pieces(self._plain()))
 
+    def with_ends(self, ends: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield what `to_bytes` gives with each of some bytes as the last field.
+
+        What is before it is written once: a server sends a hundred members the same terms, and
+        each its own shares.
+
+        Args:
+            ends: Values of the last field, which holds bytes.
+
+        Raises:
+            WireError: A value is none for the field.
+        """
+        kind = list(_kinds(type(self)).values())[-1]
+        plain = self._plain()
+        packer = msgpack.Packer(use_bin_type=True)
+        before = packer.pack_array_header(len(plain)) + b"".join(map(packer.pack, plain[:-1]))
+        for end in ends:
+            kind.check(end)
+            yield before + _bytes_header(len(end)) + end
+
+    def with_end_of(self, own: bytes, other: bytes) -> Self | None:
+        """Return the message of other bytes, if it differs from this one in its last field alone.
+
+        Args:
+            own: This message's bytes.
+            other: Those.
+
+        Returns:
+            What `from_bytes` gives of them; None where they have to be read: another size, or more
+            that differs.
+        """
+        name = list(_kinds(type(self)))[-1]
+        end = getattr(self, name)
+        if type(end) is not bytes or len(other) != len(own):
+            return None
+        at = len(own) - len(end)
+        # After the same beginning, with the length of the field in it, there is no more to read.
+        if other[:at] != own[:at]:
+            return None
+        return replace(self, **{name: other[at:]})  # type: ignore[type-var]  # a dataclass
+
     @classmethod
     def from_bytes(cls, data: bytes, *, most: int | None = None) -> Self:
         """Return the message that ``data`` holds.
@@ -216,10 +257,19 @@ def _pieces(plain: object) -> Iterator[bytes]:
     yield msgpack.Packer().pack_array_header(len(plain))
     for item in plain:
         if _is_long(item):
-            yield _LONG_BYTES + len(item).to_bytes(4, "big")
+            yield _bytes_header(len(item))
             yield item
         else:
             yield msgpack.packb(item, use_bin_type=True)
+
+
+def _bytes_header(size: int) -> bytes:
+    """Return what msgpack writes before this many bytes."""
+    if size < 1 << 8:
+        return b"\xc4" + size.to_bytes(1, "big")
+    if size < _LONG:
+        return b"\xc5" + size.to_bytes(2, "big")
+    return _LONG_BYTES + size.to_bytes(4, "big")
 
 
 def _is_long(item: object) -> TypeGuard[bytes]:

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from fedhome.secagg import Directory, HomeKeys, Manifest, Policy, Verify, signature_holds
+from fedhome.secagg.masks import one_time_key
 from fedhome.simulations.engines.shared_masks import SharedMasks
 from fedhome.simulations.engines.shared_seals import KnownSeals, SharedSeals
+from fedhome.wire.codec import Message
 
+_MOST_KEYS = 1024
 _MOST_SIGNATURES = 1 << 14  # of each of two generations
 
 _Worked = TypeVar("_Worked")
+_Read = TypeVar("_Read", bound=Message)
 
 
 class Reading:
@@ -31,7 +36,10 @@ class Reading:
         self.verify = KnownSignatures()
         self.masks = SharedMasks()
         self._seals = SharedSeals()
+        # A home keeps its one-time key while it stays in sums, and a key is costly to make.
+        self.key = lru_cache(maxsize=_MOST_KEYS)(one_time_key)
         self._worked: dict[str, tuple[Hashable, Any]] = {}
+        self._read: dict[type[Message], tuple[bytes, Any]] = {}
         self.policy: Policy = _Once(**vars(policy))
         self._directory: tuple[tuple[bytes, bytes, object], Directory] | None = None
         self._manifest: tuple[tuple[bytes, bytes], Manifest] | None = None
@@ -67,6 +75,18 @@ class Reading:
             known = self._worked[what] = given, work()
         worked: _Worked = known[1]
         return worked
+
+    def message(self, kind: type[_Read], data: bytes) -> _Read:
+        """Do what :func:`fedhome.secagg.workings.read_anew` does.
+
+        What members are asked differs in its end: the rest is read once.
+        """
+        before = self._read.get(kind)
+        found: _Read | None = None if before is None else before[1].with_end_of(before[0], data)
+        if found is None:
+            found = kind.from_bytes(data)
+            self._read[kind] = data, found
+        return found
 
 
 class KnownSignatures:

@@ -100,11 +100,13 @@ class Party:
             read_directory=read.directory,
             read_manifest=read.manifest,
             workings=Workings(
+                key=read.key,
                 agree=masks.agree,
                 mask=masks.add,
                 draw=self._draw,
                 seals=read.seals,
                 once=read.once,
+                read=read.message,
             ),
         )
         self._joined: JoinedSum | None = None

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedhome.keys.derivation import hkdf
+from fedhome.keys.derivation import hkdf, hkdf_all
 
 
 def test_the_first_case_of_the_standard() -> None:
@@ -19,6 +19,17 @@ def test_the_first_case_of_the_standard() -> None:
 @given(st.binary(max_size=80), st.binary(min_size=1, max_size=80), st.binary(max_size=80))
 def test_hkdf_is_the_standard_one(secret: bytes, salt: bytes, info: bytes) -> None:
     assert hkdf(secret, salt, info) == HKDF(hashes.SHA256(), 32, salt, info).derive(secret)
+
+
+@given(
+    st.lists(st.tuples(st.binary(max_size=80), st.binary(max_size=80)), max_size=5),
+    st.binary(min_size=1, max_size=80),
+)
+def test_several_keys_are_those_that_are_made_one_by_one(
+    pairs: list[tuple[bytes, bytes]], salt: bytes
+) -> None:
+    found = hkdf_all([secret for secret, _ in pairs], salt, [info for _, info in pairs])
+    assert found == [HKDF(hashes.SHA256(), 32, salt, info).derive(secret) for secret, info in pairs]
 
 
 def test_what_is_remembered_of_a_salt_is_not_changed_by_its_use() -> None:

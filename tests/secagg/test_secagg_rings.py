@@ -151,3 +151,10 @@ def test_a_member_that_is_not_in_the_ring_gets_no_share_and_the_sum_opens_withou
     assert np.array_equal(sum_.open().words, sum_.expected)
     assert sum_.opened is not None
     assert sum_.opened.wrong == ()
+
+
+def test_a_share_is_there_also_if_its_keys_name_is_zeros() -> None:
+    world = World.of(8, bundles=0)
+    bundle = Bundle.from_bytes(world.homes["home-0"].bundle(world.ring().to_bytes(), now=NOW))
+    rows = [b"\0" * SEALED_BYTES, b"\0" * (SEALED_BYTES - 1) + b"\1", b"\1" + b"\0" * (SEALED_BYTES - 1)]
+    assert replace(bundle, shares=b"".join(rows)).recipients == [False, True, True]

@@ -13,7 +13,7 @@ from fedhome.errors import WireError
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.state import HomeState, Opening
 from fedhome.secagg.sum_messages import Answer, Request, Upload, Vote, from_bits, to_bits
-from fedhome.wire.codec import Digest, Flag, Id, Message, number, octets, several
+from fedhome.wire.codec import Digest, Flag, Id, Message, number, octets, several, text
 from helpers.secagg_world import MODEL, World, form_of
 
 
@@ -204,3 +204,39 @@ def test_a_long_field_is_written_as_msgpack_writes_it_and_read_in_that_form_alon
     for other in (longer, written + b"\0", written[:-1]):
         with pytest.raises(WireError):
             _Large.from_bytes(other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended(Message, label="ended", most=1 << 18):
+    names: Annotated[tuple[str, ...], several(text(), most=3)]
+    end: Annotated[bytes, octets(most=1 << 17)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 65_535, 65_536, 1 << 17])
+def test_what_differs_in_its_end_alone_is_written_and_read_as_each_by_itself(size: int) -> None:
+    ends = [bytes([number]) * size for number in range(3)]
+    messages = [Ended(names=("one", "two"), end=end) for end in ends]
+    written = list(messages[0].with_ends(ends))
+    assert written == [message.to_bytes() for message in messages]
+    for message, data in zip(messages, written, strict=True):
+        assert messages[0].with_end_of(written[0], data) == message
+
+
+def test_an_end_that_is_none_of_the_field_is_refused() -> None:
+    with pytest.raises(WireError):
+        list(Ended(names=(), end=b"").with_ends([bytes((1 << 17) + 1)]))
+
+
+def test_what_differs_before_its_end_or_in_its_size_has_to_be_read() -> None:
+    known = Ended(names=("one", "two"), end=b"abc")
+    data = known.to_bytes()
+    others = [
+        Ended(names=("one", "twx"), end=b"abc").to_bytes(),
+        Ended(names=("one", "two"), end=b"abcd").to_bytes(),
+        Ended(names=("one", "twoo"), end=b"ab").to_bytes(),
+        data[:-4] + b"\x04" + data[-3:],  # as long, and its length another
+        data[:-1],
+    ]
+    assert [known.with_end_of(data, other) for other in others] == [None] * len(others)
+    bare = Inner(flag=True)  # its last field is no bytes
+    assert bare.with_end_of(bare.to_bytes(), bare.to_bytes()) is None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from fedhome.errors import WireError
 from fedhome.keys.signing import Signer
 from fedhome.secagg import Policy
+from fedhome.secagg.sum_messages import Request
 from fedhome.simulations.engines import shared_reads
 from fedhome.simulations.engines.shared_reads import KnownKeys, KnownSignatures, Reading
 
@@ -77,3 +80,33 @@ def test_what_follows_from_the_same_bytes_is_worked_out_once_and_an_error_each_t
     assert reading.once("a", b"1", work("fourth")) == "first"
     assert reading.once("a", b"3", work("fifth")) == "fifth"
     assert done == ["first", "third", "fault", "fault", "fifth"]
+
+
+def test_of_messages_that_differ_in_their_end_the_rest_is_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, reading = list[bytes](), Reading(Policy())
+    from_bytes = Request.from_bytes
+
+    def counted(data: bytes) -> Request:
+        read.append(data)
+        return from_bytes(data)
+
+    monkeypatch.setattr(Request, "from_bytes", counted)
+    first = Request(manifest=b"m", present=b"p", arrivals=b"a", votes=b"v", sealed=b"first")
+    second, third = replace(first, sealed=b"other"), replace(first, votes=b"w")
+    for request in (first, second, first, third, second):
+        assert reading.message(Request, request.to_bytes()) == request
+    # The votes of the third one are others: it is read, and so is what came before it.
+    assert read == [first.to_bytes(), third.to_bytes(), second.to_bytes()]
+    with pytest.raises(WireError):
+        reading.message(Request, second.to_bytes()[:-1])
+    assert reading.message(Request, second.to_bytes()) == second
+
+
+def test_a_homes_key_is_made_once_and_is_the_one_of_its_bytes() -> None:
+    reading = Reading(Policy())
+    private, public = reading.key(b"k" * 32)
+    assert reading.key(b"k" * 32)[0] is private
+    assert private.private_bytes_raw() == b"k" * 32
+    assert public == private.public_key().public_bytes_raw()
