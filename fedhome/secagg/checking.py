@@ -84,7 +84,7 @@ class ShareChecks:
         }
         # Most often nobody has checked any of them, and all members are asked the same.
         new = not self._disputes and self._right.keys().isdisjoint(waiting)
-        has = np.array([one.recipients for one in unsound]).all(axis=0)  # [members]
+        has = np.logical_and.reduce([one.recipients for one in unsound]).tolist()  # [members]
         whole = CheckRequest.of(unsound, 0)
         asked = {}
         for place, member in enumerate(self._directory.members):

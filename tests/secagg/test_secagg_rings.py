@@ -11,6 +11,7 @@ import pytest
 
 from fedhome.errors import BundleError
 from fedhome.secagg import Bundle, HomeKeys, KeyRing, Policy, ShareKey
+from fedhome.secagg.bundle import SEALED_BYTES
 from fedhome.secagg.share_keys import PERIOD_S
 from fedhome.secagg.sum_messages import MISSING, Answer, Request
 from helpers.secagg_attacker import refused
@@ -155,6 +156,7 @@ def test_a_member_that_is_not_in_the_ring_gets_no_share_and_the_sum_opens_withou
 
 def test_a_share_is_there_also_if_its_keys_name_is_zeros() -> None:
     world = World.of(8, bundles=0)
-    bundle = Bundle.from_bytes(world.homes["home-0"].bundle(world.ring().to_bytes(), now=NOW))
-    rows = [b"\0" * SEALED_BYTES, b"\0" * (SEALED_BYTES - 1) + b"\1", b"\1" + b"\0" * (SEALED_BYTES - 1)]
+    bundle = Bundle.from_bytes(world.homes["h00"].bundle(world.ring().to_bytes(), now=NOW))
+    nothing = bytes(SEALED_BYTES)
+    rows = [nothing, nothing[1:] + b"\1", b"\1" + nothing[1:]]
     assert replace(bundle, shares=b"".join(rows)).recipients == [False, True, True]
