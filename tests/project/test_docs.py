@@ -186,6 +186,38 @@ def test_links_between_the_guides_lead_somewhere(path: Path) -> None:
         assert (path.parent / target).exists(), target
 
 
+def headings(path: Path) -> set[str]:
+    """Return what links may name of a page: its headings, as they are on the web, and ids."""
+    text = re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = (
+        re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title)
+        for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    )
+    slugs = {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles}
+    return slugs | set(re.findall(r'<a id="([^"]+)"', text))
+
+
+def test_a_heading_is_named_as_on_the_web(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    text = '# A home\'s own `model`: so\n\n```\n# no\n```\n\n<a id="there"></a>\n'
+    page.write_text(text, "utf-8")
+    assert headings(page) == {"a-homes-own-model-so", "there"}
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_into_a_guide_lead_to_a_heading(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)]+)\)", path.read_text("utf-8"))
+    for target, anchor in links:
+        assert anchor in headings(path.parent / target if target else path), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("top", ["fedhome", "clients", "server", "simulations", "tests"])
+def test_links_of_the_code_into_a_guide_lead_to_a_heading(top: str) -> None:
+    for path in (ROOT / top).rglob("*.py"):
+        for guide, anchor in re.findall(r"(docs/[\w/-]+\.md)#([\w-]+)", path.read_text("utf-8")):
+            assert anchor in headings(ROOT / guide), f"{path}: {guide}#{anchor}"
+
+
 def test_every_decision_is_in_the_index_once_and_in_order() -> None:
     folder = ROOT / "docs" / "decisions"
     listed = re.findall(
