@@ -59,6 +59,10 @@ _APART = 0.3
 """How far apart the models of two attempts are after their first round, at least: as a share of how
 far the farther one is from where both began. Plans' rates allow a third for steps on one line; the
 rest is left to rounding."""
+_AGAIN = (
+    "round {round} asks no home: it takes the sum of round {first} at other rates, over the same "
+    "homes; who missed that round is named there"
+)
 _NOT_TRIED = (
     "homes' rate {train:g} times train.learning_rate, the server's {server:g}: not tried, since "
 )
@@ -193,6 +197,7 @@ class RateTrials:
                 continue
             self._moved(state, model)
             state.flat, state.made = model, state.round + 1
+            self._log.append("note", text=_AGAIN.format(round=state.made, first=first.round))
             return {
                 "round": state.made,
                 "homes_asked": 0,
