@@ -18,8 +18,22 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     os._exit(_INTERRUPTED)  # nothing has begun that would have to be ended
 
 
+def _open_streams() -> None:
+    """Open what was closed of input, output and errors: to nowhere.
+
+    The next file that is opened would have the number of a closed one, and what a library below
+    Python writes as an error would be written into it, be it a home's keys.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free: this one
+
+
 def main() -> None:
     """Load the command line and run it."""
+    _open_streams()
     usual = signal.getsignal(signal.SIGINT)
     asked = usual is signal.default_int_handler  # else whoever started it wants no Ctrl-C here
     if asked:

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
@@ -126,6 +127,8 @@ def main() -> None:
 
         _end(console, *told_denied(error))
     except OSError as error:
+        if _folder_is_gone():
+            _end(console, "the current folder is gone", "go to one that is there: `cd`")
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         where = error.filename or "where the output goes"
@@ -133,6 +136,14 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("interrupted", highlight=False)
         sys.exit(130)
+
+
+def _folder_is_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _end(console: Console, message: str, hint: str) -> NoReturn:

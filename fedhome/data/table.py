@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.errors import DataError
+from fedhome.errors import DataError, SourceError
+from fedhome.printable import shown
 
 CLOCKS_APART_S = 60
 """By as much, two clocks may differ: a reading from further ahead is told."""
 
+_NAME_BYTES = 255
 _OUR_DAYS_S = 600_000_000  # 1989: no table has this many rows
 
 
@@ -32,6 +34,7 @@ class HomeTable:
         flags: Columns that were read as yes and no: 1 and 0.
 
     Raises:
+        SourceError: A name that is not one line of text.
         DataError: Columns of unequal length, or a time axis that does not increase.
     """
 
@@ -44,6 +47,12 @@ class HomeTable:
     flags: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
+        if not self.home.isprintable() or not 1 <= len(self.home.encode()) <= _NAME_BYTES:
+            raise SourceError(
+                f"'{shown(self.home)[:_NAME_BYTES]}' cannot be the name of a home",
+                hint="name its file, or its rows in the home's column, by 1 to "
+                f"{_NAME_BYTES} bytes of one line of text in UTF-8",
+            )
         rows = len(self.time_s)
         uneven = [name for name, column in self.columns.items() if len(column) != rows]
         if uneven:

@@ -1,0 +1,69 @@
+"""Commands where a shell gives them less than usual: no folder, no output, names of two lines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fedhome
+from fedhome.errors import SourceError
+from helpers import command
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell's")
+
+_OPEN = (
+    "import os; from fedhome.__main__ import _open_streams as mend; mend(); "
+    "at = os.open('kept', os.O_RDWR | os.O_CREAT); os.write(at, bytes([at])); "
+    "os.write(2, b'an error of a library')"
+)
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for words in (("plan", "show"), ("new", "mine")):
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "fedhome", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: the current folder is gone\n"), done.stderr
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-"])
+def test_no_file_gets_the_place_of_a_closed_stream(closed: str, tmp_path: Path) -> None:
+    words = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", _OPEN]
+    subprocess.run(words, cwd=tmp_path, check=True)
+    kept = (tmp_path / "kept").read_bytes()
+    assert len(kept) == 1, "an error was written into a file"
+    assert kept[0] > 2
+
+
+@pytest.mark.parametrize("name", ["a\nb", os.fsdecode(b"k\xff"), "", "x" * 256])
+def test_a_home_has_a_name_of_one_line(name: str) -> None:
+    with pytest.raises(SourceError, match="cannot be the name of a home"):
+        fedhome.HomeTable(home=name, time_s=np.zeros(1, np.int64), columns={})
+
+
+def test_names_with_quotes_and_pictures_are_names(tmp_path: Path) -> None:
+    folder = tmp_path / 'my "homes"\nof today'
+    folder.mkdir()
+    hours = [f"2026-01-{1 + hour // 24:02d} {hour % 24:02d}:00" for hour in range(288)]
+    for place, home in enumerate(("oak", "o'malley", '"q"', "🏠", "a\nb", os.fsdecode(b"k\xff"))):
+        rows = (f"{hour},{(place + number * 7) % 13}" for number, hour in enumerate(hours))
+        (folder / f"{home}.csv").write_text("\n".join(["time,load", *rows]) + "\n")
+    words = ("data", "check", str(folder), "--set", "data.target=load")
+    said = command.fedhome(*words, folder=tmp_path)
+    for home in ("oak", "o'malley", '"q"', "🏠"):
+        assert f"\n{home} " in said.stdout
+    assert "'a\\nb' cannot be the name of a home" in said.stdout
+    assert "'k\\udcff' cannot be the name of a home" in said.stdout
