@@ -34,6 +34,7 @@ _SETTINGS = {
     "source": ("data", "source"),
 }
 _ARGUMENTS = {kind: kind for kind in _SETTINGS} | {"source": "homes"}
+_FORMER = "flwr.server.strategy"
 _WHERE = "the call"
 
 
@@ -137,7 +138,9 @@ def _fault(kind: str, it: object) -> str:
         case "method" if not isinstance(it, type):
             return f"{found}, not a class; its settings go into method.args"
         case "strategy" if not isinstance(it, Strategy) and not callable(it):
-            return f"{found}, not a strategy, a class or a function"
+            former = any(kind.__module__.startswith(_FORMER) for kind in type(it).__mro__)
+            of = f" of {_FORMER}, as Flower had it before" if former else ""
+            return f"{found}{of}, not a strategy of flwr.serverapp.strategy, a class or a function"
         case "source" if not _may_be_homes(it):
             once = isinstance(it, Iterator)
             return f"{found}, not tables by the names of their homes, HomeTables or a function" + (

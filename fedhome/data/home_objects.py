@@ -32,9 +32,9 @@ class ArrowTable(Protocol):
 Columns = Mapping[str, Sequence[Any]]
 Row = Mapping[str, Any]
 _ONE_HINT = (
-    "a home's readings are a DataFrame, an Arrow table, columns by name that are all of one "
-    "length, or a list of rows by name; a column holds numbers or text, and not both; "
-    "docs/data.md says more"
+    "a home's readings are a DataFrame, an Arrow table, whatever has to_pandas(), columns by name "
+    "that are all of one length, or a list of rows by name; a column holds numbers or text, and "
+    "not both; docs/data.md says more"
 )
 HomesTables = Mapping[str, HomeTable | ArrowTable | Columns] | Sequence[HomeTable]
 """Tables by the names of their homes, or tables that name their homes."""
@@ -114,13 +114,15 @@ def read_table(
         if table.home != home:
             raise SourceError(f"it is given as {home!r} and calls itself {table.home!r}")
         return HomeFilesRead(table=table)
+    what = type(table).__name__
+    if _are_rows(table):
+        table = _columns(table)
+    elif not isinstance(table, ArrowTable) and callable(as_frame := getattr(table, "to_pandas", 0)):
+        table = as_frame()
     try:
-        rows = pa.table(_columns(table) if _are_rows(table) else table)
+        rows = pa.table(table)
     except (TypeError, ValueError, pa.ArrowException) as error:
-        why = _why(_columns(table) if _are_rows(table) else table, error)
-        raise SourceError(
-            f"its {type(table).__name__} is no table: {why}", hint=_ONE_HINT
-        ) from None
+        raise SourceError(f"its {what} is no table: {_why(table, error)}", hint=_ONE_HINT) from None
     names = rows.column_names
     if doubles := sorted({repr(name) for name in names if names.count(name) > 1}):
         raise SourceError(f"it has several columns called {', '.join(doubles)}", hint=_ONE_HINT)
@@ -147,5 +149,7 @@ def _why(table: object, error: Exception) -> str:
             pa.array(cells)
         except (TypeError, ValueError, pa.ArrowException):
             return f"its column {name!r} holds no list of numbers, and none of texts"
+    if not isinstance(table, ArrowTable | Mapping):
+        return 'a table has names for its columns, as {"temp": x[:, 0], "load": y} has'
     told = str(error.args[-1]) if error.args else type(error).__name__  # a column's name is last
     return "a column holds cells of several kinds" if "ould not convert" in told else told

@@ -16,6 +16,7 @@ from fedhome.own_code import fault_of, line_of
 from fedhome.plan.round_settings import RoundSettings
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
+from fedhome.server.strategies.former import check_former
 from fedhome.spelling import did_you_mean
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
@@ -55,7 +56,8 @@ def strategy_of(plan: Plan, homes: int) -> Strategy:
         homes: Number of homes in the fleet.
 
     Raises:
-        PlanError: Arguments that the strategy does not have, or lacks; or it waits for more homes.
+        PlanError: Arguments that the strategy does not have, or lacks; or it waits for more homes;
+            or it is written as Flower's were before.
         PluginError: A name behind which there is none, or own code that fails; with its line.
     """
     arguments = {
@@ -72,6 +74,7 @@ def strategy_of(plan: Plan, homes: int) -> Strategy:
         strategy = _fresh(name, found, args)
     else:
         strategy = _build(name, found, arguments, args)
+    check_former(name, strategy)
     shares_of(strategy, plan.rounds)
     _check_enough(name, strategy, homes)
     if plan.strategy.wrap:

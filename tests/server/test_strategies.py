@@ -12,6 +12,7 @@ from flwr.serverapp import strategy as flower
 
 import fedhome
 from fedhome.errors import PlanError, PluginError
+from fedhome.passed_objects import given, name_of
 from fedhome.plan.settings import Plan
 from fedhome.server.rounds.strategy_answers import metrics_alone, model_and_metrics
 from fedhome.server.strategies import STRATEGIES, WRAPPERS, strategy_of
@@ -49,6 +50,36 @@ def test_every_strategy_of_flowers_has_a_name() -> None:
     ours = {made.__name__ for made in (*STRATEGIES.values(), *WRAPPERS.values())}
     assert ours == set(flower.__all__) - _TREES - _NO_STRATEGY
     assert len(ours) == 16
+
+
+def test_a_strategy_of_flowers_former_kind_is_refused_for_what_is_never_called() -> None:
+    class Former(flower.FedAvg):
+        def aggregate_fit(self, server_round: int, results: object, failures: object) -> None:
+            """Is called by no Flower of today."""
+
+        def configure_fit(self, server_round: int) -> None:
+            """Neither."""
+
+    class Both(Former):
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            self.aggregate_fit(server_round, replies, [])
+            return super().aggregate_train(server_round, replies)
+
+        def configure_train(self, *arguments: Any) -> Any:
+            self.configure_fit(arguments[0])
+            return super().configure_train(*arguments)
+
+    plan = tiny.plan()
+    around = flower.DifferentialPrivacyServerSideFixedClipping(Former(), 1.0, 1.0, 3)
+    for made in (Former(), around):
+        with given({"strategy": made}), pytest.raises(PlanError) as refused:
+            strategy_of(plan.change(strategy={"name": name_of(made)}), 3)
+        assert "a function aggregate_fit, which is never called: Flower calls aggregate_train" in (
+            refused.value.message
+        )
+        assert "configure_fit, which is never called" in refused.value.message
+    with given({"strategy": Both()}):
+        assert isinstance(strategy_of(plan.change(strategy={"name": name_of(Both())}), 3), Both)
 
 
 @pytest.mark.long

@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from flwr.server.strategy import FedAvg as FormerFedAvg
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 import fedhome
 from fedhome import HomeTable, Plan
+from fedhome.data.home_objects import read_table
 from fedhome.errors import (
     EmptyFleetError,
     EngineError,
@@ -230,6 +234,8 @@ def test_what_cannot_be_used_is_refused_all_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(PlanError, match=r"cannot be copied .* holds a socket"):
         fedhome.simulate(settings(), strategy=Stuck(), homes=TABLES, out=tmp_path / "stuck")
+    with pytest.raises(PlanError, match=r"of flwr\.server\.strategy, as Flower had it before"):
+        fedhome.simulate(strategy=FormerFedAvg(), homes=TABLES)  # type: ignore[arg-type]
 
 
 @pytest.mark.long
@@ -271,6 +277,30 @@ def test_homes_that_cannot_take_part_are_told(tmp_path: Path) -> None:
     ):
         with pytest.raises(SourceError, match=why):
             fedhome.simulate(settings(), homes=wrong, out=tmp_path / why[:8])  # type: ignore[arg-type]
+
+
+class Framed:
+    """A data set of another library, that has columns and gives them as a frame."""
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        self._columns = columns
+
+    def to_pandas(self) -> pa.Table:
+        return pa.table(dict(self._columns))
+
+
+def test_what_gives_a_frame_is_a_table_and_what_has_no_names_is_told_how() -> None:
+    framed = read_table("home-0", Framed(TABLES["home-0"]))
+    plain = read_table("home-0", TABLES["home-0"])
+    assert framed.table.columns.keys() == plain.table.columns.keys()
+    np.testing.assert_array_equal(framed.table.columns["load"], plain.table.columns["load"])
+    x, y = torch.zeros(9, 2), torch.zeros(9)
+    for nameless in (np.zeros((9, 2)), (x, y), TensorDataset(x, y), None):
+        with pytest.raises(
+            SourceError, match=r"no table: a table has names .* \{\"temp\": x"
+        ) as told:
+            read_table("home-0", nameless)
+        assert "to_pandas()" in told.value.hint
 
 
 def test_words_have_the_same_numbers_in_all_homes_that_are_handed_over() -> None:
