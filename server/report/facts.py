@@ -68,6 +68,14 @@ def facts(run: RunResults) -> dict[str, str]:
     return {name: str(value) for name, value in values.items() if value not in (None, "")}
 
 
+def in_short(run: RunResults) -> str:
+    """Return a line on a run: how many homes, for how many rounds, of which data, and when."""
+    told = facts(run)
+    parts = [f"{told[name]} {name.lower()}" for name in ("Homes", "Rounds") if name in told]
+    parts += [f"data: {told['Data']}"] if "Data" in told else []
+    return " \N{MIDDLE DOT} ".join([*parts, *([told["Date"]] if "Date" in told else [])])
+
+
 def side_by_side(runs: Sequence[RunResults]) -> dict[str, list[str]]:
     """Return the facts of several runs, each with its value in every run."""
     facts_by_run = [facts(run) for run in runs]

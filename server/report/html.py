@@ -93,6 +93,7 @@ def render(template: str, **content: Any) -> str:
     environment.globals |= {
         "ahead_of": ahead_of,
         "facts_of": facts.facts,
+        "in_short": facts.in_short,
         "side_by_side": facts.side_by_side,
         "cells": facts.summary_cells,
         "command": facts.command,

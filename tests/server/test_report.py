@@ -302,7 +302,7 @@ def test_the_homes_mixtures_and_the_null_are_told_in_words(run: RunFolder, page:
         # Homes 0 and 10 of 17.
         "batches, seems to hurt 12 % and to help 0 % of the homes.",
         "gain over the best alone (95\N{NO-BREAK SPACE}%: ",
-        "leaves out zero; of all others no difference can be told.",
+        "leaves out zero; for all others no difference can be told.",
     ):
         assert said in page.text, said
 
@@ -380,6 +380,17 @@ def test_a_run_without_models_alone_claims_no_comparison(tmp_path: Path) -> None
     page = page_of(run)
     assert set(page.plots) == {"curves", "distribution", "traffic"}
     assert "counts as hurt" not in page.text
+
+
+def test_what_a_run_came_to_stands_before_how_it_was_made(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    said = page_of(run).text
+    short = "17 homes · 12 rounds · data: synthetic, 60 days · 20"
+    places = [
+        said.index(words)
+        for words in (short, "gain over the best alone", "Summary", "About this run", "Versions")
+    ]
+    assert places == sorted(places)
 
 
 def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
