@@ -18,6 +18,7 @@ from fedhome.secagg.share_checks import (
     CheckAnswer,
     CheckRequest,
     Dispute,
+    NameRows,
     ShownKey,
     all_foretold,
     home_is_right,
@@ -51,14 +52,21 @@ class ShareChecks:
     Args:
         directory: The epoch's; with the next one, start anew.
         verify: How signatures are checked.
+        name_rows: How members' rows are named; another function is for simulations only.
 
     Attributes:
         liars: Members that called a right share wrong: shown, not only said.
         cheats: Homes that sealed a wrong share: likewise.
     """
 
-    def __init__(self, directory: Directory, *, verify: Verify = signature_holds) -> None:
-        self._directory, self._verify = directory, verify
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        verify: Verify = signature_holds,
+        name_rows: NameRows = row_hashes,
+    ) -> None:
+        self._directory, self._verify, self._name_rows = directory, verify, name_rows
         self._right: dict[_BundleName, set[str]] = {}
         self._disputes: dict[tuple[_BundleName, str], Dispute] = {}
         self._asked: dict[str, dict[_BundleName, _Asked]] = {}
@@ -120,7 +128,7 @@ class ShareChecks:
         asked = self._asked.get(member, {})
         rows = [one.rows[index].tobytes() for one in asked.values()]
         fixed = [one.fixed for one in asked.values()]
-        names = _of_rows(answer.asked, row_hashes(fixed, rows, member), list(asked))
+        names = _of_rows(answer.asked, self._name_rows(fixed, rows, member), list(asked))
         if answer.member != member or names is None:
             raise BundleError(f"{member} checked what it was not asked about", reason="check")
         foretold = self._foretell({name: asked[name].bundle for name in names}, index)

@@ -177,6 +177,8 @@ class Ledger:
 
     def was_earlier(self, subject: bytes) -> bool:
         """Return whether a subject is one of those that are not listed any more."""
+        if not self.older:
+            return False
         beginnings = np.frombuffer(self.older, f">u{_BEGINNING}")
         return bool((beginnings == int.from_bytes(subject[:_BEGINNING])).any())
 

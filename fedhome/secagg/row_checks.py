@@ -17,6 +17,7 @@ from fedhome.secagg.shamir import LIMBS
 from fedhome.secagg.share_checks import (
     CheckAnswer,
     CheckRequest,
+    NameRows,
     row_hashes,
     values_found,
 )
@@ -33,6 +34,7 @@ def check_rows(
     secrets: Mapping[int, bytes],
     verify: Verify,
     once: Once = each_time,
+    name_rows: NameRows = row_hashes,
 ) -> CheckAnswer:
     """Return what a member finds of its shares, signed.
 
@@ -47,6 +49,7 @@ def check_rows(
         secrets: The member's, by period.
         verify: How signatures are checked.
         once: How what all members read alike is worked out.
+        name_rows: How the member's rows are named.
 
     Raises:
         BundleError: ``check``: the request is none, or this home is no member.
@@ -63,7 +66,7 @@ def check_rows(
     bare = CheckAnswer(
         directory=directory.hash,
         member=keys.home,
-        asked=b"".join(row_hashes(heads.fixed, rows, keys.home)),
+        asked=b"".join(name_rows(heads.fixed, rows, keys.home)),
         values=values_found(found, heads.factors),
         signature=bytes(64),
     )

@@ -152,6 +152,7 @@ class SealingParty:
             secrets=self.state.periods,
             verify=self._verify_head,
             once=self._workings.once,
+            name_rows=self._workings.name_rows,
         )
         return found.to_bytes()
 

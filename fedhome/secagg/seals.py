@@ -35,7 +35,7 @@ from fedhome.secagg.sharing import SECRETS, SHARE_BYTES, SHARE_NUMBERS, factors_
 
 _KEY_BYTES = 32
 _PLAIN_BYTES = SECRETS * SHARE_BYTES
-_NOTHING = bytes(_PLAIN_BYTES)
+_NOTHING, _NO_ROW = bytes(_PLAIN_BYTES), bytes(SEALED_BYTES)
 _MOST_OPENED = 4096  # rows that wait to be opened once more: 2.5 MB
 _SEAL = b"fedhome/seal/2\0"
 
@@ -45,10 +45,10 @@ Unopened = Literal["erased", "wrong"]
 
 @dataclass(frozen=True)
 class _Sealing:
-    """How a home seals for one member: the start of a row, and the cipher."""
+    """How a home seals for one member: the start of a row, and what encrypts the rest."""
 
     start: bytes
-    cipher: AESGCM
+    encrypt: Callable[[bytes, bytes, bytes], bytes]
 
 
 class OpenedRows(NamedTuple):
@@ -137,13 +137,13 @@ class Seals:
         bound = head.associated_data(self._directory.hash)
         plain = shares.astype("<u4").tobytes()
         places = range(0, len(plain), _PLAIN_BYTES)
-        parts = [
-            bytes(SEALED_BYTES)
-            if sealing is None
-            else sealing.start
-            + sealing.cipher.encrypt(nonce, plain[at : at + _PLAIN_BYTES], bound + member)
-            for at, (member, sealing) in zip(places, self._sealings_for(secret, ring), strict=True)
-        ]
+        parts = list[bytes]()
+        for at, (member, sealing) in zip(places, self._sealings_for(secret, ring), strict=True):
+            if sealing is None:
+                parts.append(_NO_ROW)
+                continue
+            sealed = sealing.encrypt(nonce, plain[at : at + _PLAIN_BYTES], bound + member)
+            parts += sealing.start, sealed
         return b"".join(parts)
 
     def _sealings_for(self, secret: bytes, ring: KeyRing) -> list[tuple[bytes, _Sealing | None]]:
@@ -166,7 +166,7 @@ class Seals:
             cipher = cipher_of(
                 own, key.key, self._between(self._keys.home, key.member, public, key.key)
             )
-            sealing = _Sealing(key.key[:KEY_NAME_BYTES] + public, cipher)
+            sealing = _Sealing(key.key[:KEY_NAME_BYTES] + public, cipher.encrypt)
             self._sealings[between] = sealing
         return sealing
 

@@ -9,7 +9,7 @@ fits, the member lied; if it does not, or the home shows nothing, the home's bun
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -44,6 +44,8 @@ from fedhome.wire.codec import Digest, Id, Key, Message, Signature, number, octe
 
 HEAD_BYTES = 32 + 32 + 32 + 32 + 64
 Shares = NDArray[np.uint32]
+NameRows = Callable[[Sequence[bytes], Sequence[bytes], str], list[bytes]]
+"""Returns the hashes that name a member's rows: as `row_hashes`."""
 FOUND_BYTES = VALUE_BYTES + HASHES_BYTES
 WRONG, ERASED = b"\xff" * FOUND_BYTES, b"\xfe" * FOUND_BYTES
 """Instead of values: what was sealed does not open; or the member cannot say, and blames nobody."""

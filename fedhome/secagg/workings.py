@@ -16,6 +16,7 @@ from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.secagg.masks import Mask, PairSeeds, add_masks, one_time_key, pair_seeds
 from fedhome.secagg.one_time import OneTime
 from fedhome.secagg.seals import Seals
+from fedhome.secagg.share_checks import NameRows, row_hashes
 from fedhome.wire.codec import Message
 
 _Worked = TypeVar("_Worked")
@@ -65,6 +66,7 @@ class Workings:
         seals: How it seals shares, and opens them, under a directory.
         once: How it works out what all homes of a sum read alike.
         read: How it reads what a server asks of each member.
+        name_rows: How it names rows that it checks.
     """
 
     key: Callable[[bytes], tuple[X25519PrivateKey, bytes]] = one_time_key
@@ -74,3 +76,4 @@ class Workings:
     seals: Callable[[HomeKeys, Directory], Seals] = Seals
     once: Once = each_time
     read: Read = read_anew
+    name_rows: NameRows = row_hashes

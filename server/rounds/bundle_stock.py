@@ -18,6 +18,7 @@ from fedhome.errors import FedHomeError
 from fedhome.flower.messages import AWAY, blobs_of
 from fedhome.keys.signing import Verify
 from fedhome.secagg import Bundle, Directory, KeyRing, Pool, ShareChecks, ShareKey
+from fedhome.secagg.share_checks import NameRows, row_hashes
 from fedhome.secagg.share_keys import period_of
 
 _AGAIN_S = 60.0  # between two attempts to get the keys of members that gave none
@@ -59,6 +60,7 @@ class BundleStock:
         clock: Seconds since 1970.
         verify: How signatures are checked.
         used: Serial of the last bundle that was used of each home.
+        name_rows: As of `ShareChecks`.
     """
 
     def __init__(
@@ -70,9 +72,10 @@ class BundleStock:
         clock: Callable[[], float],
         verify: Verify,
         used: Mapping[str, int] | None,
+        name_rows: NameRows = row_hashes,
     ) -> None:
         self.pool = Pool(directory, verify=verify, used=used)
-        self.checks = ShareChecks(directory, verify=verify)
+        self.checks = ShareChecks(directory, verify=verify, name_rows=name_rows)
         self.left_out: dict[str, str] = {}
         """Homes that are asked nothing more in this run, and why."""
         self._directory, self._verify = directory, verify

@@ -26,6 +26,7 @@ from fedhome.secagg import (
     ServerKeys,
     Verify,
 )
+from fedhome.secagg.share_checks import NameRows, row_hashes
 from fedhome.secagg.shell_roster import tier_numbers
 from fedhome.server.rounds.bundle_stock import WRONG_SHARES, BundleStock, no_help
 from fedhome.server.rounds.counters import Serials
@@ -63,6 +64,7 @@ class ProtocolChannel(Channel):
         left_out: Homes that are asked nothing more, over runs; None: kept in memory.
         clock: Seconds since 1970.
         newest: Returns number and hash of the newest release; None: there are no releases.
+        name_rows: As of `ShareChecks`.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class ProtocolChannel(Channel):
         left_out: LeftOut | None = None,
         clock: Callable[[], float] = time.time,
         newest: Callable[[], tuple[int, bytes]] | None = None,
+        name_rows: NameRows = row_hashes,
     ) -> None:
         super().__init__(grid, plan, names, seed=directory.seed, journal=journal, left_out=left_out)
         self.directory = directory
@@ -103,6 +106,7 @@ class ProtocolChannel(Channel):
             clock=clock,
             verify=verify,
             used=serials.used if serials else None,
+            name_rows=name_rows,
         )
         self.journal.begin_epoch(directory.hash)
 

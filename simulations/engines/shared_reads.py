@@ -7,13 +7,14 @@ only where no home's own state has a say. A refusal is not remembered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from fedhome.secagg import Directory, HomeKeys, Manifest, Policy, Verify, signature_holds
 from fedhome.secagg.masks import one_time_key
+from fedhome.secagg.share_checks import row_hashes
 from fedhome.simulations.engines.shared_masks import SharedMasks
 from fedhome.simulations.engines.shared_seals import KnownSeals, SharedSeals
 from fedhome.wire.codec import Message
@@ -40,6 +41,7 @@ class Reading:
         self.key = lru_cache(maxsize=_MOST_KEYS)(one_time_key)
         self._worked: dict[str, tuple[Hashable, Any]] = {}
         self._read: dict[type[Message], tuple[bytes, Any]] = {}
+        self._named: dict[str, tuple[list[bytes], list[bytes], list[bytes]]] = {}  # by member
         self.policy: Policy = _Once(**vars(policy))
         self._directory: tuple[tuple[bytes, bytes, object], Directory] | None = None
         self._manifest: tuple[tuple[bytes, bytes], Manifest] | None = None
@@ -87,6 +89,19 @@ class Reading:
             found = kind.from_bytes(data)
             self._read[kind] = data, found
         return found
+
+    def name_rows(
+        self, statements: Sequence[bytes], rows: Sequence[bytes], member: str
+    ) -> list[bytes]:
+        """Do what :func:`fedhome.secagg.share_checks.row_hashes` does, once for member and server.
+
+        Of each member what it was asked last is remembered.
+        """
+        given = [*statements], [*rows]
+        known = self._named.get(member)
+        if known is None or known[:2] != given:
+            known = self._named[member] = *given, row_hashes(*given, member)
+        return known[2]
 
 
 class KnownSignatures:

@@ -28,6 +28,7 @@ from fedhome.secagg import (
     Verify,
 )
 from fedhome.secagg.one_time import OneTime
+from fedhome.secagg.share_checks import NameRows
 from fedhome.secagg.workings import Workings
 from fedhome.simulations.engines.shared_masks import HomeMasks
 from fedhome.simulations.engines.shared_reads import KnownKeys, Reading
@@ -107,6 +108,7 @@ class Party:
                 seals=read.seals,
                 once=read.once,
                 read=read.message,
+                name_rows=read.name_rows,
             ),
         )
         self._joined: JoinedSum | None = None
@@ -253,6 +255,7 @@ class LocalParties(Parties):
     def __init__(self, names: Mapping[int, str], enrolment: PartyKeys) -> None:
         read = Reading(enrolment.policy)
         self.verify: Verify = read.verify
+        self.name_rows: NameRows = read.name_rows
         self.parties = {position: Party(name, enrolment, read) for position, name in names.items()}
 
     def ask(

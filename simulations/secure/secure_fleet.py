@@ -20,6 +20,7 @@ from fedhome.plan.sliced_plan import dealt_tiers
 from fedhome.rng import generator
 from fedhome.run.events import EventLog
 from fedhome.secagg import Authority, Directory, ServerKeys, Verify
+from fedhome.secagg.share_checks import NameRows, row_hashes
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sums import Channel, IdealChannel
@@ -70,6 +71,12 @@ class SecureFleet:
         """How the server checks signatures: those that this process made it knows."""
         parties = self.parties
         return parties.verify if isinstance(parties, LocalParties) else KnownSignatures()
+
+    @property
+    def name_rows(self) -> NameRows:
+        """How the server names rows that members check: those of this process it knows."""
+        parties = self.parties
+        return parties.name_rows if isinstance(parties, LocalParties) else row_hashes
 
     @cached_property
     def _parties_and_directory(self) -> tuple[Parties, Directory]:
@@ -149,5 +156,6 @@ def secure_grid(
             keys=fleet.server,
             run=os.urandom(16),
             verify=fleet.verify,
+            name_rows=fleet.name_rows,
         )
     return SecureGrid(channel, plan=plan, layout=layout, log=log, observe=grid.observe)

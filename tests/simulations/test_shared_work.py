@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from fedhome.errors import WireError
 from fedhome.keys.signing import Signer
 from fedhome.secagg import Policy
+from fedhome.secagg.share_checks import row_hashes
 from fedhome.secagg.sum_messages import Request
 from fedhome.simulations.engines import shared_reads
 from fedhome.simulations.engines.shared_reads import KnownKeys, KnownSignatures, Reading
@@ -110,3 +111,28 @@ def test_a_homes_key_is_made_once_and_is_the_one_of_its_bytes() -> None:
     assert reading.key(b"k" * 32)[0] is private
     assert private.private_bytes_raw() == b"k" * 32
     assert public == private.public_key().public_bytes_raw()
+
+
+@pytest.mark.parametrize("altered", ["statement", "row", "member", "fewer"])
+def test_rows_are_named_once_for_member_and_server_and_altered_ones_anew(
+    monkeypatch: pytest.MonkeyPatch, altered: str
+) -> None:
+    done = list[str]()
+
+    def counted(statements: Sequence[bytes], rows: Sequence[bytes], member: str) -> list[bytes]:
+        done.append(member)
+        return row_hashes(statements, rows, member)
+
+    monkeypatch.setattr(shared_reads, "row_hashes", counted)
+    reading, given = Reading(Policy()), ([b"s1", b"s2"], [b"r1", b"r2"], "m")
+    for _ in range(2):
+        assert reading.name_rows(*given) == row_hashes(*given)
+    assert done == ["m"]
+    other = {
+        "statement": ([b"s1", b"s3"], given[1], "m"),
+        "row": (given[0], [b"r1", b"r3"], "m"),
+        "member": (given[0], given[1], "n"),
+        "fewer": (given[0][:1], given[1][:1], "m"),
+    }[altered]
+    assert reading.name_rows(*other) == row_hashes(*other)
+    assert len(done) == 2
