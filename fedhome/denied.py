@@ -10,6 +10,12 @@ from pathlib import Path
 from fedhome.accounts import account_name
 from fedhome.errors import FedHomeError
 
+READ_ONLY = (
+    "its disk is mounted for reading alone: name a folder on another one, or mount it for writing; "
+    "where it was that before, `dmesg` shows what the disk complained of"
+)
+"""What to do about what cannot be written since its file system is read-only."""
+
 
 @contextmanager
 def paths_told(kind: type[FedHomeError], path: Path) -> Iterator[None]:

@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from fedhome.cli.console import Console
 from fedhome.cli.group import Group
+from fedhome.denied import READ_ONLY
 from fedhome.errors import FedHomeError
 
 if TYPE_CHECKING:
@@ -111,11 +112,16 @@ def _wanted() -> list[str]:
     return typed if typed and typed[0] in _COMMANDS and not completing else list(_COMMANDS)
 
 
+_ROOM = "make room: `df -h` shows on which disk"
+_DISKS = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EROFS: READ_ONLY}
+"""Of errors of the system's, those that people can mend, and how."""
+
+
 def main() -> None:
     """Run the command line; an expected error ends it with a sentence and status 1.
 
-    So do a file of another account and a full disk: wherever a path comes from, that is no fault of
-    ours.
+    So do a file of another account, and a disk that is full or read-only: wherever a path comes
+    from, that is no fault of ours.
     """
     console = Console(stderr=True, soft_wrap=True)
     try:
@@ -129,10 +135,11 @@ def main() -> None:
     except OSError as error:
         if _folder_is_gone():
             _end(console, "the current folder is gone", "go to one that is there: `cd`")
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        hint = _DISKS.get(error.errno or 0)
+        if hint is None:
             raise
         where = error.filename or "where the output goes"
-        _end(console, f"{where}: {error.strerror}", "make room: `df -h` shows on which disk")
+        _end(console, f"{where}: {error.strerror}", hint)
     except KeyboardInterrupt:
         console.print("interrupted", highlight=False)
         sys.exit(130)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fedhome.denied import READ_ONLY
 from fedhome.errors import StateError
 from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
 
@@ -29,7 +30,7 @@ FULL = "disk-full"
 _SOME_ROOM = 1 << 20
 _PAUSE_S = 0.02
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_REFUSED = (errno.EACCES, errno.EPERM)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _NO_FILE = (errno.EISDIR,)
 
@@ -278,6 +279,8 @@ def errors_of(path: Path, *, refused: str = "not-writable") -> Iterator[None]:
         reason, hint = "disk", "check the disk; secret files belong on a local one"
         if error.errno in _FULL:
             reason, hint = FULL, "make room, then try again"
+        elif error.errno == errno.EROFS:
+            reason, hint = refused, READ_ONLY
         elif error.errno in _REFUSED:
             reason, hint = refused, "the folder must belong to the user that runs this"
         elif error.errno in _ABSENT:

@@ -11,6 +11,8 @@ import pytest
 from fedhome import cli
 from fedhome.accounts import account_name
 from fedhome.denied import told_denied
+from fedhome.errors import StateError
+from fedhome.store import disk
 from helpers.command import fedhome
 
 ME = account_name(os.geteuid())
@@ -41,6 +43,18 @@ def test_output_that_a_full_disk_does_not_take_is_told(
     said = fedhome("model", "list", folder=tmp_path)
     assert said.returncode == 1
     assert said.stderr.startswith("error: where the output goes: No space left on device\n")
+
+
+def test_a_disk_that_is_read_only_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _raises(monkeypatch, OSError(errno.EROFS, "Read-only file system", "/media/app"))
+    said = fedhome("model", "list", folder=tmp_path)
+    assert said.returncode == 1
+    assert said.stderr.startswith("error: /media/app: Read-only file system\n")
+    assert "mounted for reading alone" in said.stderr
+    with pytest.raises(StateError) as caught, disk.errors_of(Path("/media/app")):
+        raise OSError(errno.EROFS, "Read-only file system", "/media/app")
+    assert caught.value.reason == "not-writable"
+    assert "mounted for reading alone" in caught.value.hint
 
 
 def test_what_is_no_matter_of_accounts_or_room_is_no_sentence(
