@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from fedhome.data.times.axis import zone_of
-from fedhome.errors import SourceError
+from fedhome.errors import PlanError, SourceError
 from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.plan.toml_text import parse_toml
 from fedhome.spelling import did_you_mean
 
 HOMES_FILE = "homes.toml"
@@ -35,12 +35,12 @@ def read_homes_settings(
         SourceError: It is not TOML, or names an unknown home or setting, or a wrong value.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = parse_toml(path.read_text(encoding="utf-8"), where=str(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
+    except (UnicodeDecodeError, PlanError):
         raise SourceError(f"{path} is not TOML", hint=_HINT) from None
     return {home: _of_home(path, home, table, homes, settings) for home, table in tables.items()}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,7 +83,7 @@ class ModelsFile(Mapping[str, PersonalModel]):
     def __init__(self, path: Path | bytes, *, own_code: bool = False) -> None:
         self._stored = StoredModels(path, own_code=own_code)
         try:
-            plan = tomllib.loads(self._stored.plan_text)
+            plan = self._stored.plan_table()
             self._plan = Plan.parse(plan, where=self._stored.where)
         except (ValueError, TypeError, RecursionError) as error:
             raise self._stored.unreadable(error) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from fedhome.learning.fitted import InputRows
 from fedhome.learning.tasks.segments import Floats
+from fedhome.plan.toml_text import parse_toml
 
 if TYPE_CHECKING:
     from fedhome.plan.settings import Plan
@@ -64,7 +64,7 @@ class OwnModule:
     def _plan(self) -> Plan:
         from fedhome.plan.settings import Plan  # noqa: PLC0415 - a perceptron of ours needs none
 
-        return Plan.parse(tomllib.loads(self.plan))
+        return Plan.parse(parse_toml(self.plan, where="the module's plan"))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that it is, by name."""

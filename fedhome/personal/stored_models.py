@@ -8,7 +8,6 @@ what it is called. Whoever opens a file says if code that it names may run.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,13 +17,14 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from fedhome.data.series.scaling import InputScaling
-from fedhome.errors import FedHomeError, ModelFormatError, RunError
+from fedhome.errors import FedHomeError, ModelFormatError, PlanError, RunError
 from fedhome.learning import fitted
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Fitted
 from fedhome.personal.file_check import UNREADABLE, check_computes
 from fedhome.personal.own_module import OwnModule
 from fedhome.personal.predictor import Predictor
+from fedhome.plan.toml_text import parse_toml
 from fedhome.spelling import did_you_mean
 
 MODELS: Final = "models.safetensors"
@@ -97,6 +97,17 @@ class StoredModels:
             hint="it was damaged or altered after it was written: take it from a copy",
         )
 
+    def plan_table(self) -> dict[str, Any]:
+        """Return the homes' plan as nested tables.
+
+        Raises:
+            RunError: It is no plan's TOML.
+        """
+        try:
+            return parse_toml(self.plan_text, where=self.where)
+        except (TypeError, PlanError) as error:
+            raise self.unreadable(error) from None
+
     def computed(self, home: str, indicators: Sequence[str]) -> dict[str, Any]:
         """Return of a home's model what computes: arguments of :class:`Predictor`.
 
@@ -136,7 +147,7 @@ class StoredModels:
         """
         try:
             # A plan in a file is whole. Settings would check it again, for 10 MB.
-            plan = tomllib.loads(self.plan_text)
+            plan = self.plan_table()
             data = plan["data"]
             indicators = tuple(data.get("indicators", ()))
             found = self.computed(home, indicators)

@@ -13,15 +13,10 @@ from pydantic import BaseModel
 from fedhome.errors import PlanError, PluginError
 from fedhome.own_code import located
 from fedhome.passed_objects import is_object
+from fedhome.plan.toml_text import AS_WRITTEN, parse_toml
 from fedhome.spelling import did_you_mean, setting_meant
 
-_AS_WRITTEN = "`fedhome plan show` prints a plan as one is written"
-_MOST_DEPTH = 64  # a plan of ours has four; what looks through one calls itself for each
-_MOST_WHOLE = 2**63  # TOML's own; Python writes none of thousands of digits in decimals
 _MOST_SHOWN = 300  # characters of a wrong value: a plan may come from anybody
-_PART = r"""(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')[ \t]*\.[ \t]*"""
-# TOML's own reader takes time with the square of a name's parts.
-_DEEP_NAME = re.compile(rf"(?:^|[\[{{,])[ \t]*(?:{_PART}){{{_MOST_DEPTH}}}", re.MULTILINE)
 
 
 def read_toml(path: Path, *, hint: str = "") -> dict[str, Any]:
@@ -46,7 +41,7 @@ def read_toml(path: Path, *, hint: str = "") -> dict[str, Any]:
             where=str(path),
             hint=hint or "a plan is a file of text in UTF-8 that this account may read",
         ) from None
-    return parse_toml(text, where=str(path), hint=hint or _AS_WRITTEN)
+    return parse_toml(text, where=str(path), hint=hint or AS_WRITTEN)
 
 
 def listed_sets(sets: object) -> Iterable[str]:
@@ -66,43 +61,6 @@ def listed_sets(sets: object) -> Iterable[str]:
             hint=f"sets={made or ['train.epochs=1']}",
         )
     return sets
-
-
-def parse_toml(text: str, *, where: str, hint: str = _AS_WRITTEN) -> dict[str, Any]:
-    """Return the tables of a TOML text, which may come from anybody.
-
-    Args:
-        text: The text.
-        where: What it is called in messages.
-        hint: What to do where it is no TOML.
-
-    Raises:
-        PlanError: A syntax error with its line; or tables within tables without end, or a whole
-            number of more than 64 bits, which are no plan's.
-    """
-    if _DEEP_NAME.search(text):
-        raise _too_deep(where)
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # of a number's digits it is a plain one
-        raise PlanError([f"it is not TOML: {error}"], where=where, hint=hint) from None
-    below: list[Any] = [table]
-    for _ in range(_MOST_DEPTH):
-        inside = [
-            value for one in below for value in (one.values() if isinstance(one, dict) else one)
-        ]
-        if any(isinstance(one, int) and not -_MOST_WHOLE <= one < _MOST_WHOLE for one in inside):
-            fault = "a whole number in it is of more than 64 bits, which is none of TOML's"
-            raise PlanError([fault], where=where, hint=hint)
-        below = [one for one in inside if isinstance(one, dict | list)]
-    if below:
-        raise _too_deep(where)
-    return table
-
-
-def _too_deep(where: str) -> PlanError:
-    fault = f"it has tables or lists within each other more than {_MOST_DEPTH} deep"
-    return PlanError([fault], where=where, hint=_AS_WRITTEN)
 
 
 def parse_set(setting: str) -> dict[str, Any]:

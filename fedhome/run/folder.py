@@ -21,7 +21,6 @@ One process at a time writes to a folder; any number may read it meanwhile.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.denied import paths_told
-from fedhome.errors import RunError
+from fedhome.errors import PlanError, RunError
+from fedhome.plan.toml_text import parse_toml
 from fedhome.run.compared_models import MODELS
 from fedhome.run.events import Event, read_events
 from fedhome.run.folder_tables import FolderTables
@@ -160,10 +160,10 @@ class RunFolder(FolderTables):
             RunError: The plan is missing or is not TOML.
         """
         try:
-            return tomllib.loads(self.plan_text())
-        except tomllib.TOMLDecodeError as error:
+            return parse_toml(self.plan_text(), where=str(self.plan_path))
+        except PlanError as error:
             raise RunError(
-                f"{self.plan_path} is not TOML: {error}",
+                f"{self.plan_path}: {'; '.join(error.faults)}",
                 hint="it was altered after the run: take it from a copy",
             ) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -335,6 +336,28 @@ def test_a_file_whose_header_fits_no_model_is_refused(
     _written(place, run.models["home-0002"], **HEADERS[part])
     for opened in (fedhome.load, fedhome.load_predictor):
         with pytest.raises(RunError, match="cannot be read as homes' models"):
+            opened(place)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [".".join("a" * 3000) + " = 1", "a = " + "[" * 30_000, "a = 0x" + "f" * 5000, "a ="],
+    ids=["deep names", "lists without end", "thousands of digits", "no TOML"],
+)
+def test_a_file_whose_plan_takes_minutes_to_read_is_refused_unread(
+    run: Result, tmp_path: Path, plan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TOML's own reader takes the square of a name's parts: fifty seconds for 80 kB of them."""
+    place = tmp_path / "altered.safetensors"
+    place.write_bytes(data := to_bytes([run.models["home-0002"]]))
+    with safetensors.safe_open(place, framework="numpy") as file:
+        header = file.metadata()
+    place.write_bytes(safetensors.numpy.save(safetensors.numpy.load(data), header | {"plan": plan}))
+    if "." in plan:
+        assert tomllib.loads(plan), "the control: it is TOML"
+        monkeypatch.setattr(tomllib, "loads", lambda _: pytest.fail("it was read"))
+    for opened in (fedhome.load, fedhome.load_predictor):
+        with pytest.raises(RunError, match=r"cannot be read as homes' models \(PlanError\)"):
             opened(place)
 
 
