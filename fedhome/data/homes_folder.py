@@ -29,6 +29,7 @@ from fedhome.data.times.long_tables import homes_of
 from fedhome.data.told_once import some, told_once
 from fedhome.errors import EmptyFleetError, SourceError
 from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.printable import shown
 from fedhome.spelling import did_you_mean
 
 _AS_IT_IS = ReadingSettings()
@@ -104,6 +105,10 @@ def read_folder(
     reads: dict[str, HomeFilesRead] = {}
     excluded: list[Exclusion] = []
     for home, source in sources:
+        if not home.isprintable():  # it is in messages, logs and reports, all of which refuse it
+            reason = f"{home!a} has characters in its name that cannot be shown"
+            excluded.append(Exclusion(shown(home), reason, "give its file another name"))
+            continue
         if home in reads:
             second = source.name if isinstance(source, Path) else "there"
             reason = f"{second} is a second source of {home}: put both into a sub-folder {home}"

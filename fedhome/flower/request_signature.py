@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple, Self
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_HEADER, TIMESTAMP_TOLERANCE
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
 from flwr.supercore.date import now
@@ -57,6 +59,8 @@ class RequestSignature(NamedTuple):
             if not -SYSTEM_TIME_TOLERANCE < age_s < TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE:
                 return False
             key = bytes_to_public_key(self.key)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            return False
+        if not isinstance(key, EllipticCurvePublicKey):  # a home may claim any kind for its node
             return False
         return verify_signature(key, self.stamp, self.signature)

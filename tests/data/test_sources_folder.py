@@ -72,6 +72,18 @@ def test_a_pipe_among_the_homes_costs_itself_alone_and_nobody_waits_for_its_othe
         read_home(pipe)
 
 
+def test_a_home_whose_name_cannot_be_shown_is_left_out_with_what_to_do(tmp_path: Path) -> None:
+    """It ended a whole run by a message's own words: `a text is not 1 to 255 printable bytes`."""
+    csv_file(tmp_path, f"time,load\n{ROWS}", "good <b>.csv")
+    csv_file(tmp_path, f"time,load\n{ROWS}", "a\x1b[2Jb.csv")
+    read = read_folder(tmp_path, target="load")
+    assert [home.home for home in read.homes] == ["good <b>"]
+    assert [(item.home, item.hint) for item in read.excluded] == [
+        ("a\\x1b[2Jb", "give its file another name")
+    ]
+    assert read.excluded[0].reason.isprintable()
+
+
 def test_all_homes_share_one_list_of_classes(tmp_path: Path) -> None:
     csv_file(tmp_path, "load,mode\n1,heat\n2,off\n", "a.csv")
     csv_file(tmp_path, "load,mode\n1,cool\n2,\n3,heat\n", "b.csv")
