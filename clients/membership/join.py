@@ -26,9 +26,10 @@ from fedhome.fleet.entries import fingerprint, home_keys
 from fedhome.fleet.front_requests import ENROL, ask
 from fedhome.fleet.invites import EnrolmentResponse, Invite
 from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore
-from fedhome.plan.overrides import code_at_home, parse_toml
+from fedhome.plan.overrides import code_at_home
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import check_tier, is_sliced
+from fedhome.plan.toml_text import parse_toml
 from fedhome.printable import hidden_in
 from fedhome.store import disk
 

@@ -58,7 +58,7 @@ class RequestSignature(NamedTuple):
             age_s = (now() - datetime.fromisoformat(stamp)).total_seconds()
             if not -SYSTEM_TIME_TOLERANCE < age_s < TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE:
                 return False
-            key = bytes_to_public_key(self.key)
+            key: object = bytes_to_public_key(self.key)  # of whatever kind it is
         except (ValueError, TypeError, UnsupportedAlgorithm):
             return False
         if not isinstance(key, EllipticCurvePublicKey):  # a home may claim any kind for its node

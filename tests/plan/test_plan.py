@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import PlanError
-from fedhome.plan.overrides import merge, parse_set, parse_toml
+from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
+from fedhome.plan.toml_text import parse_toml
 from fedhome.printable import hidden_in
 
 
