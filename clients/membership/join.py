@@ -35,9 +35,9 @@ from fedhome.store import disk
 
 _MOST_NUMBERS = 1 << 25  # of a model, in float32: more does not fit into a message
 _AWAY = (
-    "see that the server runs, and that this device gets to that address and port (network, "
-    "firewall); then try again: what is here already is kept, and the invite still holds. Another "
-    "address is in a newer invite: ask the fleet's owner"
+    "see that the server runs, that nothing else listens at its address and port, and that this "
+    "device gets there (network, firewall); then try again: what is here already is kept, and the "
+    "invite still holds. Another address is in a newer invite: ask the fleet's owner"
 )
 _BEGINNING = (STATE, MARK, KEY, ANCHOR)
 """What a home's folder begins with; without the first, whatever is left of it is made anew."""

@@ -44,9 +44,9 @@ def rows_of(home_folder: HomeFolder, now_s: float) -> list[tuple[str, str]]:
         ("data", _data(home_folder)),
         *_carries(home_folder),
         ("last answer", _last(status, now_s)),
-        ("epoch", _epoch(home_folder, now_s)),
+        ("directory", _epoch(home_folder, now_s)),
         ("model", _model(home_folder)),
-        ("its own", _own_model(home_folder)),
+        ("own model", _own_model(home_folder)),
         ("consent", _consent(home_folder, consent)),
     ]
 
@@ -141,7 +141,7 @@ def _epoch(home_folder: HomeFolder, now_s: float) -> str:
     if now_s >= directory.expires:
         until = f"[bold red]held {until}: the fleet's owner signs the next one[/]"
     newest = f"; the newest, the server said {ages.ago(known.time, now_s)}" if known.time else ""
-    return f"{directory.epoch}, {directory.hash.hex()[:_DIGITS]}, {until}{newest}"
+    return f"epoch {directory.epoch}, {directory.hash.hex()[:_DIGITS]}, {until}{newest}"
 
 
 def _model(home_folder: HomeFolder) -> str:
@@ -165,7 +165,7 @@ def _own_model(home_folder: HomeFolder) -> str:
     from fedhome.clients.kept_model import own_model  # noqa: PLC0415
 
     if not OwnModels(home_folder.path, home_folder.settings.home).path.exists():
-        return "none yet: a run ends with one, until then the fleet's stands in"
+        return "none yet: a run ends with one; until then the fleet's stands in"
     try:
         return escape(origin(own_model(home_folder)))
     except FedHomeError as error:

@@ -19,18 +19,24 @@ _SAID: Mapping[int, str] = {9: "is not good yet", 10: "is not good any more"}
 
 
 def clock_or_certificate(error: BaseException, *, now: float | None = None) -> LinkError | None:
-    """Return in words that a server's certificate is not good now; None for any other error.
+    """Return in words that a certificate is not the server's, or not good now; else None.
 
     Args:
         error: What a request raised; what it was raised from is looked at, too.
         now: Unix time, s; None: this machine's.
 
     Returns:
-        An error of the reason ``clock``.
+        An error of the reason ``clock``; or ``unreachable``, where another server answers.
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _SAID:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            if cause.verify_code not in _SAID:
+                return LinkError(
+                    "what answers at the server's address shows no certificate of this fleet's "
+                    f"server: {cause.verify_message}",
+                    reason="unreachable",
+                )
             clock = when(time.time() if now is None else now)
             return LinkError(
                 f"the server's certificate {_SAID[cause.verify_code]}: it is {clock} here",

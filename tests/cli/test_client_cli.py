@@ -104,7 +104,7 @@ def test_status_tells_until_when_the_directory_holds(
     ):
         monkeypatch.setattr(ages, "now", lambda now=now: float(now))
         shown = fedhome("status", "oak").output
-        assert f"4, {directory.hash.hex()[:12]}, {words}" in shown
+        assert f"epoch 4, {directory.hash.hex()[:12]}, {words}" in shown
 
 
 @pytest.mark.long
