@@ -127,8 +127,10 @@ def _shown(home: HomeExamples, at: _At, sure: SureHome) -> ShownHome:
     if sure.stated.shape[1] > 1:
         predicted = np.argmax(sure.stated[rows], axis=1)
 
+    anchors = home.anchors[home.rows("test")][rows] if len(home.anchors) else np.zeros(1)
+
     def own(values: Floats) -> tuple[float, ...]:
-        scaled = values[rows] * home.unit + home.middle
+        scaled = (values[rows] + anchors) * home.unit + home.middle
         return tuple(float(f"{value:.5g}") for value in scaled)
 
     return ShownHome(

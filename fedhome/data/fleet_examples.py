@@ -18,7 +18,7 @@ from fedhome.data.homes_folder import Exclusion
 from fedhome.data.inputs import InputSchema, matched
 from fedhome.data.series.examples import HomeExamples, Targets
 from fedhome.data.series.scaling import FAR
-from fedhome.data.series.windows import examples, with_indicators
+from fedhome.data.series.windows import examples, is_own, with_indicators
 from fedhome.data.table import HomeTable
 from fedhome.data.told_once import SHOWN, some
 from fedhome.errors import DataError
@@ -89,7 +89,7 @@ def fleet_examples(
     indicators = data.indicators
     if indicators is None:
         indicators = tuple(_indicators(homes))
-    told += [("", note) for note in _beyond_training(homes)]
+    told += [("", note) for note in _beyond_training(homes, data.target)]
     told += [("", note) for note in filled_in(homes, data, indicators)]
     return FleetExamples(
         homes=tuple(with_indicators(home, indicators) for home in homes),
@@ -113,8 +113,11 @@ def _sorted_by_class(tables: Sequence[HomeTable], target: str) -> Iterator[str]:
         )
 
 
-def _beyond_training(homes: Sequence[HomeExamples]) -> Iterator[str]:
-    """Yield which inputs are cut off in many rows after training, and in which homes."""
+def _beyond_training(homes: Sequence[HomeExamples], target: str) -> Iterator[str]:
+    """Yield which inputs are cut off in many rows after training, and in which homes.
+
+    Of a series that is learnt as its change the level is none of them: statements follow it.
+    """
     cut: Counter[str] = Counter()
     where = []
     for home in homes:
@@ -122,6 +125,9 @@ def _beyond_training(homes: Sequence[HomeExamples]) -> Iterator[str]:
         if scaling is None or not scaling.bounded or not len(later):
             continue
         often = (np.abs(later) >= FAR).mean(axis=0) >= BEYOND
+        if len(home.anchors):
+            newest = [is_own(name, target) for name in scaling.features] & ~scaling.relative
+            often[: len(newest)] &= ~newest
         if often.any():
             where.append(home.home)
             cut.update(name for name, one in zip(scaling.features, often, strict=True) if one)

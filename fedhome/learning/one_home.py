@@ -95,4 +95,5 @@ class OneHome(Cohort):
             self.examples.naive[rows],
             Segments(counts=self.counts(part)),
             np.array([self.examples.unit]),
+            anchors=self.examples.anchors[rows] if len(self.examples.anchors) else None,
         )

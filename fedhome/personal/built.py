@@ -53,6 +53,7 @@ def personal_model(
         scaling=examples.scaling,
         unit=examples.unit,
         level=examples.middle,
+        changes=bool(len(examples.anchors)),
         weights=end.weights,
         experts=experts,
         naive=end.naive,

@@ -45,6 +45,9 @@ def check_computes(found: Mapping[str, Any], indicators: Sequence[str]) -> None:
     fits = all(map(_is_number, numbers))
     fits = fits and all(isinstance(name, str) for name in (found["home"], *scaling.features))
     fits = fits and found["targets"] in ENCODINGS and all(one.shape == (width,) for one in arrays)
+    fits = fits and scaling.relative.shape in ((0,), (width,))
+    fits = fits and (found["targets"] == "continuous" or not found["changes"])
+    fits = fits and (found["changes"] or not scaling.relative.any())
     fits = fits and set(indicators) <= set(scaling.features) and width > 0
     fits = fits and bool(found["weights"]) and found["experts"].keys() <= found["weights"].keys()
     if isinstance(by, Reach):

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from fedhome.data.home_files import read_home
 from fedhome.data.home_objects import ArrowTable, Columns, Row, read_table
@@ -36,7 +35,7 @@ Readings = HomeTable | ArrowTable | Columns | list[Row] | Path | str
 """Readings of one home: a table of any kind, or the path of a file or folder."""
 
 COMPUTED: Final = (
-    *("home", "targets", "scaling", "unit", "level"),
+    *("home", "targets", "scaling", "unit", "level", "changes"),
     *("weights", "experts", "naive", "by"),
 )
 """What a model and what it computes from numbers have in common."""
@@ -61,6 +60,7 @@ class PersonalModel:
         scaling: How inputs are scaled.
         unit: What one unit of a statement is in the target's own.
         level: What a statement of 0 is in the target's own unit.
+        changes: Whether statements are changes from the newest reading of the target.
         weights: Each expert's weight, by its name; they add up to 1.
         experts: The same experts; one that is missing was not finite: ``naive`` stands in.
         naive: The forecast without learning.
@@ -91,6 +91,7 @@ class PersonalModel:
     by: Reach | float
     time_zone: str
     rows: int
+    changes: bool = False
     run: str = ""
     score: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -164,16 +165,15 @@ class PersonalModel:
                 f"{self.target!r} is new enough",
                 hint="give readings that go back as far as the plan's lags",
             )
-        rows = InputRows(
-            beside(self.scaling.apply(cut.x), cut.filled, self.plan.data.indicators or ()),
-            (cut.naive - self.level) / self.unit,
-            (cut.seasonal - self.level) / self.unit,
+        x = self.scaling.apply(cut.x, cut.naive)
+        rows = self.predictor.rows(
+            beside(x, cut.filled, self.plan.data.indicators or ()), cut.naive, cut.seasonal
         )
         missing = np.sum([np.zeros(len(rows.x)), *cut.filled.values()], axis=0).astype(np.int64)
         place = "row" if timeless else "time"
         kind = None if timeless else pa.timestamp("s", tz="UTC")
         moments = pa.array(cut.time_s + cut.later[0] * cut.step_s, kind)
-        told = self._told(self.state(rows), self.naive.state(rows), cut.time_s)
+        told = self._told(self.state(rows), self.naive.state(rows), cut)
         table = pa.table({place: moments, **told, "missing": pa.array(missing)})
         return Predictions(table, cut.y, cut.filled, notes)
 
@@ -196,17 +196,17 @@ class PersonalModel:
         """
         return self.predictor.state(rows)
 
-    def _told(self, mixed: Floats, naive: Floats, time_s: NDArray[np.int64]) -> dict[str, Any]:
+    def _told(self, mixed: Floats, naive: Floats, cut: Windows) -> dict[str, Any]:
         columns: dict[str, Any] = {}
         if isinstance(self.by, Reach):
-            low, high = self.by.at(time_s)
+            low, high = self.by.at(cut.time_s)
             for name, values in (
                 ("value", mixed[:, 0]),
                 ("low", mixed[:, 0] + low),
                 ("high", mixed[:, 0] + high),
                 ("without_learning", naive[:, 0]),
             ):
-                columns[name] = pa.array(values * self.unit + self.level)
+                columns[name] = pa.array(self.predictor.levels(values, cut.naive))
             return columns
         whole, plain = (
             shares if shares.shape[1] > 1 else np.concatenate([1 - shares, shares], axis=1)

@@ -60,6 +60,8 @@ def to_bytes(models: Iterable[PersonalModel]) -> bytes:
                 "kinds": kinds,
                 "temperature": by,
                 "bounded": scaling.bounded,
+                "relative": scaling.relative.tolist(),
+                "changes": model.changes,
                 "scores": dict(model.scores),
             }
             | ({} if model.blend is None else {"blend": _plain_blend(model.blend)})

@@ -96,6 +96,7 @@ def model_of_release(
         scaling=home.scaling,
         unit=home.unit,
         level=home.middle,
+        changes=bool(len(home.anchors)),
         weights={_GLOBAL: 1.0},
         experts={_GLOBAL: network},
         naive=naive,

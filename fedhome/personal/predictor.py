@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Targets
 from fedhome.data.series.scaling import InputScaling, beside
@@ -51,6 +52,7 @@ class Predictor:
         scaling: How features are scaled.
         unit: What one unit of a statement is in the target's own.
         level: What a statement of 0 is in the target's own unit.
+        changes: Whether statements are changes from the newest reading of the target.
         weights: Each expert's weight, by its name; they add up to 1.
         experts: The same experts; one that is missing was not finite: ``naive`` stands in.
         naive: The forecast without learning.
@@ -70,6 +72,7 @@ class Predictor:
     experts: Mapping[str, Fitted]
     naive: Fitted
     by: Reach | float
+    changes: bool = False
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -109,7 +112,7 @@ class Predictor:
             Slot(f"{name} is missing", "indicator", names.index(name)) for name in self.indicators
         ]
         seasons = {one.season for one in forecasts if isinstance(one, Seasonal)}
-        if seasons:
+        if seasons or self.changes:
             slots.append(Slot(f"{self.target} last", "last"))
         for season in sorted(seasons - {0}):
             slots.append(Slot(f"{self.target} {SEASONS[season - 1].called}", "season", season))
@@ -149,19 +152,45 @@ class Predictor:
             if slot.role == "indicator":
                 filled[features[slot.number]] = (column != 0) | np.isnan(x[:, slot.number])
             elif slot.role == "last":
-                last = (column - self.level) / self.unit
+                last = column
             elif slot.role == "season":
-                seasons[:, slot.number - 1] = (column - self.level) / self.unit
+                seasons[:, slot.number - 1] = column
             else:
                 moment = column
-        scaled = beside(self.scaling.apply(x), filled, self.indicators)
-        mixed = self.state(InputRows(scaled, last, seasons))
+        scaled = beside(self.scaling.apply(x, last), filled, self.indicators)
+        mixed = self.state(self.rows(scaled, last, seasons))
         if isinstance(self.by, Reach):
             known = np.where(np.isnan(moment), 0, moment)
             value = mixed[:, 0]
             reach = [value + side + 0 * moment for side in self.by.at(known.astype(np.int64))]
-            return np.stack([value, *reach], axis=1) * self.unit + self.level
+            return self.levels(np.stack([value, *reach], axis=1), last[:, None])
         return mixed if mixed.shape[1] > 1 else np.concatenate([1 - mixed, mixed], axis=1)
+
+    def rows(self, x: NDArray[np.float32], last: Floats, seasons: Floats) -> InputRows:
+        """Return rows as experts take them.
+
+        Args:
+            x: Inputs as models take them, ``[rows, inputs]``.
+            last: The newest reading of the target, in its own unit, ``[rows]``.
+            seasons: The target some seasons earlier, in the same, ``[rows, seasons]``.
+        """
+        anchors = last if self.changes else np.zeros(len(last))
+        behind = anchors.reshape(-1, *[1] * (seasons.ndim - 1))
+        return InputRows(
+            x,
+            (last - anchors - self.level) / self.unit,
+            (seasons - behind - self.level) / self.unit,
+        )
+
+    def levels(self, stated: Floats, last: Floats) -> Floats:
+        """Return statements in the target's own unit.
+
+        Args:
+            stated: The statements.
+            last: The newest reading of the target before each, in its own unit.
+        """
+        above = stated * self.unit + self.level
+        return above + last if self.changes else above
 
     def state(self, rows: InputRows) -> Floats:
         """Return the mixture's statements, float64 ``[rows, outputs]``.

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from fedhome.spelling import did_you_mean
 MODELS: Final = "models.safetensors"
 """What the file of its homes' models is called in a run's folder."""
 FORMAT: Final = 2
-"""Every earlier one is read as well: 1 is the same, but for seasons of a year."""
+"""Every earlier one is read as well: 1 knew no seasons of a year, and no changes."""
 NAIVE: Final = "without learning"
 OWN_MODULE: Final = "own module"
 
@@ -181,6 +182,7 @@ class StoredModels:
             middle=names[f"{prefix}scaling/middle"],
             spread=names[f"{prefix}scaling/spread"],
             bounded=bool(told["bounded"]),
+            relative=np.array(told.get("relative", ()), np.bool_),
         )
         heat = told["temperature"]
         return {
@@ -188,6 +190,7 @@ class StoredModels:
             "weights": {str(name): float(weight) for name, weight in told["weights"].items()},
             "experts": {name: of(name) for name in told["kinds"] if name != NAIVE},
             "naive": of(NAIVE),
+            "changes": bool(told.get("changes", False)),
             "by": Reach(*names[f"{prefix}band"]) if heat is None else float(heat),
             **{name: told[name] for name in ("home", "targets", "unit", "level")},
         }

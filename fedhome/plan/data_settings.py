@@ -115,6 +115,11 @@ class DataSettings(ReadingSettings):
         "home",
         description="standardise by the home's own training rows, or leave as they are",
     )
+    learns: Literal["change", "level"] = Field(
+        "change",
+        description="numbers of a series are learnt as their change from the newest reading, with "
+        "earlier ones told as their distance from it, or as they are; unscaled ones as they are",
+    )
     split: tuple[float, float, float] = Field(
         (0.6, 0.2, 0.2), description="shares in time for training, validation and test"
     )
@@ -148,6 +153,11 @@ class DataSettings(ReadingSettings):
     def series(self) -> bool:
         """Whether rows follow each other in time; where the plan is silent, they are taken to."""
         return self.horizon != 0
+
+    @property
+    def changes(self) -> bool:
+        """Whether a series of numbers is learnt as its change from the newest reading."""
+        return self.series and self.learns == "change" and self.scale == "home"
 
     @property
     def nearest(self) -> Span | None:

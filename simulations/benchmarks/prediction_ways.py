@@ -63,14 +63,20 @@ def _by_torch(folder: Path, name: str) -> Predict:
     middle, spread = torch.from_numpy(scaling.middle), torch.from_numpy(scaling.spread)
     assert isinstance(model.by, Reach)
     reach = torch.from_numpy(np.stack([np.zeros(4), *model.by], axis=1))  # [quarters, outputs]
-    by_quarters = inputs_of(model)[-1].role == "moment"
+    roles = [one.role for one in inputs_of(model)]
+    by_quarters = roles[-1] == "moment"
+    relative = torch.from_numpy(scaling.relative)
 
     def predict(rows: Floats) -> Floats:
         with torch.inference_mode():
             given = torch.from_numpy(rows)
-            x = ((given[:, : len(middle)] - middle) / spread).clamp(-FAR, FAR).float()
+            x = given[:, : len(middle)]
+            last = given[:, [roles.index("last")]] if model.changes else torch.zeros(1).double()
+            x = torch.where(relative, x - last, x) if relative.any() else x
+            x = ((x - middle) / spread).clamp(-FAR, FAR).float()
             band = reach[(given[:, -1] % 86_400 // 21_600).long()] if by_quarters else reach[:1]
-            return np.asarray(((net(x).double() + band) * model.unit + model.level).numpy())
+            told = (net(x).double() + band) * model.unit + model.level + last
+            return np.asarray(told.numpy())
 
     return predict
 

@@ -26,6 +26,7 @@ class StackedHomes:
         units: Unit of each home's target, float64 ``[homes]``.
         times: UTC seconds of the rows, or their numbers, int64 ``[rows]``.
         seasons: What a series was some seasons earlier, float32 ``[rows, seasons]``.
+        anchors: What targets are changes from, float64 ``[rows]``; empty: they are none.
     """
 
     homes: tuple[str, ...]
@@ -37,6 +38,7 @@ class StackedHomes:
     units: NDArray[np.float64]
     times: NDArray[np.int64]
     seasons: NDArray[np.float32]
+    anchors: NDArray[np.float64]
 
     @classmethod
     def of(cls, examples: list[HomeExamples]) -> StackedHomes:
@@ -52,6 +54,7 @@ class StackedHomes:
             units=np.array([home.unit for home in examples]),
             times=np.concatenate([home.times() for home in examples]),
             seasons=np.concatenate([home.seasons() for home in examples]),
+            anchors=np.concatenate([home.anchors for home in examples]),
         )
 
     def spans(

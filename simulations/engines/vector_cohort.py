@@ -367,7 +367,9 @@ class VectorCohort(Cohort):
     ) -> dict[str, NDArray[np.float64]]:
         fleet, segments = self.fleet, Segments(counts=counts)
         y, naive = fleet.y[rows], fleet.naive[rows]
-        return self.learning.task.measure(y, output, naive, segments, fleet.units[homes])
+        anchors = fleet.anchors[rows] if len(fleet.anchors) else None
+        units = fleet.units[homes]
+        return self.learning.task.measure(y, output, naive, segments, units, anchors=anchors)
 
 
 def _chunks_at_once(chunks: int) -> int:

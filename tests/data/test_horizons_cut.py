@@ -70,7 +70,7 @@ def test_a_row_counts_only_with_every_horizon_and_it_is_told_how_many_do_not() -
 def test_no_target_of_a_part_is_among_those_of_the_part_before() -> None:
     home = examples(_home(240), _data(gap=0), [], "continuous")
     ends = {
-        part: home.y[home.rows(part)] * home.unit + home.middle  # type: ignore[arg-type]
+        part: (home.y + home.anchors[:, None])[home.rows(part)]  # type: ignore[arg-type]
         for part in ("train", "validation", "test")
     }
     assert min(map(len, ends.values())) > 0

@@ -109,8 +109,8 @@ def _levels(folder: Path, homes: dict[str, float]) -> None:
     for home, level in homes.items():
         load = np.sin(np.arange(240.0)) + level * (np.arange(240) >= 192)
         times = np.datetime64("2024-01-01T00", "h") + np.arange(240)
-        rows = [f"{time}:00Z,{one:.3f}" for time, one in zip(times, load, strict=True)]
-        (folder / f"{home}.csv").write_text("\n".join(["time,load", *rows, ""]))
+        rows = [f"{time}:00Z,{one:.3f},{one:.3f}" for time, one in zip(times, load, strict=True)]
+        (folder / f"{home}.csv").write_text("\n".join(["time,load,heat", *rows, ""]))
 
 
 def test_inputs_beyond_what_training_saw_are_told_with_their_homes(tmp_path: Path) -> None:
@@ -119,8 +119,14 @@ def test_inputs_beyond_what_training_saw_are_told_with_their_homes(tmp_path: Pat
         data={"source": str(tmp_path / "risen"), "target": "load", "lags": [1, 2]},
         aggregation={"mode": "plain"},
     )
-    (told,) = [note for note in gather(plan).notes if "spreads from the mean of training" in note]
-    assert told.startswith("in a tenth or more of the rows after training, in oak, yew, inputs lie")
-    assert "(load 1 before, load 2 before)" in told
-    as_it_is = gather(plan.change(data={"scale": "none"}))
-    assert not [note for note in as_it_is.notes if "spreads from" in note]
+
+    def told(**changes: object) -> list[str]:
+        notes = gather(plan.change(data=changes)).notes
+        return [note for note in notes if "spreads from the mean of training" in note]
+
+    (note,) = told()
+    assert note.startswith("in a tenth or more of the rows after training, in oak, yew, inputs lie")
+    assert "(heat)" in note  # the load itself is followed: what is learnt is its change
+    (note,) = told(learns="level")
+    assert "(heat, load 1 before, load 2 before)" in note
+    assert not told(scale="none")

@@ -233,11 +233,13 @@ def test_a_home_whose_target_stands_still_takes_part(targets: Any) -> None:
 
 def test_the_unit_of_a_target_that_stood_still_is_that_of_validation() -> None:
     load = np.concatenate([np.zeros(31), np.tile([0.0, 2.0], 10)])
-    home = examples(table(load=load), data(scale="home"), [], "continuous")
+    home = examples(table(load=load), data(scale="home", learns="level"), [], "continuous")
     raw = load[1:]
     known = raw[: home.counts[0] + home.counts[1]]
     assert np.ptp(raw[: home.counts[0]]) == 0
     assert home.unit == pytest.approx(known.std())
+    home = examples(table(load=load), data(scale="home"), [], "continuous")
+    assert home.unit == pytest.approx(np.diff(load)[: len(known)].std())
 
 
 def cut_home(load: list[float], wind: list[float], **changes: Any) -> HomeExamples | None:

@@ -235,7 +235,8 @@ def test_scales_are_those_of_the_training_part() -> None:
     load = np.random.default_rng(1).normal(5, 2, 60)
     wind = np.random.default_rng(2).normal(-1, 3, 60)
     raw = examples(_table(load, wind=wind), _data(), ["wind"], "continuous")
-    home = examples(_table(load, wind=wind), _data(scale="home"), ["wind"], "continuous")
+    data = _data(scale="home", learns="level")
+    home = examples(_table(load, wind=wind), data, ["wind"], "continuous")
     train = raw.rows("train")
     mean, spread = raw.x[train].mean(axis=0), raw.x[train].std(axis=0)
     np.testing.assert_allclose(home.x, (raw.x - mean) / spread, rtol=1e-4, atol=1e-5)
@@ -243,6 +244,41 @@ def test_scales_are_those_of_the_training_part() -> None:
     assert home.unit == pytest.approx(unit, rel=1e-6)
     np.testing.assert_allclose(home.y, (raw.y - middle) / unit, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(home.naive, (raw.naive - middle) / unit, rtol=1e-4, atol=1e-5)
+    assert not len(home.anchors)
+
+
+def test_a_series_is_learnt_as_its_change_from_the_newest_reading() -> None:
+    load = [10.0, 12.0, 11.0, 15.0, 16.0, 20.0, 18.0, 30.0, 31.0, 130.0]
+    data = _data(scale="home", lags=[1, 2], split=[0.75, 0.125, 0.125])
+    home = examples(_table(load, wind=load), data, ["wind"], "continuous")
+    assert home.counts == (6, 1, 1)  # of the moments 2 to 9
+    changes = np.array([-1.0, 4.0, 1.0, 4.0, -2.0, 12.0, 1.0, 99.0])
+    middle, unit = changes[:6].mean(), changes[:6].std()
+    assert (home.middle, home.unit) == pytest.approx((3.0, np.sqrt(128 / 6)))
+    assert (home.middle, home.unit) == pytest.approx((middle, unit))
+    np.testing.assert_allclose(home.y[:, 0], (changes - middle) / unit, rtol=1e-5)
+    np.testing.assert_allclose(home.naive, -middle / unit, rtol=1e-5)
+    np.testing.assert_allclose(home.anchors * unit, load[1:9])
+    # wind and the newest reading as they are, up to five spreads; the one before as its distance
+    level = np.array(load[1:9])
+    expected = np.clip((level - level[:6].mean()) / level[:6].std(), -5, 5)
+    np.testing.assert_allclose(home.x[:, :2], np.stack([expected] * 2, axis=1), rtol=1e-5)
+    behind = np.array(
+        [-2.0, 1.0, -4.0, -1.0, -4.0, 2.0, -12.0, -1.0]
+    )  # the change before, reversed
+    scaled = (behind - behind[:6].mean()) / behind[:6].std()
+    np.testing.assert_allclose(home.x[:, 2], scaled, rtol=1e-5)
+    # Levels are what the target was, whatever it was measured by.
+    back = (home.y[:, 0] + home.anchors) * home.unit + home.middle
+    np.testing.assert_allclose(back, load[2:], rtol=1e-6)
+
+
+def test_classes_and_what_is_not_scaled_are_learnt_as_they_are() -> None:
+    load = [0.0, 1.0] * 10
+    for changes, targets in (({"scale": "home"}, "binary"), ({"scale": "none"}, "continuous")):
+        home = examples(_table(load), _data(**changes), [], targets)
+        assert not len(home.anchors)
+        assert set(home.y[:, 0].tolist()) == {0.0, 1.0}
 
 
 def test_a_column_that_never_changes_is_moved_to_zero() -> None:

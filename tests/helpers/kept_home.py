@@ -28,6 +28,7 @@ NUMBERS = Plan.load(
         "target_unit": "kWh",
         "lags": [1],
         "gap": 1,
+        "learns": "level",  # what its models state are levels
         "inputs": [{"name": "outdoor"}],
     },
     model={"hidden": [4]},

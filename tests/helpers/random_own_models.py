@@ -44,7 +44,8 @@ class Shape(NamedTuple):
     ``targets`` says how targets are encoded; ``hidden`` and ``norm`` what its networks are;
     ``experts`` are names of :func:`own_model`; ``indicators`` says whether missing inputs are told,
     ``season`` which season the forecast without learning has (0: the last reading), ``quarters``
-    whether the band depends on the time of day, and ``bounded`` whether inputs are scaled.
+    whether the band depends on the time of day, ``bounded`` whether inputs are scaled, and
+    ``changes`` whether numbers are stated as changes from the newest reading.
     """
 
     targets: Targets = "continuous"
@@ -55,6 +56,7 @@ class Shape(NamedTuple):
     season: int = 0
     quarters: bool = False
     bounded: bool = True
+    changes: bool = False
 
 
 FEATURES = ("outdoor", "mood is calm", "load 1 before", *CALENDAR)
@@ -73,6 +75,7 @@ def own_model(shape: Shape, seed: int, home: str = "oak") -> PersonalModel:
     """
     draw = np.random.default_rng(seed)
     continuous = shape.targets == "continuous"
+    changes = shape.changes and continuous
     data = {
         "target": "load",
         "inputs": [UNITS, {"name": "mood", "kind": "words", "words": ["calm", "loud"]}],
@@ -100,7 +103,9 @@ def own_model(shape: Shape, seed: int, home: str = "oak") -> PersonalModel:
             middle=np.array([8.0, 0.0, 0.5, *timed]) * shape.bounded,
             spread=np.array([4.0, 1.0, 0.3, *(timed + 0.7)]) ** shape.bounded,
             bounded=shape.bounded,
+            relative=np.array([name == "load 1 before" and changes for name in FEATURES]),
         ),
+        changes=changes,
         unit=0.3 if continuous else 1.0,
         level=0.5 if continuous else 0.0,
         weights=dict(zip(shape.experts, weights.tolist(), strict=True)),

@@ -168,3 +168,20 @@ def test_the_plans_classes_win_over_the_datas() -> None:
 def test_a_task_that_cannot_be_scored_is_refused(task: dict[str, object], why: str) -> None:
     with pytest.raises(PlanError, match=why):
         task_of(Plan.load(task=task))
+
+
+def test_metrics_of_changes_are_those_of_levels() -> None:
+    task = task_of(Plan.load(data={"target": "load", "horizon": 1}, task={"kind": "regression"}))
+    # Levels 10, 14, 12 and 20 are 5, 9, 12 and 12 and changes of 5, 5, 0 and 8; no change is said
+    # but for the last, of which 4 are. R²: 1 - (25 + 25 + 0 + 16) / (16 + 0 + 4 + 36).
+    changes = np.array([[5.0], [5.0], [0.0], [8.0]], np.float32)
+    said = np.array([[0.0], [0.0], [0.0], [4.0]], np.float32)
+    nothing, anchors = np.zeros(4, np.float32), np.array([5.0, 9.0, 12.0, 12.0])
+    segments = Segments(counts=np.array([4]))
+    found = task.measure(changes, said, nothing, segments, np.array([2.0]), anchors=anchors)
+    assert found["r2"] == pytest.approx(1 - 66 / 56)
+    assert found["skill"] == pytest.approx(1 - 66 / 114)
+    assert found["mae"] == pytest.approx(2.0 * 14 / 4)
+    # The level of a counter takes no digits from its changes.
+    far = task.measure(changes, said, nothing, segments, np.array([2.0]), anchors=anchors + 1e9)
+    assert far["skill"] == pytest.approx(1 - 66 / 114)

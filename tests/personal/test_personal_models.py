@@ -256,7 +256,9 @@ def test_a_file_runs_no_code_that_it_names_unless_its_reader_says_so(
 
 
 def test_a_run_of_somebody_else_runs_no_code_that_it_names(tmp_path: Path) -> None:
-    plan = fedhome.Plan.load(**{**QUICK, "model": {"name": "helpers.elsewhere:Scaled"}})
+    only = {**QUICK["personalise"], "experts": ["tuned"]}
+    own = {"model": {"name": "helpers.elsewhere:Scaled"}, "personalise": only}
+    plan = fedhome.Plan.load(**{**QUICK, **own})
     home, run = "home-0001", fedhome.simulate(plan, out=tmp_path / "run")
     with pytest.raises(RunError, match=r"would run 'helpers\.elsewhere:Scaled'"):
         _ = Result.open(run.path).models[home]
@@ -289,7 +291,7 @@ def test_a_file_that_was_cut_or_altered_is_refused(run: Result, tmp_path: Path) 
         ModelsFile(other)
     earlier = ModelsFile(data.replace(b'"format":"2"', b'"format":"1"'))
     assert earlier["home-0001"].weights == run.models["home-0001"].weights
-    unknown = data.replace(b'\\"perceptron\\"', b'\\"perseptron\\"')
+    unknown = data.replace(b'\\"line\\"', b'\\"lyne\\"')
     assert unknown != data
     with pytest.raises(RunError, match="cannot be read"):
         _ = ModelsFile(unknown)["home-0001"]
@@ -409,3 +411,32 @@ def test_a_run_that_keeps_no_models_says_why(tmp_path: Path) -> None:
     assert not (run.path / MODELS).exists()
     with pytest.raises(RunError, match="no home's model was kept"):
         _ = run.models
+
+
+def test_a_file_of_before_there_were_changes_predicts_as_it_did(tmp_path: Path) -> None:
+    plan = fedhome.Plan.load(**{**QUICK, "data": {**QUICK["data"], "learns": "level"}})
+    run, home = fedhome.simulate(plan, out=tmp_path / "run"), "home-0001"
+    data = (run.path / MODELS).read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    about = header["__metadata__"]
+    homes = json.loads(about["homes"])
+    for told in homes:
+        assert not told.pop("changes")
+        assert not any(told.pop("relative"))
+    text = "".join(line for line in about["plan"].splitlines(keepends=True) if "learns" not in line)
+    about |= {"format": "1", "homes": json.dumps(homes), "plan": text}
+    written = json.dumps(header).encode()
+    written += b" " * (-len(written) % 8)
+    (tmp_path / "old").write_bytes(len(written).to_bytes(8, "little") + written + data[8 + size :])
+    table = _tables()[home]
+    before = fedhome.load(tmp_path / "old", home).predict(table)
+    assert before.equals(run.models[home].predict(table))
+
+
+def test_a_file_of_changes_that_cannot_be_any_is_refused(run: Result) -> None:
+    data = (run.path / MODELS).read_bytes()
+    assert b'\\"changes\\": true' in data
+    torn = data.replace(b'\\"changes\\": true', b'\\"changes\\":false')
+    with pytest.raises(RunError, match="cannot be read"):
+        _ = ModelsFile(torn)["home-0001"]

@@ -61,7 +61,13 @@ GUIDE = Path(__file__).resolve().parents[2] / "docs" / "predict.md"
 compiles = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler, cc, here")
 
 ALL = ("tuned", "global", "ridge", "trees", "constant", "lost")
-WHOLE = Shape(experts=(*ALL, "daily", "weekly", "yearly"), indicators=True, season=1, quarters=True)
+WHOLE = Shape(
+    experts=(*ALL, "daily", "weekly", "yearly"),
+    indicators=True,
+    season=1,
+    quarters=True,
+    changes=True,
+)
 NETWORKS = st.builds(
     Shape,
     targets=st.sampled_from(["continuous", "binary", "multi-class"]),
@@ -72,6 +78,7 @@ NETWORKS = st.builds(
     season=st.integers(0, len(SEASONS)),
     quarters=st.booleans(),
     bounded=st.booleans(),
+    changes=st.booleans(),
 )
 
 
@@ -339,7 +346,7 @@ def _guides_reader() -> str:
 def test_the_guides_reader_of_plain_arrays_predicts_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: tuple[int, ...], int8: bool
 ) -> None:
-    model = own_model(Shape(hidden=hidden), 4)
+    model = own_model(Shape(hidden=hidden, changes=int8), 4)
     if int8:
         model = in_int8(model)
     (tmp_path / "oak.npz").write_bytes(export_model(model, "npz", int8=int8))

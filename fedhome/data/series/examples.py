@@ -40,13 +40,15 @@ class HomeExamples:
         home: The home's name.
         x: Inputs, float32 ``[rows, features]``.
         y: Targets: float32 ``[rows, 1]`` (continuous, binary; of several horizons
-            ``[rows, horizons]``) or int64 ``[rows]`` (the index of the class).
+            ``[rows, horizons]``) or int64 ``[rows]`` (the index of the class). Of a series that is
+            learnt as its change they are changes from the newest reading.
         naive: What a forecast without learning says, in the unit of ``y``: persistence
             for a series, else the training mean or the commonest class; ``[rows]``.
         counts: Rows of training, validation and test.
         unit: What one unit of ``y`` is in the unit of the target column (its training
             standard deviation where targets were standardised, else 1).
-        middle: What 0 of ``y`` is in the unit of the target column.
+        middle: What 0 of ``y`` is in the unit of the target column; of changes, above the newest
+            reading.
         notes: What became of the home's rows on the way, in plain sentences.
         filled: Of inputs that are missing somewhere: where they were filled in, ``[rows]``; empty
             once columns of ``x`` say it.
@@ -56,6 +58,8 @@ class HomeExamples:
             horizons it is the nearest's moment.
         seasonal: What a series was each season earlier, in the unit of ``y``, NaN where nothing
             was read, float32; shapes as of :func:`~fedhome.data.series.seasons.seasonal`.
+        anchors: The newest reading that each row's ``y`` is a change from, in the unit of ``y``,
+            float64 ``[rows]``; empty: it is none.
         reach_s: Seconds from a row's moment to that of its furthest horizon.
     """
 
@@ -72,6 +76,7 @@ class HomeExamples:
     scaling: InputScaling | None = None
     time_s: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     seasonal: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    anchors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     reach_s: int = 0
 
     def times(self) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -54,6 +54,9 @@ class InputScaling:
         middle: What is 0 for a model ``[features]``.
         spread: What is 1 above that ``[features]``.
         bounded: Whether inputs stay within :data:`FAR`.
+        relative: Which inputs are told as their distance from the newest reading of the target, as
+            earlier readings of a series are that may leave the range of its training; medians,
+            middle and spread are those of distances then, bool ``[features]``; empty: none.
     """
 
     features: tuple[str, ...]
@@ -61,6 +64,7 @@ class InputScaling:
     middle: NDArray[np.float64]
     spread: NDArray[np.float64]
     bounded: bool
+    relative: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     @classmethod
     def of(
@@ -70,6 +74,8 @@ class InputScaling:
         known: NDArray[np.bool_],
         *,
         scaled: bool,
+        last: NDArray[np.float64],
+        relative: NDArray[np.bool_],
     ) -> InputScaling:
         """Return the scaling that training rows tell.
 
@@ -78,7 +84,10 @@ class InputScaling:
             x: The rows, in the columns' units, NaN where nothing is known, ``[rows, features]``.
             known: Where a reading stands, and nothing that was filled in, ``[rows, features]``.
             scaled: Whether others are brought to a mean of 0 and a spread of 1.
+            last: The newest reading of the target ``[rows]``.
+            relative: Which inputs are told as their distance from it ``[features]``.
         """
+        x = _from(x, last, relative)
         medians = np.array(
             [
                 np.median(column[read]) if read.any() else 0.0
@@ -98,18 +107,29 @@ class InputScaling:
             middle=middle,
             spread=spread,
             bounded=scaled,
+            relative=relative,
         )
 
-    def apply(self, x: NDArray[np.float64]) -> NDArray[np.float32]:
+    def apply(self, x: NDArray[np.float64], last: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return rows as a model takes them, float32 ``[rows, features]``.
 
         Args:
             x: In the columns' units, NaN where nothing is known, ``[rows, features]``.
+            last: The newest reading of the target, in its unit; without meaning where no input is
+                relative to it, ``[rows]``.
         """
+        x = _from(x, last, self.relative)
         x = np.where(np.isnan(x), self.medians, x)
         if self.bounded:
             x = np.clip((x - self.middle) / self.spread, -FAR, FAR)
         return np.ascontiguousarray(x, np.float32)
+
+
+def _from(
+    x: NDArray[np.float64], last: NDArray[np.float64], relative: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return rows with some inputs as their distance from the newest reading."""
+    return np.where(relative, x - last[:, None], x) if relative.any() else x
 
 
 def beside(

@@ -36,10 +36,15 @@ def _continuous(rows: HomeRows, data: DataSettings) -> HomeExamples:
     notes: tuple[str, ...] = ()
     if _still(train):
         notes = (_never_changes(data.target, f"{train.flat[0]:g}"),)
-    if data.scale == "home":
-        unit, middle = _unit(rows), float(train.mean())
     if not data.series:
         naive = np.full(len(y), train.mean())
+    seasonal, anchors = rows.seasonal, np.empty(0)
+    if data.changes:
+        anchors, naive = naive, np.zeros(len(y))
+        y, seasonal = _above(y, anchors), _above(seasonal, anchors)
+    if data.scale == "home":
+        train = y[: rows.counts[0]]
+        unit, middle = _unit(y, rows.counts), float(train.mean())
     scaled = ((y - middle) / unit).astype(np.float32)
     return HomeExamples(
         home=rows.home,
@@ -50,17 +55,22 @@ def _continuous(rows: HomeRows, data: DataSettings) -> HomeExamples:
         unit=unit,
         middle=middle,
         notes=notes,
-        seasonal=((rows.seasonal - middle) / unit).astype(np.float32),
+        seasonal=((seasonal - middle) / unit).astype(np.float32),
+        anchors=anchors / unit,
     )
 
 
-def _unit(rows: HomeRows) -> float:
+def _above(values: NDArray[np.float64], anchors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values - anchors.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def _unit(y: NDArray[np.float64], counts: tuple[int, int, int]) -> float:
     """Return what targets are measured in: their spread in training.
 
     Where they never change there, the validation rows may tell more; if not, it is 1.
     """
-    train, validation, _ = rows.counts
-    for known in (rows.y[:train], rows.y[: train + validation]):
+    train, validation, _ = counts
+    for known in (y[:train], y[: train + validation]):
         if not _still(known):
             return float(known.std())
     return 1.0

@@ -52,6 +52,7 @@ class Windows:
         missing: Those of the notes that say what is missing in rows that were left out.
         seasonal: The target of a series a season earlier, NaN where nothing was
             read, as of :func:`~fedhome.data.series.seasons.seasonal`.
+        earlier: Those inputs that are readings of the target from before its newest one.
         later: Steps from the predicted moment to that of each horizon.
         step_s: Seconds of a step; of rows that are no series without meaning.
     """
@@ -68,6 +69,7 @@ class Windows:
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     seasonal: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    earlier: frozenset[str] = frozenset()
     later: tuple[int, ...] = (0,)
     step_s: int = 0
 
@@ -188,6 +190,9 @@ def _cut(past: Past, kept: CountedRows, asked: _Asked, notes: tuple[str, ...]) -
         notes=(*notes, *kept.notes),
         missing=kept.notes,
         seasonal=seasonal(past, kept.rows, timed=not table.timeless),
+        earlier=frozenset(
+            one.name for one in inputs if one.column == data.target and one.steps > horizon
+        ),
         later=past.spans.later,
         step_s=past.step_s,
     )
@@ -227,6 +232,16 @@ def _inputs(past: Past, table: HomeTable, columns: Sequence[str]) -> Iterator[_I
             yield _Input(name, name, past.spans.horizon)
     for lag, steps in past.spans.lags:
         yield _Input(f"{past.target} {lag} before", past.target, steps)
+
+
+def is_own(feature: str, target: str) -> bool:
+    """Whether an input is the target's own reading, now or earlier.
+
+    Args:
+        feature: The input's name.
+        target: The target's.
+    """
+    return feature == target or (feature.startswith(f"{target} ") and feature.endswith(" before"))
 
 
 def _looked_up(
@@ -303,8 +318,16 @@ def examples(
     for name, rows in filled.items():
         known[:, cut.features.index(name)] = ~rows[train]
     features = {name: name in cut.words for name in cut.features}
-    scaling = InputScaling.of(features, x[train], known, scaled=data.scale == "home")
-    inputs = scaling.apply(x)
+    changes = data.changes and targets == "continuous"
+    scaling = InputScaling.of(
+        features,
+        x[train],
+        known,
+        scaled=data.scale == "home",
+        last=naive[train],
+        relative=np.array([changes and name in cut.earlier for name in cut.features]),
+    )
+    inputs = scaling.apply(x, naive)
     encode = look_up(ENCODE, targets, "encoding of targets")
     coded = encode(HomeRows(table.home, inputs, y, naive, sizes, cut.seasonal[order]), data)
     return replace(

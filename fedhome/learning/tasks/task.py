@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,6 +147,8 @@ class Task:
         naive: NDArray[np.float32],
         segments: Segments,
         units: Floats,
+        *,
+        anchors: Floats | None = None,
     ) -> dict[str, Floats]:
         """Score predictions for each home.
 
@@ -156,11 +158,17 @@ class Task:
             naive: The forecast without learning, ``[rows]``.
             segments: Which rows are whose.
             units: What one unit of ``y`` is in the target's own unit, ``[homes]``.
+            anchors: What all of these are changes from, in the unit of ``y``, ``[rows]``; None:
+                they are none. Metrics are of levels.
 
         Returns:
             Metric name to float64 ``[homes]``; NaN where it is not defined. Errors (``mae``,
             ``rmse``) are in the target's own unit.
         """
+        if anchors is not None:
+            above: Any = anchors  # doubles: a counter's level leaves no digits to its changes
+            y, predicted = y + above[:, None], predicted + above[:, None]
+            naive = naive + above
         if not self.horizons:
             return self._measured(y, predicted, naive, segments, units)
         each = [

@@ -39,6 +39,8 @@ def c_of(model: PersonalModel, *, int8: bool) -> str:
     for name in ("medians", "middle", "spread"):
         if name == "medians" or model.scaling.bounded:
             parts.array(name, "double", getattr(model.scaling, name))
+    if model.scaling.relative.any():
+        parts.array("relative", "int", model.scaling.relative.astype(np.int64))
     expert_in_c(parts, "naive", model.naive, raw=False)
     called: dict[str, str] = {}
     for name in model.weights:
@@ -181,6 +183,7 @@ def _sizes(model: PersonalModel) -> str:
 def _predict(model: PersonalModel, called: dict[str, str]) -> str:
     features, inputs = len(model.scaling.features), inputs_of(model)
     indicators = [place for place, one in enumerate(inputs) if one.role == "indicator"]
+    relative = model.scaling.relative.any()
     body = [
         "float x[@@_MODEL_INPUTS];",
         f"double series[{1 + len(SEASONS)}], naive[@@_STATED], mixed[@@_STATED] = {{0}};",
@@ -188,8 +191,12 @@ def _predict(model: PersonalModel, called: dict[str, str]) -> str:
         "int i;",
         "const double missing = (double)NAN;",
         "(void)missing;",
+        *_last(model, inputs),
         "for (i = 0; i < @@_FEATURES; i++) {",
-        "    double value = @_finite(inputs[i]) ? inputs[i] : @_medians[i];",
+        "    double value = inputs[i];",
+        *(["    if (@_relative[i])", "        value -= last;"] if relative else []),
+        "    if (!@_finite(value))",
+        "        value = @_medians[i];",
     ]
     if model.scaling.bounded:
         far = real(FAR)
@@ -208,8 +215,9 @@ def _predict(model: PersonalModel, called: dict[str, str]) -> str:
     for place, one in enumerate(inputs):
         if one.role in ("last", "season"):
             slot = one.number if one.role == "season" else 0
+            from_last = " - last" if model.changes else ""
             body.append(
-                f"series[{slot}] = @_finite(inputs[{place}]) ? (inputs[{place}] - "
+                f"series[{slot}] = @_finite(inputs[{place}]) ? (inputs[{place}]{from_last} - "
                 f"{real(model.level)}) / {real(model.unit)} : missing;"
             )
     body.append("@_naive(x, series, naive);")
@@ -224,6 +232,13 @@ def _predict(model: PersonalModel, called: dict[str, str]) -> str:
     return f"void @_predict(const double inputs[@@_INPUTS], @_prediction *found)\n{{\n{text}\n}}\n"
 
 
+def _last(model: PersonalModel, inputs: tuple[RawInput, ...]) -> Iterator[str]:
+    """Yield what the newest reading is, where statements are changes from it."""
+    if model.changes:
+        place = next(place for place, one in enumerate(inputs) if one.role == "last")
+        yield f"const double last = @_finite(inputs[{place}]) ? inputs[{place}] : missing;"
+
+
 def _ended(model: PersonalModel, inputs: tuple[RawInput, ...]) -> Iterator[str]:
     if isinstance(model.by, Reach):
         quarter = "0"
@@ -236,6 +251,7 @@ def _ended(model: PersonalModel, inputs: tuple[RawInput, ...]) -> Iterator[str]:
             yield "    i = -1;"
             quarter = "i"
         unit, level = real(model.unit), real(model.level)
+        level += " + last" if model.changes else ""
         yield f"found->value = mixed[0] * {unit} + {level};"
         for side in ("low", "high"):
             reach = f"(mixed[0] + @_{side}[{quarter}]) * {unit} + {level}"

@@ -49,6 +49,8 @@ def npz_of(model: PersonalModel, *, int8: bool) -> bytes:
         "unit": model.unit,
         "level": model.level,
         "bounded": model.scaling.bounded,
+        "relative": np.resize(model.scaling.relative, len(model.scaling.features)).tolist(),
+        "changes": model.changes,
         "temperature": None if isinstance(model.by, Reach) else model.by,
         "inputs": [one._asdict() for one in inputs_of(model)],
         "outputs": model.predictor.outputs,

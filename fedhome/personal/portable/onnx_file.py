@@ -81,7 +81,10 @@ def _rows(graph: Graph, model: PersonalModel, *, int8: bool) -> _Rows:
     features = tuple(range(len(scaling.features)))
     plain = graph.column("inputs", *features)
     known = graph.is_finite(plain)
-    x = graph.node("Where", known, plain, graph.constant(scaling.medians))
+    last, x = _last(graph, model) if model.changes else "", plain
+    if scaling.relative.any():
+        x = graph.node("Where", graph.constant(scaling.relative), graph.node("Sub", x, last), x)
+    x = graph.node("Where", graph.is_finite(x), x, graph.constant(scaling.medians))
     if scaling.bounded:
         x = graph.node("Sub", x, graph.constant(scaling.middle))
         x = graph.node("Div", x, graph.constant(scaling.spread))
@@ -96,13 +99,21 @@ def _rows(graph: Graph, model: PersonalModel, *, int8: bool) -> _Rows:
             columns.append(graph.cast(graph.node("Not", whole_row), np.float32))
         elif one.role in ("last", "season"):
             value = graph.column("inputs", place)
-            moved = graph.node("Sub", value, graph.constant(model.level))
+            moved = graph.node("Sub", value, last) if last else value
+            moved = graph.node("Sub", moved, graph.constant(model.level))
             moved = graph.node("Div", moved, graph.constant(model.unit))
             moved = graph.node("Where", graph.is_finite(value), moved, graph.constant(np.nan))
             series[one.number if one.role == "season" else 0] = moved
     if len(columns) > 1:
         columns = [graph.node("Concat", *columns, axis=1)]
     return _Rows(graph, columns[0], series, int8=int8)
+
+
+def _last(graph: Graph, model: PersonalModel) -> str:
+    """Return the newest reading of the target; NaN where there is none."""
+    place = next(place for place, one in enumerate(inputs_of(model)) if one.role == "last")
+    last = graph.column("inputs", place)
+    return graph.node("Where", graph.is_finite(last), last, graph.constant(np.nan))
 
 
 def _stated(rows: _Rows, expert: Fitted) -> str:
@@ -256,7 +267,8 @@ def _numbers(graph: Graph, model: PersonalModel, mixed: str) -> str:
         columns.append(graph.node("Add", mixed, reach))
     told = graph.node("Concat", *columns, axis=1)
     told = graph.node("Mul", told, graph.constant(model.unit))
-    return graph.node("Add", told, graph.constant(model.level))
+    told = graph.node("Add", told, graph.constant(model.level))
+    return graph.node("Add", told, _last(graph, model)) if model.changes else told
 
 
 def _shares(graph: Graph, model: PersonalModel, mixed: str) -> str:

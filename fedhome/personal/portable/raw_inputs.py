@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from fedhome.data.series.local_time import CALENDAR
+from fedhome.data.series.windows import is_own
 from fedhome.learning.tasks.segments import Floats
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.predictor import Role
@@ -56,7 +57,8 @@ def _inputs(model: PersonalModel) -> Iterator[RawInput]:
     said = {
         "indicator": "1 if there was no reading of it then, also where an older one is given; "
         "else 0",
-        "last": f"its newest reading, {before}; NaN: nothing can be said without learning",
+        "last": f"its newest reading, {before}; NaN: nothing can be said"
+        + ("" if model.changes else " without learning"),
         "season": "before the predicted moment (a year: of days and weeks 364 days); NaN: the "
         "newest reading stands in",
         "moment": f"{moment}, Unix time (UTC): the band depends on the time of day",
@@ -116,9 +118,26 @@ def probe(model: PersonalModel, rows: int = PROBED) -> Floats:
             raw[:, place] = _OUR_DAYS_S + np.arange(rows) * 5 * 3600
         else:
             raw[:, place] = model.level + model.unit * drawn
+    if model.changes:
+        _about_a_level(model, raw)
     features = len(scaling.features)
     for row in range(1, rows, _MISSING_EACH):
         raw[row, draw.integers(features)] = np.nan
         seasons = [place for place, one in enumerate(inputs) if one.role == "season"]
         raw[row, seasons] = np.nan
     return raw
+
+
+def _about_a_level(model: PersonalModel, raw: Floats) -> None:
+    """Move the target's readings, drawn about 0, to where they usually are."""
+    scaling, roles = model.scaling, np.array([one.role for one in inputs_of(model)])
+    relative = np.flatnonzero(scaling.relative)
+    levels = [
+        float(median)
+        for name, median, far in zip(
+            scaling.features, scaling.medians, scaling.relative, strict=True
+        )
+        if is_own(name, model.target) and not far
+    ]
+    raw[:, np.isin(roles, ["last", "season"])] += levels[0] if levels else 0.0
+    raw[:, relative] += raw[:, roles == "last"]
