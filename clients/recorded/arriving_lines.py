@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from fedhome.clients.recorded.json_rows import Row, parsed, table_of
 from fedhome.clients.recorded.table_rows import joined
 from fedhome.data.files.csv_files import read_text
 from fedhome.data.files.data_files import Raw
 from fedhome.data.files.dialects import find_dialect
 from fedhome.data.files.file_kinds import HEAD_BYTES, refuse_other_kinds
+from fedhome.data.files.json_rows import Row, parsed, table_of
 from fedhome.data.files.packed_files import Source
 from fedhome.data.home_files import HomeFilesRead, read_rows
 from fedhome.data.table import HomeTable

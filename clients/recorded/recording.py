@@ -19,10 +19,10 @@ from fedhome.clients.recorded.arriving_lines import (
     RefusedLine,
     Understanding,
 )
-from fedhome.clients.recorded.json_rows import checked, table_of
 from fedhome.clients.recorded.reading_store import Appended, ReadingStore
 from fedhome.counted import counted
 from fedhome.data.files.data_files import Raw
+from fedhome.data.files.json_rows import checked, table_of
 from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.table import CLOCKS_APART_S, HomeTable
 from fedhome.errors import DataError, SourceError

@@ -12,8 +12,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedhome.data.files.csv_files import looks_like_table, read_text
-from fedhome.data.files.file_kinds import HEAD_BYTES, PARQUET, ZIP, kind_of, refuse_other_kinds
-from fedhome.data.files.packed_files import Source, sources_of
+from fedhome.data.files.file_kinds import (
+    HEAD_BYTES,
+    JSON,
+    PARQUET,
+    ZIP,
+    kind_of,
+    refuse_other_kinds,
+)
+from fedhome.data.files.json_files import looks_like_records, read_json
+from fedhome.data.files.packed_files import JSON_SUFFIXES, Source, sources_of
 from fedhome.data.files.parquet_files import read_parquet
 from fedhome.data.files.table_file import UNNAMED, FileTable
 from fedhome.data.files.workbooks import read_workbook
@@ -22,12 +30,15 @@ from fedhome.errors import SourceError
 
 __all__ = ["LAYOUT_HINT", "SUFFIXES", "UNNAMED", "Raw", "is_data_file", "read_files", "stem"]
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".zip", ".xlsx", ".parquet")
+SUFFIXES = (
+    *(".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".zip", ".xlsx", ".parquet"),
+    *JSON_SUFFIXES,
+)
 _OF_HOMES = "homes.toml"  # says how homes are read, where a folder is of several
 LAYOUT_HINT = (
-    "a data folder holds one file of readings (.csv, .tsv, .txt, .csv.gz, .zip, .xlsx, .parquet), "
-    "or one sub-folder of such files, for each home; each file has a header row, a column of times "
-    "and one column per reading"
+    "a data folder holds one file of readings (.csv, .tsv, .txt, .csv.gz, .zip, .xlsx, .parquet, "
+    ".json, .jsonl), or one sub-folder of such files, for each home; each file has a header row, a "
+    "column of times and one column per reading"
 )
 
 
@@ -84,15 +95,16 @@ class Raw:
 def is_data_file(path: Path) -> bool:
     """Tell whether a path names a file that :func:`read_files` can read.
 
-    A ``.txt`` file is one if a table stands in it.
+    A ``.txt`` file is one if a table stands in it, a ``.json`` file if objects for readings do.
     """
     name = path.name.lower()
     if name.startswith(".") or not name.endswith(SUFFIXES):
         return False
-    if not name.endswith(".txt") or not path.is_file():
+    look = looks_like_table if name.endswith(".txt") else looks_like_records
+    if not name.endswith((".txt", *JSON_SUFFIXES)) or not path.is_file():
         return True
     try:
-        return looks_like_table(sources_of(path)[0][0])
+        return look(sources_of(path)[0][0])
     except SourceError:
         return False
 
@@ -126,7 +138,8 @@ def read_files(path: Path) -> Raw:
 
     Args:
         path: A text table (``.csv``, ``.tsv``, ``.txt``, each also as ``.gz``), a ``.zip`` of one
-            home's files, a workbook (``.xlsx``), a Parquet file, or a folder of such files.
+            home's files, a workbook (``.xlsx``), a Parquet file, JSON (:mod:`.json_files`), or a
+            folder of such files.
 
     Raises:
         SourceError: No such file or folder, nothing in it, or a file that cannot be read.
@@ -178,8 +191,9 @@ def read_files(path: Path) -> Raw:
 _READERS: Mapping[str, Callable[[Source], Sequence[FileTable]]] = {
     ".parquet": read_parquet,
     ".xlsx": read_workbook,
+    **dict.fromkeys(JSON_SUFFIXES, read_json),
 }
-_KINDS = {".parquet": PARQUET, ".xlsx": ZIP}
+_KINDS = {".parquet": PARQUET, ".xlsx": ZIP, **dict.fromkeys(JSON_SUFFIXES, JSON)}
 
 
 def _read(source: Source) -> Sequence[FileTable]:

@@ -34,10 +34,10 @@ GZIP = FileKind("a gzip file", f"{_RENAME}.csv.gz")
 ZIP = FileKind("a zip archive", f"{_RENAME}.zip, or .xlsx if it is a workbook")
 PARQUET = FileKind("a Parquet file", f"{_RENAME}.parquet")
 _PAGE = FileKind("an HTML page, not the data", f"{_PORTAL}; you may have saved the page itself")
-_JSON = FileKind(
+JSON = FileKind(
     "a JSON file",
-    "convert it: pandas.read_json(...).to_csv(...), one row a reading, with lines=True where each "
-    "line is an object; `fedhome client record` takes such lines as they are",
+    f"{_RENAME}.json or .jsonl, if it holds an object for each reading; else convert it to such "
+    "objects, or to CSV with one row a reading",
 )
 _XML = FileKind("an XML file", f"{_PORTAL}, or convert it: one row a reading")
 _GREEN_BUTTON = FileKind("a Green Button file (XML)", f"{_PORTAL}: portals offer both")
@@ -124,7 +124,7 @@ def _kind_of_text(head: bytes) -> FileKind | None:
     if _LINE.fullmatch(next(rows, b"")):
         return _LINE_PROTOCOL
     # "[kWh]" may be a column's name, and "[1, 2]" no row of a table.
-    return _JSON if _JSON_START.match(text) else None
+    return JSON if _JSON_START.match(text) else None
 
 
 def not_read(path: Path, hint: str) -> SourceError:

@@ -1,0 +1,169 @@
+"""Files of readings as JSON: an object a line, a list of objects, or what programs wrap them in.
+
+What is read is a table all the same: each object is a row of single values by name. Two shapes of
+programs that homes have are known besides: Home Assistant's history (a list for each entity, of
+which often the first object alone says which it is) and InfluxDB's ``columns`` and ``values``.
+Whatever else lies within each other says nothing of what a row is, and is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fedhome.data.files.json_rows import Row, checked, table_of
+from fedhome.data.files.packed_files import JSON_SUFFIXES, Source
+from fedhome.data.files.table_file import FileTable, named, unreadable
+from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
+
+MOST_JSON_BYTES = 2**28
+"""How long a file may be: as objects it takes some ten times as much memory."""
+_HINT = (
+    'give an object of single values for each reading, such as {"time": ..., "load_kwh": 0.4}: in '
+    "lines of their own, or in a list"
+)
+_RECORDS = re.compile(rb'\[\s*(\[\s*)?\{|\{\s*"results"|\{[^\n]*\}\s*\n\s*\{')
+_ENTITY = "entity_id"
+_BESIDE = frozenset({"attributes", "context"})
+"""Of a state of Home Assistant: what is no reading, and no single value."""
+
+
+def read_json(source: Source) -> Sequence[FileTable]:
+    """Read a file of JSON as a table; numbers and yes and no as they are typed, texts as text.
+
+    Args:
+        source: The file.
+
+    Raises:
+        SourceError: It is no JSON, too long, or not of a shape of which each row is known.
+    """
+    if source.size > MOST_JSON_BYTES:
+        raise unreadable(
+            source.name,
+            f"it has more than {MOST_JSON_BYTES // 2**20} MB, too much for JSON in memory",
+            hint="convert it to Parquet or CSV, or divide it by time",
+        )
+    data = source.content().removeprefix(b"\xef\xbb\xbf")
+    rows, words, notes = _rows(source.name, data)
+    named(source.name, list(dict.fromkeys(name for row in rows for name in row)))
+    return [
+        FileTable(
+            name=source.name,
+            rows=table_of(rows, ReadingSettings()),
+            format=words,
+            notes=tuple(f"{source.name}: {note}" for note in notes),
+        )
+    ]
+
+
+def looks_like_records(source: Source) -> bool:
+    """Tell by its first bytes whether a file holds readings: much else is written as ``.json``.
+
+    Raises:
+        SourceError: It cannot be opened.
+    """
+    head = source.head(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()
+    return source.suffix != JSON_SUFFIXES[0] or bool(_RECORDS.match(head))
+
+
+def _rows(name: str, data: bytes) -> tuple[list[Row], str, list[str]]:
+    """Return the rows of a file, how it is written, and what is to be told."""
+    try:
+        whole = json.loads(data, parse_constant=_no_number, object_pairs_hook=_once)
+    except _TwiceError as error:
+        raise unreadable(name, f"an object has the field {error} twice", hint=_HINT) from None
+    except (ValueError, RecursionError):
+        return list(_by_line(name, data)), "JSON, an object a line", []
+    match whole:
+        case [[{}, *_], *_] if all(isinstance(one, list) for one in whole):
+            return (*_of_entities(name, whole),)
+        case [{}, *_]:
+            rows = [_row(name, place, one) for place, one in enumerate(whole, 1)]
+            return rows, "JSON, a list of objects", []
+        case {"results": [{"series": [{"columns": [*columns], "values": [*values]} as series]}]}:
+            return _of_series(name, series, columns, values), "JSON of InfluxDB", []
+        case dict() if not any(isinstance(one, dict | list) for one in whole.values()):
+            return [_row(name, 1, whole)], "JSON, an object a line", []
+    raise unreadable(name, "this JSON does not say what a row is", hint=_HINT)
+
+
+def _by_line(name: str, data: bytes) -> Iterator[Row]:
+    there = False
+    for number, line in enumerate(data.splitlines(), 1):
+        if line.strip():
+            there = True
+            try:
+                row = json.loads(line, parse_constant=_no_number, object_pairs_hook=_once)
+                yield checked(row)
+            except _TwiceError as error:
+                reason = f"line {number} has the field {error} twice"
+                raise unreadable(name, reason, hint=_HINT) from None
+            except (ValueError, RecursionError):
+                raise unreadable(name, f"line {number} is no JSON", hint=_HINT) from None
+            except SourceError as error:
+                raise unreadable(name, f"line {number}: {error.message}", hint=error.hint) from None
+    if not there:
+        raise unreadable(name, "it holds nothing", hint=_HINT)
+
+
+def _row(name: str, place: int, one: object) -> Row:
+    try:
+        return checked(one)
+    except SourceError as error:
+        raise unreadable(name, f"object {place}: {error.message}", hint=error.hint) from None
+
+
+def _of_entities(name: str, lists: list[list[Any]]) -> tuple[list[Row], str, list[str]]:
+    """Return the states of Home Assistant's history, each with its entity."""
+    rows: list[Row] = []
+    left_out: dict[str, None] = {}
+    for states in lists:
+        entity = states[0].get(_ENTITY) if states and isinstance(states[0], Mapping) else None
+        for state in states:
+            if not isinstance(state, Mapping) or not isinstance(entity, str):
+                raise unreadable(name, "a list in it does not say whose states it has", hint=_HINT)
+            if state.get(_ENTITY, entity) != entity:
+                raise unreadable(name, "a list in it has states of several entities", hint=_HINT)
+            left_out |= dict.fromkeys(key for key in state if key in _BESIDE)
+            flat = {key: value for key, value in state.items() if key not in _BESIDE}
+            rows.append(_row(name, len(rows) + 1, {_ENTITY: entity, **flat}))
+    notes = [f"left out: {', '.join(left_out)}, which are no readings"] if left_out else []
+    return rows, "JSON of Home Assistant's history", notes
+
+
+def _of_series(
+    name: str, series: Mapping[str, Any], columns: list[Any], values: list[Any]
+) -> list[Row]:
+    """Return the rows of the one series that InfluxDB gave."""
+    if series.get("partial"):
+        reason = "the server has cut it off (partial)"
+        raise unreadable(name, reason, hint="ask for less at once, or with chunked=true")
+    if not all(isinstance(one, str) for one in columns) or len({*columns}) < len(columns):
+        raise unreadable(name, "two of its columns have one name, or one has none", hint=_HINT)
+    rows: list[Row] = []
+    for place, row in enumerate(values, 1):
+        if not isinstance(row, list) or len(row) != len(columns):
+            raise unreadable(name, f"row {place} has not a value for each column", hint=_HINT)
+        rows.append(_row(name, place, dict(zip(columns, row, strict=True))))
+    if not rows:
+        raise unreadable(name, "it holds no row", hint=_HINT)
+    return rows
+
+
+class _TwiceError(Exception):
+    """A field that an object has twice: which of both counts, nobody knows."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(repr(next(name for name in names if names.count(name) > 1)))
+    return found
+
+
+def _no_number(constant: str) -> Any:
+    raise ValueError(constant)

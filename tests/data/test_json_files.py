@@ -1,0 +1,174 @@
+"""Readings as JSON: the same rows however they are written, and what says no rows is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedhome.data.files import json_files
+from fedhome.data.files.data_files import Raw, is_data_file, read_files
+from fedhome.data.home_files import read_home
+from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
+
+_NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
+_CELLS = (
+    st.integers(-(2**62) + 1, 2**62 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+)
+
+
+@st.composite
+def _tables(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Draw rows with the same fields, each of one kind, of which some hold nothing."""
+    names = draw(st.lists(_NAMES, min_size=1, max_size=4, unique=True))
+    columns = {name: st.none() | draw(st.sampled_from(_CELLS)) for name in names}
+    return draw(st.lists(st.fixed_dictionaries(columns), min_size=1, max_size=6))
+
+
+def _read(folder: Path, name: str, content: str) -> Raw:
+    path = folder / name
+    path.write_text(content, encoding="utf-8", newline="")
+    return read_files(path)
+
+
+def _influx(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    columns = list(rows[0])
+    values = [[row[name] for name in columns] for row in rows]
+    return {"results": [{"statement_id": 0, "series": [{"columns": columns, "values": values}]}]}
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=_tables())
+def test_rows_are_those_that_were_written_in_every_shape(
+    rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("json")
+    lines = "\n".join(map(json.dumps, rows))
+    written = {
+        "list.json": json.dumps(rows),
+        "list with breaks.json": json.dumps(rows, indent=2, ensure_ascii=False),
+        "lines.jsonl": lines,
+        "lines.ndjson": f"\ufeff{lines}\r\n\r\n",
+        "influx.json": json.dumps(_influx(rows)),
+    }
+    for name, content in written.items():
+        read = _read(folder, name, content)
+        assert read.rows.column_names == list(rows[0]), name
+        assert read.rows.to_pylist() == rows, name
+        assert read.files == ((name, len(rows)),)
+
+
+def test_a_field_that_a_row_lacks_is_missing_there(tmp_path: Path) -> None:
+    read = _read(tmp_path, "a.json", '[{"time": 1, "lux": 2}, {"time": 2, "load": 0.5}]')
+    assert read.rows.to_pylist() == [
+        {"time": 1, "lux": 2, "load": None},
+        {"time": 2, "lux": None, "load": 0.5},
+    ]
+
+
+def _history() -> list[list[dict[str, Any]]]:
+    def states(entity: str, values: list[str]) -> list[dict[str, Any]]:
+        times = [f"2026-01-01T0{hour}:00:00+00:00" for hour in range(len(values))]
+        first, *others = (
+            {"state": value, "last_changed": time}
+            for value, time in zip(values, times, strict=True)
+        )
+        beside = {"entity_id": entity, "attributes": {"unit": "kWh"}, "context": {"id": "x"}}
+        return [{**beside, **first}, *others]
+
+    return [
+        states("sensor.load", ["0.5", "unavailable", "1.5"]),
+        states("sensor.lux", ["1", "2", "3"]),
+    ]
+
+
+def test_home_assistants_history_is_read_by_its_entities(tmp_path: Path) -> None:
+    path = tmp_path / "oak.json"
+    path.write_text(json.dumps(_history()))
+    pivot = ReadingSettings(pivot=("entity_id", "state"))
+    read = read_home(path, home="oak", settings=pivot)
+    assert read.table.columns["sensor.lux"].tolist() == [1.0, 2.0, 3.0]
+    load = read.table.columns["sensor.load"].tolist()
+    assert (load[0], load[2]) == (0.5, 1.5)
+    assert load[1] != load[1]
+    told = " ".join(read_files(path).notes)
+    assert "left out: attributes, context, which are no readings" in told
+
+
+_REFUSED: dict[str, tuple[str, str]] = {
+    "an object with a list": ('{"data": [1, 2]}', "does not say what a row is"),
+    "columns by name": ('{"time": {"0": 1}, "load": {"0": 2}}', "does not say what a row is"),
+    "numbers": ("[1, 2]", "does not say what a row is"),
+    "lists": ("[[1, 2], [3, 4]]", "does not say what a row is"),
+    "nothing": ("[]", "does not say what a row is"),
+    "an object within": ('[{"time": 1, "at": {"x": 1}}]', "object 1: the field 'at' is no single"),
+    "a number among objects": ('[{"time": 1}, 2]', "object 2: this is no object"),
+    "no number": ('[{"time": 1, "load": NaN}]', "line 1 is no JSON"),
+    "a field twice": ('[{"time": 1, "load": 1, "load": 2}]', "the field 'load' twice"),
+    "a field twice in a line": ('{"a": 1}\n{"a": 1, "a": 2}', "line 2 has the field 'a' twice"),
+    "a torn line": ('{"a": 1}\n{"a": ', "line 2 is no JSON"),
+    "a list that says no entity": ('[[{"state": "1"}]]', "does not say whose states"),
+    "a list of two entities": (
+        '[[{"entity_id": "a", "state": "1"}, {"entity_id": "b", "state": "1"}]]',
+        "states of several entities",
+    ),
+    "a cut-off answer": (
+        '{"results": [{"series": [{"columns": ["a"], "values": [[1]], "partial": true}]}]}',
+        "cut it off",
+    ),
+    "two series": (
+        json.dumps({"results": [{"series": [{"columns": ["a"], "values": [[1]]}] * 2}]}),
+        "does not say what a row is",
+    ),
+    "a short row": (
+        '{"results": [{"series": [{"columns": ["a", "b"], "values": [[1]]}]}]}',
+        "row 1 has not a value for each column",
+    ),
+    "columns of one name": (
+        '{"results": [{"series": [{"columns": ["a", "a"], "values": [[1, 2]]}]}]}',
+        "have one name",
+    ),
+    "depth without end": ("[" * 100_000, "no JSON"),
+}
+
+
+@pytest.mark.parametrize(("content", "why"), _REFUSED.values(), ids=_REFUSED)
+def test_what_does_not_say_its_rows_is_refused(content: str, why: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        _read(tmp_path, "a.json", content)
+    assert why in caught.value.message
+    assert "a.json" in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_file_that_is_too_long_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_files, "MOST_JSON_BYTES", 20)
+    with pytest.raises(SourceError, match="too much for JSON in memory"):
+        _read(tmp_path, "a.json", json.dumps([{"time": 1, "load": 2.5}]))
+
+
+def test_json_that_is_no_readings_is_left_out_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,load\n1,2\n2,3\n")
+    (tmp_path / "meta.json").write_text('{"sensor": {"maker": "x"}}')
+    read = read_files(tmp_path)
+    assert read.files == (("a.csv", 2),)
+    assert "left out: meta.json" in " ".join(read.notes)
+    (tmp_path / "b.ndjson").write_text('{"time": 3}\n')
+    assert is_data_file(tmp_path / "b.ndjson")
+    assert not is_data_file(tmp_path / "meta.json")
+
+
+def test_files_of_one_home_are_one_below_the_other(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"time": 1, "load": 0.5}\n')
+    (tmp_path / "b.json").write_text('[{"time": 2, "load": 1.5}]')
+    assert read_files(tmp_path).rows.column("load").to_pylist() == [0.5, 1.5]
