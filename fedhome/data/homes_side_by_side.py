@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fedhome.data.odd_course import counts_up
 from fedhome.data.table import HomeTable
 from fedhome.data.told_once import some
 
@@ -22,7 +23,7 @@ def noticed(tables: Sequence[HomeTable]) -> list[str]:
     Args:
         tables: The homes that learn together.
     """
-    return [*_copies(tables), *_units(tables), *_spellings(tables)]
+    return [*_copies(tables), *_units(tables), *_meters(tables), *_spellings(tables)]
 
 
 def _copies(tables: Sequence[HomeTable]) -> Iterator[str]:
@@ -67,6 +68,23 @@ def _peak(table: HomeTable, name: str) -> float:
     sizes = np.abs(table.columns[name])
     sizes = sizes[~np.isnan(sizes) & (sizes > 0)]
     return float(np.quantile(sizes, _PEAK)) if len(sizes) >= _LEAST else 0.0
+
+
+def _meters(tables: Sequence[HomeTable]) -> Iterator[str]:
+    """Tell of numbers that count up in some homes, and in others do not."""
+    for name in sorted({name for table in tables for name in table.columns}):
+        found = {
+            table.home: counts_up(table.columns[name], table.time_s)
+            for table in tables
+            if name in table.columns and name not in table.labels and not table.timeless
+        }
+        up, others = ([home for home, it in found.items() if it is told] for told in (True, False))
+        if up and others:
+            yield (
+                f"column {name!r} counts up, like a meter, in {some(up)}, and does not in "
+                f"{some(others)}: data.rules hold for all homes, so give {name!r} one meaning "
+                "before, as the difference from row to row where it counts up"
+            )
 
 
 def _spellings(tables: Sequence[HomeTable]) -> Iterator[str]:

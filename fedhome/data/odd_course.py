@@ -44,10 +44,7 @@ def odd_course(
         name: Its name in a plan.
         time_zone: IANA name of the zone in which a time is told.
     """
-    there = np.isfinite(values)
-    read, at = values[there], time_s[there]
-    if len(read) < _FEWEST or at[-1] - at[0] < _SHORTEST_S:
-        return
+    read, at = _long(values, time_s)
     if how := _counts_up(read):
         rule = f'{{{json.dumps(name, ensure_ascii=False)} = "difference"}}'
         yield (
@@ -59,20 +56,42 @@ def odd_course(
         yield f"column {source!r} {stuck}: its sensor may be stuck; they were kept"
 
 
+def counts_up(values: NDArray[np.float64], time_s: NDArray[np.int64]) -> bool | None:
+    """Tell whether numbers are those of a meter that counts up; None where too few of them move.
+
+    Args:
+        values: As of :func:`odd_course`.
+        time_s: Likewise.
+    """
+    read, _ = _long(values, time_s)
+    moves = np.count_nonzero(np.diff(read) > 0) >= _RISES
+    return bool(_counts_up(read)) if moves else None
+
+
+def _long(
+    values: NDArray[np.float64], time_s: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the readings that there are, and when; none of too short a course."""
+    there = np.isfinite(values)
+    read, at = values[there], time_s[there]
+    short = len(read) < _FEWEST or at[-1] - at[0] < _SHORTEST_S
+    return (read[:0], at[:0]) if short else (read, at)
+
+
 def _counts_up(read: NDArray[np.float64]) -> str:
     """Return what a meter's readings do; empty where they are no meter's that counts up."""
     changes = np.diff(read)
     rises = changes[changes > 0]
-    if len(rises) < _RISES or len(np.unique(rises)) < _SIZES:
-        return ""
     falls = np.flatnonzero(changes < 0)
+    if len(rises) < max(_RISES, _RISES_A_RESTART * len(falls)) or len(np.unique(rises)) < _SIZES:
+        return ""
     if not len(falls):
         return "never falls"
     if len(rises) >= _RISES_A_FALL * len(falls):
         return f"falls no more than {counted(len(falls), 'time')}"
     to_zero = bool(np.all(np.abs(read[falls + 1]) <= _NEAR_ZERO * read.max()))
     few = len(read) >= _READINGS_A_RESTART * len(falls)
-    if to_zero and few and len(rises) >= _RISES_A_RESTART * len(falls):
+    if to_zero and few:
         return f"rises, and falls to zero {counted(len(falls), 'time')}"
     return ""
 

@@ -52,6 +52,20 @@ def test_homes_that_say_their_units_may_differ() -> None:
     assert noticed(both) == []
 
 
+def test_a_meter_beside_what_others_use_is_told() -> None:
+    used = np.random.default_rng(1).gamma(2.0, 0.2, 200)
+
+    def dated(name: str, load: Any) -> HomeTable:
+        times = 1_717_200_000 + 3600 * np.arange(len(load))
+        return HomeTable(home=name, time_s=times, columns={"load": load})
+
+    homes = [dated("a", used), dated("b", 9 + np.cumsum(used)), dated("c", used + 0.1)]
+    (note,) = noticed([*homes, dated("short", used[:50]), dated("still", 0 * used)])
+    assert note.startswith("column 'load' counts up, like a meter, in b, and does not in a, c: ")
+    assert noticed([dated("a", np.cumsum(used)), dated("b", 9 + np.cumsum(used))]) == []
+    assert noticed([homes[0], homes[2], home("rows", np.cumsum(used) / 99)]) == []
+
+
 def test_words_that_differ_in_capitals_are_told() -> None:
     (note,) = noticed([words("a", "heat", "off"), words("b", "Heat", "off")])
     assert note.startswith("column 'mode': 1 word is written in several ways")
