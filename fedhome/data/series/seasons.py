@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.series.past import Past
 from fedhome.plan.time_steps import DAY_S, MONTH_S, YEAR_S
+
+if TYPE_CHECKING:  # whoever predicts from numbers alone loads no plan
+    from fedhome.data.series.past import Past
 
 
 class Season(NamedTuple):
