@@ -29,9 +29,9 @@ from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore
 from fedhome.plan.overrides import code_at_home
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import check_tier, is_sliced
-from fedhome.plan.toml_text import parse_toml
 from fedhome.printable import hidden_in
 from fedhome.store import disk
+from fedhome.toml_text import parse_toml
 
 _MOST_NUMBERS = 1 << 25  # of a model, in float32: more does not fit into a message
 _AWAY = (

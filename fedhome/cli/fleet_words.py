@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli.scenarios import named_plan
-from fedhome.errors import StateError
+from fedhome.errors import PlanError, StateError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.issued_directory import IssuedDirectory
 from fedhome.fleet.owner_folder import CARD, PLAN
@@ -173,7 +173,16 @@ def plan_of(folder: Path, name: str | None = None) -> Plan:
     """
     path = folder / PLAN
     if name is None and path.exists():
-        return Plan.load(path)
+        try:
+            return Plan.load(path)
+        except PlanError as error:  # an earlier release kept it
+            raise PlanError(
+                error.faults,
+                where=str(path),
+                hint="an earlier release may have kept it, or somebody changed it: invite the "
+                "homes to a new one, which takes its place: `fedhome fleet invite HOME... --again "
+                "--plan PLAN --like FILE`",
+            ) from None
     return named_plan(name)
 
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from fedhome.data.times.axis import zone_of
 from fedhome.errors import PlanError, SourceError
 from fedhome.plan.reading_settings import ReadingSettings
-from fedhome.plan.toml_text import parse_toml
 from fedhome.spelling import did_you_mean
+from fedhome.toml_text import parse_toml
 
 HOMES_FILE = "homes.toml"
 _HINT = (

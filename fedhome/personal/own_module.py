@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedhome.learning.fitted import InputRows
 from fedhome.learning.tasks.segments import Floats
-from fedhome.plan.toml_text import parse_toml
+from fedhome.toml_text import parse_toml
 
 if TYPE_CHECKING:
     from fedhome.plan.settings import Plan

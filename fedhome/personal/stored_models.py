@@ -25,8 +25,8 @@ from fedhome.learning.fitted import Fitted
 from fedhome.personal.file_check import UNREADABLE, check_computes
 from fedhome.personal.own_module import OwnModule
 from fedhome.personal.predictor import Predictor
-from fedhome.plan.toml_text import parse_toml
 from fedhome.spelling import did_you_mean
+from fedhome.toml_text import parse_toml
 
 MODELS: Final = "models.safetensors"
 """What the file of its homes' models is called in a run's folder."""

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from fedhome.errors import PlanError, PluginError
 from fedhome.own_code import located
 from fedhome.passed_objects import is_object
-from fedhome.plan.toml_text import AS_WRITTEN, parse_toml
 from fedhome.spelling import did_you_mean, setting_meant
+from fedhome.toml_text import AS_WRITTEN, parse_toml
 
 _MOST_SHOWN = 300  # characters of a wrong value: a plan may come from anybody
 

@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 
 from fedhome.denied import paths_told
 from fedhome.errors import PlanError, RunError
-from fedhome.plan.toml_text import parse_toml
 from fedhome.run.compared_models import MODELS
 from fedhome.run.events import Event, read_events
 from fedhome.run.folder_tables import FolderTables
@@ -47,6 +46,7 @@ from fedhome.run.results import (
     summary,
 )
 from fedhome.run.written_whole import write_atomically
+from fedhome.toml_text import parse_toml
 
 __all__ = [
     "HOMES",

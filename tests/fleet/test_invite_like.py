@@ -11,6 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from fedhome.cli import app
+from fedhome.cli.fleet_words import plan_of
 from fedhome.errors import DataError, PlanError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.invites import Invite
@@ -70,6 +71,17 @@ def test_an_invite_without_inputs_is_refused(typed: Typed) -> None:
     assert isinstance(typed("oak", "--plan", "named.toml").exception, PlanError)
     with pytest.raises(PlanError, match=r"data\.inputs is not set"):
         check(Plan(), 100)
+
+
+def test_a_plan_that_an_earlier_release_kept_says_how_it_is_replaced(typed: Typed) -> None:
+    kept = Path("mine/plan.toml")
+    kept.write_text("[personalise]\ngate = 0.1\n")
+    with pytest.raises(PlanError, match=r"personalise\.gate is gone") as caught:
+        plan_of(Path("mine"))
+    assert "`fedhome fleet invite HOME... --again --plan PLAN --like FILE`" in caught.value.hint
+    file = write(Path("a.csv"), {"load": ["1", "2"], "temp": ["3"]})
+    assert typed("oak", "--plan", "plan.toml", "--like", str(file)).exit_code == 0
+    assert plan_of(Path("mine")) == plan_in("oak")
 
 
 @pytest.mark.long

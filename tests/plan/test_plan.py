@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from fedhome.errors import PlanError
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
-from fedhome.plan.toml_text import parse_toml
 from fedhome.printable import hidden_in
+from fedhome.toml_text import parse_toml
 
 
 def test_sets_win_over_tables_and_tables_over_the_file(tmp_path: Path) -> None:
