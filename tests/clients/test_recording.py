@@ -259,6 +259,28 @@ def test_two_homes_in_one_stream_are_not_mixed() -> None:
     assert (batch.lines, len(batch.refused)) == (480, 20)
 
 
+def test_a_line_with_names_without_end_is_refused_before_anybody_looks_at_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thousand names took ten seconds, fifty thousand no end: nothing else was recorded."""
+    lines = ArrivingLines("stdin", Understanding(home=HOME, settings=ReadingSettings()))
+    good = [f'{{"time": "2026-01-0{day}T00:00:00Z", "load": {day}}}'.encode() for day in (1, 2, 3)]
+    many = {f"k{number}": number for number in range(50_000)}
+    bomb = json.dumps({"time": "2026-01-04T00:00:00Z", **many}).encode()
+    read = lines.take([good[0], bomb, good[1]])
+    assert read.table is not None
+    assert read.table.rows == 2
+    ((line, why, _),) = read.refused
+    assert (line, "there are 50,001 fields" in why) == (2, True)
+    # So are names that each line makes up anew; as many as are taken are taken.
+    monkeypatch.setattr("fedhome.clients.recorded.json_rows.MOST_FIELDS", 4)
+    news = [good[2].replace(b"}", f', "k{n}": 1}}'.encode()) for n in range(4)]
+    read = lines.take(news)
+    assert read.table is not None
+    assert {*read.table.columns} == {"load", "k0", "k1"}, "the control"
+    assert [one.line for one in read.refused] == [6, 7]
+
+
 def test_a_header_alone_waits_for_its_first_row(recorder: Recorder) -> None:
     lines = recorder.lines("meter")
     assert lines.take([b"time,load\n"]).table is None

@@ -13,6 +13,8 @@ from fedhome.plan.reading_settings import ReadingSettings
 
 Cell = str | int | float | bool | None
 Row = Mapping[str, Cell]
+MOST_FIELDS = 1000
+"""Of the rows that are read together: whatever sends them may make up names without end."""
 _MOST_INTEGER = 1 << 62
 _LARGEST = 1.7e308  # of a float
 
@@ -43,6 +45,7 @@ def checked(row: object) -> Row:
             "this is no object with a reading",
             hint="of a list of objects, give each a line of its own: jq -c '.[]'",
         )
+    _check_number(len(row))
     for name, value in row.items():
         if not isinstance(name, str) or not name:
             raise SourceError("a field has no name", hint="give every reading a name")
@@ -74,9 +77,23 @@ def table_of(rows: Sequence[Row], settings: ReadingSettings) -> pa.Table:
     Args:
         rows: The rows.
         settings: How numbers are written where a column has text besides: its cells are text then.
+
+    Raises:
+        SourceError: They have more than `MOST_FIELDS` fields together.
     """
     names = dict.fromkeys(name for row in rows for name in row)
+    _check_number(len(names))
     return pa.table({name: _column([row.get(name) for row in rows], settings) for name in names})
+
+
+def _check_number(fields: int) -> None:
+    if fields > MOST_FIELDS:
+        raise SourceError(
+            f"there are {fields:,} fields with these readings, and {MOST_FIELDS:,} at most are "
+            "taken together",
+            hint="send those that the plan names; of many sensors, a line for each with its name "
+            "in a field (data.pivot)",
+        )
 
 
 def _column(cells: list[Cell], settings: ReadingSettings) -> pa.Array:
