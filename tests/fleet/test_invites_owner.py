@@ -76,6 +76,30 @@ def test_a_leave_notice_counts_once_and_for_what_came_before_it(world: World) ->
     assert sorted_with(NOW + 1, NOW + 1, NOW + 2) == (set(), 1)  # it ended `fleet admit` before
 
 
+def test_a_notice_of_an_earlier_stay_can_be_played_back_and_shows_its_date(world: World) -> None:
+    """What is told in docs/security.md: of a home that is back with its keys, not with new ones."""
+    keys, fleet = HomeKeys.create("hub"), world.owned.anchor.fleet
+    notice = leave_notice(fleet, keys, NOW + 10)
+
+    def leaving() -> dict[str, int]:
+        waiting = owner_requests.PendingApplications(epoch=0, enrolments=(), notices=(notice,))
+        found = fleet_admit._sort_waiting(world.owned, waiting)
+        return {home: one.time for home, one in found.leaving.items()}
+
+    def stay(keys: HomeKeys) -> None:
+        world.owned.admit(world.invite().enrolment(keys, NOW + 100), now=NOW + 100)
+
+    stay(keys)
+    assert leaving() == {"hub": NOW + 10}
+    world.owned.revoke("hub")
+    assert leaving() == {}
+    stay(keys)
+    assert leaving() == {"hub": NOW + 10}, "though it came back after that"
+    world.owned.revoke("hub")
+    stay(HomeKeys.create("hub"))
+    assert leaving() == {}
+
+
 def test_from_an_invite_to_the_directory(world: World) -> None:
     invite, keys = Invite.from_text(world.invite().to_text()), HomeKeys.create("hub")
     assert world.owned.open_invites == {"hub": EXPIRES}
