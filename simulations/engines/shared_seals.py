@@ -73,24 +73,31 @@ class SharedSeals:
     def __init__(self) -> None:
         self._sealed: dict[bytes, _Sealed] = {}  # by what a bundle's shares are bound to
         self._held = 0
-        self._tables: list[tuple[Bounds, _Table | None]] = []
+        self._tables: list[tuple[tuple[tuple[str, bytes] | None, ...], _Table | None]] = []
 
     def keep(self, bound: bytes, sealed: _Sealed) -> None:
         """Know what a home sealed, and forget what was sealed longest ago where room is short."""
         before = self._sealed.pop(bound, None)
         self._sealed[bound] = sealed
         self._held += sealed.size - (0 if before is None else before.size)
+        # What knew all its bundles still does, unless one of them is sealed anew or forgotten.
+        stays = before is None and self._held <= _MOST_BYTES
+        self._tables = [
+            (bounds, table)
+            for bounds, table in self._tables
+            if stays and table is not None and len(table.places) == len(bounds)
+        ]
         while self._held > _MOST_BYTES:
             self._held -= self._sealed.pop(next(iter(self._sealed))).size
-        self._tables.clear()
 
     def table(self, bounds: Bounds) -> _Table | None:
         """Return what is known of some bundles; None: nothing."""
+        asked = tuple(bounds)
         for of, table in self._tables:
-            if of is bounds:  # held here, so no other has its place
+            if of == asked:
                 return table
         table = self._table_of(bounds)
-        self._tables = [*self._tables[1 - _TABLES :], (bounds, table)]
+        self._tables = [*self._tables[1 - _TABLES :], (asked, table)]
         return table
 
     def _table_of(self, bounds: Bounds) -> _Table | None:

@@ -198,8 +198,6 @@ def test_what_was_sealed_longest_ago_is_forgotten(
     scene.bundles[0] = again
     scene.bounds[0] = again.home, again.head.associated_data(scene.world.directory.hash)
     decrypted.clear()
-    bounds = [*scene.bounds]  # another list: what is known of one is remembered with it
-    scene = scene._replace(bounds=bounds)
     assert scene.opened(scene.rows).why == [None] * HOMES
     assert len(decrypted) == HOMES + 2
 
@@ -228,3 +226,20 @@ def test_a_home_that_deals_the_same_again_hashes_once(monkeypatch: pytest.Monkey
     assert hashed == [HOMES]
     world_bundle(world, home, of_home)
     assert hashed == [HOMES, HOMES]
+
+
+def test_what_is_known_of_bundles_is_laid_out_once_for_check_and_sum() -> None:
+    scene, partly = _Scene.of(), _Scene.of(here=HOMES - 1)
+    known = scene.shared.table(scene.bounds)
+    assert known is not None
+    assert partly.shared.table(partly.bounds) is not None
+    for one in (scene, partly):  # a home seals its next bundle meanwhile
+        world = one.world
+        world_bundle(world, "h00", KnownSeals(world.keys["h00"], world.directory, one.shared))
+    assert scene.shared.table([*scene.bounds]) is known
+    assert scene.shared.table(scene.bounds[:-1]) is not known
+    assert partly.shared._tables == []  # what was lacking may be known now
+    bound = scene.bounds[0]
+    assert bound is not None
+    scene.shared.keep(bound[1], scene.shared._sealed[bound[1]])  # sealed anew
+    assert scene.shared.table(scene.bounds) is not known
