@@ -23,7 +23,14 @@ from flwr.app import (
 )
 
 from fedhome.flower.broadcast import Broadcast
-from fedhome.flower.messages import ARRAYS, METRICS, reply
+from fedhome.flower.messages import (
+    ARRAYS,
+    CONFIG,
+    METRICS,
+    blob_reply,
+    goes_in_one_piece,
+    reply,
+)
 
 Metrics = Mapping[str, float | int | list[float]]
 _Record = TypeVar("_Record", ArrayRecord, MetricRecord, ConfigRecord)
@@ -95,6 +102,39 @@ def replies(
     return made
 
 
+class BlobReplies:
+    """Answers messages with bytes by name: with what :func:`.blob_reply` gives of each.
+
+    The first answer is made by Flower; others to messages of the same moment, with bytes of the
+    same names, are copies with their own bytes put in.
+    """
+
+    def __init__(self) -> None:
+        self._first: tuple[Message, Message] | None = None
+
+    def reply(self, message: Message, blobs: Mapping[str, bytes]) -> Message:
+        """Answer a message.
+
+        Args:
+            message: The question.
+            blobs: As of `blob_reply`.
+        """
+        if self._first is None:
+            self._first = message, blob_reply(message, blobs)
+            return self._first[1]
+        asked, first = self._first
+        known = first.content.get(CONFIG)
+        if (
+            isinstance(known, ConfigRecord)
+            and known.keys() == blobs.keys()
+            and goes_in_one_piece(blobs)
+            and _alike(asked, message)
+        ):
+            content = _like(first.content, {CONFIG: _like(known, dict(blobs))})
+            return _answered(first, message, content)
+        return blob_reply(message, blobs)
+
+
 def _made(message: Message, values: Metrics, array: Array | None, key: str) -> Message:
     """Answer with all of Flower's checks."""
     record = None
@@ -125,6 +165,11 @@ def _copied(
     content = _like(first.content, {METRICS: _like(first.content[METRICS], dict(values))})
     if array is not None:
         vars(content)["_data"][ARRAYS] = _like(first.content[ARRAYS], {key: array})
+    return _answered(first, message, content)
+
+
+def _answered(first: Message, message: Message, content: RecordDict) -> Message:
+    """Return an answer to a message that is like the first one, but for its content."""
     answer, metadata = Message.__new__(Message), Metadata.__new__(Metadata)
     asked = message.metadata
     vars(metadata).update(

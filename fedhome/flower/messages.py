@@ -202,12 +202,17 @@ def blob_reply(message: Message, blobs: Mapping[str, bytes]) -> Message:
     Over a network, Flower asks for each of its objects by itself: bytes that are settings come in
     three requests, bytes that are arrays in seven, but cut into pieces where they are many.
     """
-    if sum(map(len, blobs.values())) <= _IN_ONE_PIECE:
+    if goes_in_one_piece(blobs):
         return Message(RecordDict({CONFIG: ConfigRecord(dict(blobs))}), reply_to=message)
     record = ArrayRecord()
     for name, data in blobs.items():
         record[name] = Array("uint8", (len(data),), "fedhome.bytes", data)
     return Message(RecordDict({ARRAYS: record}), reply_to=message)
+
+
+def goes_in_one_piece(blobs: Mapping[str, bytes]) -> bool:
+    """Return whether bytes travel as settings: not where they are many."""
+    return sum(map(len, blobs.values())) <= _IN_ONE_PIECE
 
 
 def blobs_of(message: Message) -> dict[str, bytes]:
@@ -263,6 +268,16 @@ def broadcast_messages(
         return []
     first = Message(content=record, message_type=message_type, dst_node_id=node_ids[0])
     return copies_for(first, node_ids)
+
+
+def messages_to(
+    node_ids: Sequence[int], contents: Sequence[RecordDict], message_type: str
+) -> list[Message]:
+    """Return messages to several nodes, of one moment, each with its own content."""
+    messages = broadcast_messages(contents[0], node_ids, message_type) if contents else []
+    for message, content in zip(messages, contents, strict=True):
+        vars(message)["_content"] = content
+    return messages
 
 
 def copies_for(first: Message, node_ids: Sequence[int]) -> list[Message]:

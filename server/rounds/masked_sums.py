@@ -15,7 +15,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedhome.errors import FedHomeError, ManifestError, OpeningError, WireError
-from fedhome.flower.messages import blobs_of, with_sum_record
+from fedhome.flower.messages import blobs_of, broadcast_messages, messages_to, with_sum_record
 from fedhome.keys.signing import signature_holds
 from fedhome.plan.protocol import least_in_a_sum, policy_of, quorum_of
 from fedhome.plan.settings import Plan
@@ -233,7 +233,8 @@ class ProtocolChannel(Channel):
         summed = Aggregator(manifest, self.directory, bundles, verify=self._verify)
         content = with_sum_record(next(iter(messages.values())).content, {"manifest": manifest})
         names = list(messages)
-        requests = [self._to(name, content, request.kind) for name in names]
+        nodes = [self._nodes[name] for name in names]
+        requests = broadcast_messages(content, nodes, request.kind)
         self.traffic.down += len(requests) * (len(manifest) + 4 * request.form.elements)
         enough = max(summed.manifest.a_min, quorum_of(self.plan, len(names)))
         uploads: dict[str, bytes] = {}
@@ -342,14 +343,15 @@ class ProtocolChannel(Channel):
     ) -> Iterator[tuple[str, Message]]:
         """Ask homes, each its own question; see `bundle_stock.AskHomes`."""
         names = [name for name in records if name in self._nodes]
-        messages, contents = [], dict[int, RecordDict]()
+        each, contents = list[RecordDict](), dict[int, RecordDict]()
         for name in names:
             record = records[name]
             self.traffic.down += sum(map(len, record.values()))
             # What is the same for all goes out as one content, which travels once.
             content = contents.get(id(record)) or with_sum_record(_nothing_else(), dict(record))
             contents[id(record)] = content
-            messages.append(self._to(name, content, kind))
+            each.append(content)
+        messages = messages_to([self._nodes[name] for name in names], each, kind)
         for index, reply in self.replies(messages, timeout_s, enough=enough):
             with suppress(FedHomeError):
                 self.traffic.up += sum(map(len, blobs_of(reply).values()))
@@ -358,9 +360,6 @@ class ProtocolChannel(Channel):
     def _connected(self) -> set[str]:
         """Return the names of the homes that are there."""
         return {self.names[node] for node in self.grid.get_node_ids() if node in self.names}
-
-    def _to(self, name: str, content: RecordDict, kind: str) -> Message:
-        return Message(content, dst_node_id=self._nodes[name], message_type=kind)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from fedhome.clients.secure_sums import (
 )
 from fedhome.clients.sum_checks import check_form
 from fedhome.errors import EngineError, FedHomeError, PluginError, UpdateError
-from fedhome.flower.messages import blob_reply, failure, sum_record, words_reply
+from fedhome.flower.fast_replies import BlobReplies
+from fedhome.flower.messages import failure, sum_record, words_reply
 from fedhome.learning.own_state import HomeStates
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
@@ -255,19 +256,20 @@ class MaskedSumResponder(_SumResponder):
             Numbers(None if update is None else update[row], weights[row], values[row], *own)
             for row, *own in zip(rows, keys, noise, strict=True)
         ]
-        uploads = self.parties.upload(homes.tolist(), numbers)
+        uploads, blobs = self.parties.upload(homes.tolist(), numbers), BlobReplies()
         for (request, _), sent in zip(participants, uploads, strict=True):
             if isinstance(sent, FedHomeError):
                 yield failure(request, sent.message)
             else:
-                yield blob_reply(request, sent)
+                yield blobs.reply(request, sent)
 
 
 def _replies(
     messages: list[Message], answers: Iterator[dict[str, bytes] | FedHomeError]
 ) -> Iterator[Message]:
+    blobs = BlobReplies()
     for message, answer in zip(messages, answers, strict=True):
         if isinstance(answer, FedHomeError):
             yield failure(message, answer.message)
         else:
-            yield blob_reply(message, answer)
+            yield blobs.reply(message, answer)

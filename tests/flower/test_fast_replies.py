@@ -11,8 +11,18 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
 
-from fedhome.flower.fast_replies import replies
-from fedhome.flower.messages import ARRAYS, METRICS, LazyArray, reply, take_identity
+from fedhome.flower import fast_replies, messages
+from fedhome.flower.fast_replies import BlobReplies, replies
+from fedhome.flower.messages import (
+    ARRAYS,
+    METRICS,
+    LazyArray,
+    blob_reply,
+    blobs_of,
+    messages_to,
+    reply,
+    take_identity,
+)
 
 HOMES, SIZE = 9, 7
 KEY = "flat"
@@ -143,3 +153,56 @@ def test_numbers_that_a_strategy_changes_are_its_own() -> None:
     array.numpy()[:] = 0.0
     assert np.array_equal(array.numpy(), before)
     assert not array.looked_at().flags.writeable
+
+
+def _assert_like(made: Message, flowers: Message) -> None:
+    mine, theirs = vars(made.metadata), vars(flowers.metadata)
+    for name in theirs.keys() - {"_created_at", "_ttl"}:
+        assert mine[name] == theirs[name], name
+    assert made.content == flowers.content
+    assert made.has_error() is False
+    assert blobs_of(made) == blobs_of(flowers)
+
+
+def test_answers_of_bytes_are_what_flower_makes_but_for_when(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    by_flower = list[Message]()
+
+    def counted(message: Message, blobs: dict[str, bytes]) -> Message:
+        by_flower.append(message)
+        return blob_reply(message, blobs)
+
+    monkeypatch.setattr(fast_replies, "blob_reply", counted)
+    asked, answers = _questions(), BlobReplies()
+    asked[4].metadata.group_id = "another"
+    blobs = [{"upload": bytes([home]), "bundle": bytes([home] * 3)} for home in range(HOMES)]
+    del blobs[2]["bundle"]
+    made = [answers.reply(*one) for one in zip(asked, blobs, strict=True)]
+    for answer, message, own in zip(made, asked, blobs, strict=True):
+        _assert_like(answer, blob_reply(message, own))
+    # The first one, one with bytes of other names, and one that answers another question.
+    assert by_flower == [asked[0], asked[2], asked[4]]
+    made[1].content["config"]["upload"] = b"changed"
+    assert blobs_of(made[3]) == blobs[3]
+
+
+def test_answers_of_many_bytes_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "_IN_ONE_PIECE", 10)
+    asked, answers = _questions(), BlobReplies()
+    for message, size in zip(asked, (3, 11, 10, 11), strict=False):
+        made = answers.reply(message, {"upload": bytes(size)})
+        assert (ARRAYS in made.content) is (size > 10)
+        assert blobs_of(made) == {"upload": bytes(size)}
+
+
+def test_messages_with_a_content_each_are_what_flower_makes() -> None:
+    take_identity(1)
+    contents = [RecordDict({"config": ConfigRecord({"own": own})}) for own in range(3)]
+    made = messages_to([2, 5, 3], contents, "query.help")
+    for message, node, content in zip(made, (2, 5, 3), contents, strict=True):
+        alone = Message(content, dst_node_id=node, message_type="query.help")
+        for name in vars(alone.metadata).keys() - {"_created_at"}:
+            assert vars(message.metadata)[name] == vars(alone.metadata)[name], name
+        assert message.content is content
+    assert messages_to([], [], "query.help") == []
