@@ -6,6 +6,7 @@ import keyword
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
@@ -70,7 +71,6 @@ def _write_app(folder: Path) -> None:
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} exists and is not empty", hint="name a folder that is not there")
-    folder.mkdir(parents=True, exist_ok=True)
     words = {"{name}": name, "{version}": version("fedhome")}
     for template, file in _FILES.items():
         _write(_TEMPLATES / "app" / template, folder / file, words)
@@ -134,4 +134,14 @@ def _write(template: Path, file: Path, words: Mapping[str, str]) -> None:
     text = template.read_text(encoding="utf-8")
     for word, meant in words.items():
         text = text.replace(word, meant)
-    file.write_text(text, encoding="utf-8")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+        raise RunError(
+            f"{file} cannot be written: {error.strerror}",
+            hint="make room, or choose a folder that this account may write into; then take away "
+            "what is there of it, and type it again",
+        ) from None

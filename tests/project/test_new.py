@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -132,6 +133,22 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not empty"):
         CliRunner().invoke(app, ["new", str(tmp_path / "app")], catch_exceptions=False)
     assert [path.name for path in (tmp_path / "app").iterdir()] == ["notes.txt"]
+
+
+def test_a_full_disk_leaves_no_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Path.write_text
+
+    def full(path: Path, text: str, **how: str) -> int:
+        if path.name == "method.py":
+            written(path, text[:10], encoding="utf-8")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(path, text, encoding="utf-8")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(RunError, match=r"method\.py cannot be written: No space left") as caught:
+        CliRunner().invoke(app, ["new", str(tmp_path / "app")], catch_exceptions=False)
+    assert "make room" in caught.value.hint
+    assert not (tmp_path / "app" / "method.py").exists()
 
 
 def new_method(name: str) -> str:
