@@ -138,11 +138,11 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = Path.write_text
 
-    def full(path: Path, text: str, **how: str) -> int:
+    def full(path: Path, text: str, *, encoding: str) -> int:
         if path.name == "method.py":
-            written(path, text[:10], encoding="utf-8")
+            written(path, text[:10], encoding=encoding)
             raise OSError(errno.ENOSPC, "No space left on device")
-        return written(path, text, encoding="utf-8")
+        return written(path, text, encoding=encoding)
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(RunError, match=r"method\.py cannot be written: No space left") as caught:
