@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fedhome.cli import ages
 from fedhome.cli.console import Console, say
+from fedhome.counted import counted
 from fedhome.data.read_report import aligned, alike, length
 from fedhome.data.table import CLOCKS_APART_S
 from fedhome.data.told_once import some, told_once
@@ -124,7 +125,7 @@ def _sentence(same: Sequence[ColumnReport]) -> str:
     if missing := sum(c.missing for c in same):
         parts.append(f"{missing:,} missing")
     if jumps := sum(c.jumps for c in same):
-        parts.append(f"{jumps:,} jumps")
+        parts.append(counted(jumps, "jump"))
     return ", ".join(part for part in parts if part)
 
 

@@ -133,10 +133,10 @@ def _beyond_training(homes: Sequence[HomeExamples], target: str) -> Iterator[str
             cut.update(name for name, one in zip(scaling.features, often, strict=True) if one)
     if where:
         yield (
-            f"in a tenth or more of the rows after training, in {some(where)}, inputs lie more "
-            f"than {FAR:g} spreads from the mean of training, and count as {FAR:g} there "
-            f"({some([name for name, _ in cut.most_common()])}): what is learnt says little of "
-            "such rows"
+            f"in {some(where)}, in a tenth or more of the rows after training, inputs lie more "
+            f"than {FAR:g} spreads from the mean of training and count as {FAR:g} "
+            f"({some([name for name, _ in cut.most_common()])}): a model can say little of such "
+            "rows"
         )
 
 

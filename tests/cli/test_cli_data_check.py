@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedhome.cli.console import Console
-from fedhome.cli.data_words import print_homes
+from fedhome.cli.data_words import print_alike, print_homes
 from fedhome.data.home_files import read_home
 from fedhome.data.homes_folder import read_folder
 from fedhome.data.table import HomeTable
@@ -187,6 +188,17 @@ def test_it_can_be_read_in_narrow_terminals(homes: Path, columns: int) -> None:
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= columns
     assert any("load (kWh)" in line for line in lines)
+
+
+def test_one_jump_is_one(homes: Path) -> None:
+    read = read_folder(homes)
+    for count, told in ((1, ", 1 jump"), (2, ", 2 jumps")):
+        (oak,) = (report for report in read.reports if report.home == "oak")
+        load = next(column for column in oak.columns if column.kind == "number")
+        columns = (replace(load, jumps=count),)
+        console = Console(width=60, record=True)
+        print_alike(console, [replace(oak, columns=columns)])
+        assert told + "\n" in console.export_text()
 
 
 def test_what_to_do_about_an_irregular_clock_reaches_the_one_who_simulates(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_inputs_beyond_what_training_saw_are_told_with_their_homes(tmp_path: Pat
         return [note for note in notes if "spreads from the mean of training" in note]
 
     (note,) = told()
-    assert note.startswith("in a tenth or more of the rows after training, in oak, yew, inputs lie")
+    assert note.startswith("in oak, yew, in a tenth or more of the rows after training, inputs lie")
     assert "(heat)" in note  # the load itself is followed: what is learnt is its change
     (note,) = told(learns="level")
     assert "(heat, load 1 before, load 2 before)" in note
