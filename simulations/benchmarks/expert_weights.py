@@ -192,10 +192,16 @@ def run_set(given: argparse.Namespace, name: str, seed: int) -> None:
     one = next((known for known in SETS if known.name == name), None)
     if one is None:
         one = LearningSet(name=name, plan={"data": {"source": str(given.homes)}})
+    if one.read is not None and not (given.data / one.folder).exists():
+        print(f"{name}: left out, since --data has no folder {one.folder}")
+        return
     merge(changes, one.plan)
     for setting in given.sets:
         merge(changes, parse_set(setting))
     plan = Plan.parse(changes)
+    if history := plan.data.simulated().history_days:  # given as tables, homes are made no longer
+        merge(changes, {"data": {"history_days": history}})
+        plan = Plan.parse(changes)
     whole = read_source(plan).homes if one.read is None else one.read(given.data / one.folder)
     if len(whole) < 5:  # noqa: PLR2004 - too few for a sum that hides one
         plan = Plan.parse(changes | {"aggregation": {"mode": "plain"}})
@@ -209,8 +215,10 @@ def main() -> None:
     """Run what is missing, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of what models state")
-    parser.add_argument("--only", nargs="*", default=[], help="sets of the learning benchmark")
-    parser.add_argument("--data", type=Path, default=Path(), help="folder of its real sets")
+    parser.add_argument("--only", nargs="*", default=[], choices=[one.name for one in SETS])
+    parser.add_argument(
+        "--data", type=Path, default=Path(), help="folder of the real ones of these sets"
+    )
     parser.add_argument("--homes", type=Path, help="a folder of one's own homes")
     parser.add_argument("--set", dest="sets", action="append", default=[])
     parser.add_argument("--seeds", type=int, nargs="*", default=[11], help="of tables are others")

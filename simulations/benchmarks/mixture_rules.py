@@ -18,7 +18,11 @@ from fedhome.learning.mixture import FIRST_STRENGTH, STRENGTHS, TRIED
 from fedhome.learning.personalise.ending import HomeErrors
 from fedhome.learning.tasks.segments import Floats, Segments
 from fedhome.run.compared_models import ALONE
-from fedhome.simulations.benchmarks.stated_fleet import HONEST, StatedFleet, StatedHome
+from fedhome.simulations.benchmarks.stated_fleet import (
+    BY_OTHERS,
+    StatedFleet,
+    StatedHome,
+)
 
 _FLOOR = 1e-2  # of the error of no learning, as in fedhome.learning.mixture
 _EQUAL = 1e-9  # errors that differ by less are equal
@@ -30,14 +34,15 @@ class WeightRule:
     """A way to weigh experts.
 
     Args:
-        honest: Linear models and trees are weighed by rows that did not choose how they are fitted.
+        below: In homes of fewer validation rows linear models and trees are weighed by rows that
+            did not choose how they are fitted.
         ridges: How much of its mean diagonal the fleet's matrix has added; of several the fleet
             takes what is best on folds left out, together with the strength.
         bags: So many samples of homes and of folds are weighed by, and the mean is taken; 0: none.
         equal: Every expert is worth the same.
     """
 
-    honest: bool = False
+    below: int = 0
     ridges: tuple[float, ...] = (0.0,)
     bags: int = 0
     equal: bool = False
@@ -48,37 +53,41 @@ class OpponentRule:
     """A way to pick the model that a home would have alone.
 
     Args:
-        honest: As of :class:`WeightRule`.
+        below: As of :class:`WeightRule`.
         strengths: How many of a home's blocks the mean loss of all homes may be worth; of several
             the fleet takes what is best on folds left out.
     """
 
-    honest: bool = False
+    below: int = 0
     strengths: tuple[float, ...] = (0.0,)
 
 
 FIRST: Final = "as built"
 """The rule that all others are measured against."""
+_ALWAYS, _FEW = 1 << 62, 20  # validation rows
+_ALONE = 1e9  # blocks: what a home's own rows say does not count
+_BAGS = 20
 _GRID = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 WEIGHT_RULES: Final[Mapping[str, WeightRule]] = {
     FIRST: WeightRule(),
-    "honest": WeightRule(honest=True),
+    "by others": WeightRule(below=_ALWAYS),
+    "by others of few rows": WeightRule(below=_FEW),
     **{f"ridge {ridge:g}": WeightRule(ridges=(ridge,)) for ridge in _GRID[1:]},
     "ridge chosen": WeightRule(ridges=_GRID),
-    **{f"honest, ridge {r:g}": WeightRule(honest=True, ridges=(r,)) for r in _GRID[1:]},
-    "honest, ridge chosen": WeightRule(honest=True, ridges=_GRID),
-    "bagged": WeightRule(bags=50),
-    "honest, bagged": WeightRule(honest=True, bags=50),
+    **{f"by others, ridge {r:g}": WeightRule(below=_ALWAYS, ridges=(r,)) for r in _GRID[1:]},
+    "by others, ridge chosen": WeightRule(below=_ALWAYS, ridges=_GRID),
+    "bagged": WeightRule(bags=_BAGS),
+    "by others, bagged": WeightRule(below=_ALWAYS, bags=_BAGS),
     "equal": WeightRule(equal=True),
 }
 """By name."""
 OPPONENT_RULES: Final[Mapping[str, OpponentRule]] = {
     FIRST: OpponentRule(),
-    "honest": OpponentRule(honest=True),
+    "by others": OpponentRule(below=_ALWAYS),
     "shrunk": OpponentRule(strengths=STRENGTHS),
-    "honest, shrunk": OpponentRule(honest=True, strengths=STRENGTHS),
-    "the fleet's": OpponentRule(strengths=(1e9,)),
-    "honest, the fleet's": OpponentRule(honest=True, strengths=(1e9,)),
+    "by others, shrunk": OpponentRule(below=_ALWAYS, strengths=STRENGTHS),
+    "the fleet's": OpponentRule(strengths=(_ALONE,)),
+    "by others, the fleet's": OpponentRule(below=_ALWAYS, strengths=(_ALONE,)),
 }
 """By name."""
 
@@ -107,7 +116,7 @@ def weights_of(fleet: StatedFleet, rule: WeightRule) -> tuple[Floats, list[Float
         fleet: What was stated.
         rule: How experts are weighed.
     """
-    homes = _errors(fleet, fleet.experts, honest=rule.honest)
+    homes = _errors(fleet, fleet.experts, below=rule.below)
     count = len(fleet.experts)
     if rule.equal:
         same = np.full(count, 1 / count)
@@ -134,7 +143,7 @@ def opponents_of(fleet: StatedFleet, rule: OpponentRule) -> NDArray[np.int64]:
         fleet: What was stated.
         rule: How it is picked.
     """
-    homes = _errors(fleet, ALONE, honest=rule.honest)
+    homes = _errors(fleet, ALONE, below=rule.below)
     folds = [np.diagonal(home.folds, axis1=1, axis2=2) for home in homes]  # [folds, models]
     own = np.stack([np.diag(home.matrix) for home in homes])
     mean = own.mean(axis=0)
@@ -155,7 +164,7 @@ def try_weights(fleet: StatedFleet, rule: WeightRule) -> Tried:
     for home, own, rows in zip(fleet.homes, weights, left_out, strict=True):
         later = sum(w * home.later[name] for w, name in zip(own, fleet.experts, strict=True))
         if fleet.targets != "continuous":
-            before = _stated(home, fleet.experts, honest=rule.honest)
+            before = _stated(home, fleet.experts, below=rule.below)
             mixed = np.einsum("rok,rk->ro", before, rows)
             later = bands.cooled(later, bands.temperature(mixed, home.truth[0]))
         stated.append(np.asarray(later, np.float64))
@@ -220,21 +229,22 @@ def _gained(stated: Floats, truth: Floats, error: float) -> float:
 _MEASURES = {"continuous": _gained, "binary": _balanced, "multi-class": _accuracy}
 
 
-def _stated(home: StatedHome, names: Sequence[str], *, honest: bool) -> Floats:
+def _stated(home: StatedHome, names: Sequence[str], *, below: int) -> Floats:
     """Return what models state of validation rows, ``[rows, outputs, models]``."""
     own = home.validation
-    kept = [f"{name}{HONEST}" if honest and f"{name}{HONEST}" in own else name for name in names]
+    way = BY_OTHERS if len(home.times[0]) < below else ""
+    kept = [f"{name}{way}" if f"{name}{way}" in own else name for name in names]
     return np.stack([own[name] for name in kept], axis=2)
 
 
-def _errors(fleet: StatedFleet, names: Sequence[str], *, honest: bool) -> list[HomeErrors]:
+def _errors(fleet: StatedFleet, names: Sequence[str], *, below: int) -> list[HomeErrors]:
     found = []
     for home in fleet.homes:
         truth = home.truth[0]
         reference = np.sum((home.naive[0] - truth) ** 2, axis=1)
         blocks = stretches_of(home.times[0])
         folds = mixture.folds_of(blocks)
-        errors = _stated(home, names, honest=honest) - truth[:, :, None]
+        errors = _stated(home, names, below=below) - truth[:, :, None]
         matrices = mixture.error_matrices(errors, reference, folds)
         found.append(HomeErrors(matrices, np.bincount(folds), int(blocks.max()) + 1, folds))
     return found

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Targets
 from fedhome.data.table import HomeTable
+from fedhome.errors import RunError
 from fedhome.learning.alone import linear, network, trees
-from fedhome.learning.alone.own_rows import OwnRows
+from fedhome.learning.alone.own_rows import OwnRows, best_of
 from fedhome.learning.mixture import FleetsBlend
 from fedhome.learning.personalise import ending
 from fedhome.learning.personalise.experts import Experts
@@ -30,9 +31,9 @@ from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import ALONE, EXPERTS
 from fedhome.simulations.simulate import simulate
 
-HONEST: Final = " by other folds"
-"""After the name of a model: of each tenth of the validation rows it is what it states with the
-penalty, or the leaf and the number of trees, that is best on the other nine."""
+BY_OTHERS: Final = " by others"
+"""After a model's name: of each tenth of the validation rows what it states as it is fitted by what
+the other nine chose."""
 _TENTHS = 10
 
 
@@ -43,7 +44,7 @@ class StatedHome:
     Args:
         home: Its name.
         validation: By model, ``[rows, outputs]``, fitted to training rows alone; those of linear
-            models and trees also with :data:`HONEST` after their names.
+            models and trees also with :data:`BY_OTHERS` after their names.
         later: The same of the rows that follow, fitted to validation rows as well.
         truth: What is true of both, ``[rows, outputs]`` each.
         naive: What no learning states of both.
@@ -162,11 +163,19 @@ def stated_fleet(name: str, plan: Plan, tables: Sequence[HomeTable]) -> StatedFl
         name: What the set is called.
         plan: What is run.
         tables: The homes' readings.
+
+    Raises:
+        RunError: Homes are asked for no outcome, or elsewhere.
     """
     found: list[StatedHome] = []
     targets: list[Targets] = []
     with tempfile.TemporaryDirectory() as place, _watched(found, targets):
         simulate(plan, homes=list(tables), out=Path(place) / "run")
+    if not found:
+        raise RunError(
+            f"{name}: no home stated anything here",
+            hint='leave personalise.name other than "none", and engine.name as it is',
+        )
     unique = {home.home: home for home in found}
     return StatedFleet(
         name=name,
@@ -180,12 +189,12 @@ def stated_fleet(name: str, plan: Plan, tables: Sequence[HomeTable]) -> StatedFl
 @contextmanager
 def _watched(found: list[StatedHome], targets: list[Targets]) -> Iterator[None]:
     """Note what models state when homes are asked for their outcome."""
-    choices = {"linear": _Choices(), "trees": _Choices()}
     fitters: dict[str, Any] = {"linear": linear, "trees": trees}  # which do not export `best_of`
-    before = ending.end, {name: module.best_of for name, module in fitters.items()}
+    choices = {name: _Choices() for name in fitters}
+    before = ending.end
 
     def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> ending.Outcome:
-        outcome = before[0](experts, names, fleet)
+        outcome = before(experts, names, fleet)
         targets.append(experts.cohort.learning.task.kind.targets)
         found.extend(_homes(experts, fleet, choices))
         return outcome
@@ -196,47 +205,43 @@ def _watched(found: list[StatedHome], targets: list[Targets]) -> Iterator[None]:
     try:
         yield
     finally:
-        ending.end = before[0]
-        for name, module in fitters.items():
-            module.best_of = before[1][name]
+        ending.end = before
+        for module in fitters.values():
+            module.best_of = best_of
 
 
 class _Choices:
-    """What a kind of model stated by each of its ways to be fitted, of each home's rows."""
+    """What a kind of model states of homes' validation rows where other rows choose how."""
 
     def __init__(self) -> None:
         self._stages: list[Floats] = []
         self._found: dict[bytes, Floats] = {}
 
     def best_of(self, rows: OwnRows, candidates: Sequence[Floats]) -> int:
-        """Choose as fedhome does, and note what was to choose from."""
-        losses = [rows.loss(stated) for stated in candidates]
-        best = int(np.argmin(losses))
+        """Choose as fedhome does, and note what would be stated otherwise."""
+        best = best_of(rows, candidates)
         if len(candidates) > _TENTHS:  # boosted trees after each one: they stand for the best below
             self._stages = list(candidates)
             return best
-        every = list(candidates)
-        if self._stages:
-            every[-1:] = self._stages
-            self._stages = []
-        self._found[_key(candidates[best])] = honest(every, _truth(rows))
+        every = [*candidates[:-1], *self._stages] if self._stages else list(candidates)
+        self._stages = []
+        truth = ENCODINGS[rows.targets].truth(rows.y[1], rows.outputs)
+        self._found[_key(candidates[best])] = by_others(every, truth)
         return best
 
     def of(self, stated: Floats) -> Floats:
-        """Return what was stated by other folds' choice where this was by all of them."""
+        """Return what is stated where other rows choose, where this is what all of them chose."""
         return self._found.get(_key(stated), stated)
-
-
-def _truth(rows: OwnRows) -> Floats:
-    return ENCODINGS[rows.targets].truth(rows.y[1], rows.outputs)
 
 
 def _key(stated: Floats) -> bytes:
     return np.ascontiguousarray(stated, np.float32).tobytes()
 
 
-def honest(candidates: Sequence[Floats], truth: Floats) -> Floats:
+def by_others(candidates: Sequence[Floats], truth: Floats) -> Floats:
     """Return of each tenth of the rows what the candidate states that is best on all others.
+
+    A single row has no others, and chooses itself.
 
     Args:
         candidates: What each states ``[rows, outputs]``.
@@ -245,11 +250,12 @@ def honest(candidates: Sequence[Floats], truth: Floats) -> Floats:
     rows = len(truth)
     tenth = np.arange(rows) * min(_TENTHS, rows) // max(rows, 1)
     losses = np.stack([np.sum((one - truth) ** 2, axis=1) for one in candidates])
+    losses = np.nan_to_num(losses, nan=np.inf)
     found = np.array(candidates[0])
     for part in np.unique(tenth):
-        others = losses[:, tenth != part]
-        means = np.nan_to_num(others.mean(axis=1) if others.size else losses.mean(1), nan=np.inf)
-        found[tenth == part] = candidates[int(np.argmin(means))][tenth == part]
+        own = tenth == part
+        by = losses if own.all() else losses[:, ~own]
+        found[own] = candidates[int(np.argmin(by.sum(axis=1)))][own]
     return found
 
 
@@ -271,7 +277,7 @@ def _homes(
         ]
         own = {name: one.validation[rows[0]] for name, one in stated.items()}
         for name, kept in choices.items():
-            own[name + HONEST] = kept.of(own[name])
+            own[f"{name}{BY_OTHERS}"] = kept.of(own[name])
         yield StatedHome(
             home=home,
             validation=own,

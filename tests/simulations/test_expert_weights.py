@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fedhome.data.table import HomeTable
+from fedhome.errors import RunError
 from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import ALONE, EXPERTS
 from fedhome.run.results import scores
@@ -33,24 +34,23 @@ from fedhome.simulations.benchmarks.mixture_rules import (
     weights_of,
 )
 from fedhome.simulations.benchmarks.stated_fleet import (
-    HONEST,
+    BY_OTHERS,
     StatedFleet,
     StatedHome,
-    honest,
+    by_others,
     stated_fleet,
     without_newest,
 )
 from fedhome.simulations.gather import read_source
 from fedhome.simulations.simulate import simulate
 
-PLAN = Plan.parse(
-    {
-        "data": {"homes": 6, "days": 12, "history_days": 6.0},
-        "rounds": {"count": 1},
-        "personalise": {"epochs": 2, "local_epochs": 2},
-        "aggregation": {"mode": "ideal"},
-    }
-)
+SETTINGS: dict[str, dict[str, object]] = {
+    "data": {"homes": 6, "days": 12, "history_days": 6.0},
+    "rounds": {"count": 1},
+    "personalise": {"epochs": 2, "local_epochs": 2},
+    "aggregation": {"mode": "ideal"},
+}
+PLAN = Plan.parse(SETTINGS)
 
 
 def _home(name: str, errors: dict[str, float]) -> StatedHome:
@@ -62,7 +62,7 @@ def _home(name: str, errors: dict[str, float]) -> StatedHome:
     }
     stated = {model: error * signs[model] for model, error in errors.items()}
     own = stated | {
-        f"{model}{HONEST}": stated[model] for model in ("linear", "trees") if model in stated
+        f"{model}{BY_OTHERS}": stated[model] for model in ("linear", "trees") if model in stated
     }
     zero = np.zeros((40, 1))
     return StatedHome(
@@ -83,9 +83,11 @@ def test_each_tenth_is_stated_by_what_the_others_chose() -> None:
     truth = np.zeros((20, 1))
     good, late = np.full((20, 1), 0.2), np.full((20, 1), 0.1)
     late[18:] = 3.0  # best without the last tenth, and worst with it
-    found = honest([good, late], truth)
+    found = by_others([good, late], truth)
     assert found[18:].ravel().tolist() == [3.0, 3.0]
     assert found[:18].ravel().tolist() == [0.2] * 18
+    single = by_others([good[:1], late[:1]], truth[:1])
+    assert single.tolist() == [[0.1]]
 
 
 def test_the_newest_rows_are_left_out_of_each_class_where_that_is_asked() -> None:
@@ -118,12 +120,12 @@ def test_the_fleet_picks_a_ridge_by_homes_left_out() -> None:
     np.testing.assert_allclose(chosen, even)
 
 
-def test_honest_statements_weigh_and_are_not_what_is_stated_later() -> None:
+def test_few_rows_weigh_by_what_others_chose_and_not_what_is_stated_later() -> None:
     home = _home("a", {"tuned": 1.0, "linear": 1.0, **dict.fromkeys(ALONE, 1.0)})
-    worse = dict(home.validation) | {f"linear{HONEST}": 2 * home.validation["linear"]}
+    worse = dict(home.validation) | {f"linear{BY_OTHERS}": 2 * home.validation["linear"]}
     fleet = _fleet(replace(home, validation=worse))
     np.testing.assert_allclose(weights_of(fleet, WeightRule())[0], [[0.5, 0.5]])
-    np.testing.assert_allclose(weights_of(fleet, WeightRule(honest=True))[0], [[0.8, 0.2]])
+    np.testing.assert_allclose(weights_of(fleet, WeightRule(below=41))[0], [[0.8, 0.2]])
     later = try_weights(fleet, WeightRule(equal=True)).error
     np.testing.assert_allclose(later, [0.5])
 
@@ -185,6 +187,12 @@ def test_the_first_rules_are_what_a_run_does(tmp_path: Path) -> None:
     assert f"| {FIRST} | 1 | +0.0000 | " in table(told["weights"])
 
 
+def test_a_run_that_personalises_nothing_is_refused_in_words() -> None:
+    plan = Plan.parse(SETTINGS | {"personalise": {"name": "none"}})
+    with pytest.raises(RunError, match="mine: no home stated anything here"):
+        stated_fleet("mine", plan, read_source(plan).homes)
+
+
 @pytest.mark.long
 def test_a_folder_of_homes_is_run_once_without_its_newest_fifth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -202,7 +210,7 @@ def test_a_folder_of_homes_is_run_once_without_its_newest_fifth(
     main()
     told = capsys.readouterr().out
     assert told.startswith("mine, seed 11: 5 homes\nweights\n")
-    assert "mine (5), honest, shrunk: " in told
+    assert "mine (5), by others, shrunk: " in told
     kept = StatedFleet.read(tmp_path / "out" / "mine-11.npz")
     assert kept.targets == "binary"
     # The 80th row is the last one, and a yes is "low", the second by the alphabet.
