@@ -66,7 +66,7 @@ FIRST: Final = "as built"
 """The rule that all others are measured against."""
 _ALWAYS, _FEW = 1 << 62, 20  # validation rows
 _ALONE = 1e9  # blocks: what a home's own rows say does not count
-_BAGS = 20
+_BAGS = 200
 _GRID = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 WEIGHT_RULES: Final[Mapping[str, WeightRule]] = {
     FIRST: WeightRule(),
@@ -295,14 +295,17 @@ def _bagged(
 ) -> Floats:
     random = np.random.default_rng(0)
     found = np.zeros(own.shape[:2])
+    blocks = np.array([home.blocks for home in homes])[:, None, None]
     for _ in range(bags):
         drawn = own[random.integers(0, len(homes), len(homes))].mean(axis=0)
         matrix = _steadied(drawn, ridge)
+        some = np.zeros_like(own)
         for place, home in enumerate(homes):
             folds = random.integers(0, len(home.folds), len(home.folds))
             share = home.rows[folds] / home.rows[folds].sum()
-            some = np.einsum("f,fkl->kl", share, home.folds[folds])
-            found[place] += _home_weights(some, home, matrix, strength) / bags
+            some[place] = np.einsum("f,fkl->kl", share, home.folds[folds])
+        pulled = np.where(blocks < TRIED, matrix, blocks * some + strength * matrix)
+        found += mixture.best_weights(pulled) / bags
     return found
 
 
