@@ -8,6 +8,7 @@ from fedhome.errors import PlanError
 from fedhome.flower.strategy_layers import layers_of
 
 _TODAY = {"configure_fit": "configure_train", "aggregate_fit": "aggregate_train"}
+_FLOWERS = Strategy.__module__.partition(".")[0] + "."
 
 
 def check_former(name: str, strategy: Strategy) -> None:
@@ -26,7 +27,7 @@ def check_former(name: str, strategy: Strategy) -> None:
         f"strategy {name!r} has a function {former}, which is never called: Flower calls {today}"
         for layer in layers_of(strategy)
         for former, today in _TODAY.items()
-        if hasattr(layer, former) and getattr(type(layer), today).__module__.startswith("flwr.")
+        if hasattr(layer, former) and getattr(type(layer), today).__module__.startswith(_FLOWERS)
     ]
     if faults:
         raise PlanError(
