@@ -27,6 +27,7 @@ from fedhome.cli.json_fleets import FleetShown, InviteEntry, ListedHome
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.errors import DirectoryError
 from fedhome.fleet.admission import INVITER, INVITER_KEY, SERVER
+from fedhome.fleet.alike_names import alike_in
 from fedhome.fleet.entries import entry_text, fingerprint, home_keys, read_entry
 from fedhome.fleet.owner_folder import ANCHOR, PLAN, Fleet
 from fedhome.fleet.owner_keys import AUTHORITY, key_name
@@ -216,6 +217,8 @@ def show(fleet: Folder = Path(), *, as_json: JsonFlag = False) -> None:
         root = owned.root
     console = Console()
     console.print(table)
+    for one, other in alike_in(name for name, _ in listed):
+        say(console, f"\n{one!a} and {other!a} look the same: take care which one you revoke")
     names = ", ".join(key_name(key) for key in root.keys)
     say(console, f"\nowner's keys: {root.threshold} of {len(root.keys)} must sign: {names}")
     if last and plan:

@@ -30,6 +30,7 @@ from fedhome.cli.fleet_words import (
 )
 from fedhome.errors import DirectoryError, LinkError, ParameterError, SecAggError
 from fedhome.fleet import owner_requests
+from fedhome.fleet.alike_names import check_apart
 from fedhome.fleet.cards import Card
 from fedhome.fleet.entries import fingerprint
 from fedhome.fleet.invites import Enrolment
@@ -198,6 +199,7 @@ def _sort_waiting(owned: Fleet, waiting: owner_requests.PendingApplications) -> 
     for data in waiting.enrolments:
         try:
             enrolment = owned.check(data)
+            check_apart([enrolment.home], new)
         except SecAggError as error:
             if error.reason != "admitted":
                 notes.append(f"passed over: {error.message}; {error.hint}")

@@ -137,7 +137,7 @@ class Admission(ABC):
                 hint="a new home is invited without --again",
             )
         if not again:
-            check_apart([home], [*self.homes, *self.open_invites])
+            check_apart([home], [*self.homes, *(one for one in self.open_invites if one != home)])
         invite = Invite.create(
             self.inviter, anchor=self.anchor, home=home, card=card, plan=plan, expires=expires
         )
@@ -155,7 +155,7 @@ class Admission(ABC):
         Raises:
             WireError: Bytes that are no enrolment.
             DirectoryError: A reason of `Enrolment.verify`; ``admitted``: it is on the list with
-                these keys; ``used``, or ``invite``: you gave no such ticket out.
+                these keys; ``used``, or ``invite``: you gave no such ticket out; ``name-alike``.
         """
         now = time.time() if now is None else now
         enrolment = Enrolment.verify(data, self.inviter.public, self.anchor.fleet, now)
@@ -167,6 +167,8 @@ class Admission(ABC):
                 hint="it counts once you sign the next directory: `fedhome fleet directory`",
             )
         self._tickets.check(enrolment)
+        if listed is None:  # invited by a release that did not look
+            check_apart([enrolment.home], self.homes)
         return enrolment
 
     def admit(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 from fedhome.errors import DirectoryError
 
-_CYRILLIC = ("АВЕКМНОРСТУХІЈЅавекмнорстухіјѕԁһԛԝ", "ABEKMHOPCTYXIJSabekmhopctyxijsdhqw")
+_CYRILLIC = ("АВЕКМНОРСТУХІЈЅԀҺԚԜавекмнорстухіјѕԁһԛԝ", "ABEKMHOPCTYXIJSdhQWabekmhopctyxijsdhqw")
 _GREEK = ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαικνορτυχωγ", "ABEZHIKMNOPTYXaikvoptuxwy")
 _LOOKS_LIKE = {
     **str.maketrans(*_CYRILLIC),
@@ -45,13 +46,40 @@ def check_apart(homes: Iterable[str], listed: Iterable[str]) -> None:
     Raises:
         DirectoryError: ``name-alike``.
     """
-    looks = {look_of(one): one for one in listed}
+    known = {*listed}
+    names = {look: one for one in known for look in _looks(one)}
     for home in homes:
-        there = looks.setdefault(look_of(home), home)
-        if there != home:
+        there = [names[look] for look in _looks(home) if look in names]
+        names |= dict.fromkeys(_looks(home), home)
+        if home not in known and {*there} - {home}:
             raise DirectoryError(
-                f"{home!a} looks like {there!a}, a name that is taken",
+                f"{home!a} looks like {there[0]!a}, a name that is taken",
                 reason="name-alike",
                 hint="give it a name that nobody takes for the other one: whoever revokes a home "
                 "goes by its name",
             )
+
+
+def alike_in(homes: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the names that look like an earlier one, each after that one.
+
+    A fleet of an earlier release may have such.
+
+    Args:
+        homes: The names, each once.
+    """
+    names, found = dict[str, str](), []
+    for home in homes:
+        there = [names[look] for look in _looks(home) if look in names]
+        found += [(there[0], home)] if there else []
+        names |= dict.fromkeys(_looks(home), home)
+    return found
+
+
+@lru_cache(maxsize=1 << 15)  # an owner who invites many has each compared with all
+def _looks(home: str) -> frozenset[str]:
+    """Return a name's look, and the name in lower case.
+
+    Of some letters the capital alone looks Latin.
+    """
+    return frozenset({look_of(home), unicodedata.normalize("NFKC", home).casefold()})

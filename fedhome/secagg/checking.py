@@ -35,12 +35,10 @@ class _Asked(NamedTuple):
     Args:
         bundle: The bundle.
         fixed: What fixes its shares.
-        rows: Each member's row of it, uint8 ``[members, 168]``.
     """
 
     bundle: Bundle
     fixed: bytes
-    rows: NDArray[np.uint8]
 
 
 class ShareChecks:
@@ -87,8 +85,8 @@ class ShareChecks:
             return {}
         rows = rows_of_members(unsound)
         waiting = {
-            _name(one): _Asked(one, one.head.dealt_statement(directory, one.dealt), rows[:, place])
-            for place, one in enumerate(unsound)
+            _name(one): _Asked(one, one.head.dealt_statement(directory, one.dealt))
+            for one in unsound
         }
         # Most often nobody has checked any of them, and all members are asked the same.
         new = not self._disputes and self._right.keys().isdisjoint(waiting)
@@ -126,7 +124,7 @@ class ShareChecks:
         answer.check(self._directory, verify=self._verify)
         index = self._directory.members.index(answer.member)
         asked = self._asked.get(member, {})
-        rows = [one.rows[index].tobytes() for one in asked.values()]
+        rows = [one.bundle.row(index) for one in asked.values()]
         fixed = [one.fixed for one in asked.values()]
         names = _of_rows(answer.asked, self._name_rows(fixed, rows, member), list(asked))
         if answer.member != member or names is None:
@@ -198,13 +196,14 @@ class ShareChecks:
         del self._disputes[_name(bundle), member]
 
     def forget(self, bundles: Iterable[Bundle]) -> None:
-        """Forget what was found of bundles that no sum takes any more."""
+        """Forget what was found of bundles that no sum takes any more; of many at once."""
         names = {_name(bundle) for bundle in bundles}
         for name in names:
             self._right.pop(name, None)
-        kept = {name: at for name, at in self._places.items() if name not in names}
-        self._foretold = self._foretold[:, list(kept.values())]
-        self._places = {name: at for at, name in enumerate(kept)}
+        if not self._places.keys().isdisjoint(names):
+            kept = {name: at for name, at in self._places.items() if name not in names}
+            self._foretold = self._foretold[:, list(kept.values())]
+            self._places = {name: at for at, name in enumerate(kept)}
         self._disputes = {key: one for key, one in self._disputes.items() if key[0] not in names}
         for asked in self._asked.values():
             for name in names:

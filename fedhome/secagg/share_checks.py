@@ -25,7 +25,6 @@ from fedhome.secagg.bundle import (
     ROW_BYTES,
     Bundle,
     BundleHead,
-    rows_of_members,
     sealed_hash,
 )
 from fedhome.secagg.directory import MOST_HOMES, Directory, HomeKeys
@@ -77,7 +76,7 @@ class CheckRequest(Message, label="check", most=1 << 26):
             homes=tuple(bundle.home for bundle in bundles),
             serials=tuple(bundle.serial for bundle in bundles),
             heads=b"".join([bundle.head_row for bundle in bundles]),
-            rows=rows_of_members(bundles)[member].tobytes(),
+            rows=b"".join([bundle.row(member) for bundle in bundles]),
         )
 
     def check_columns(self) -> None:

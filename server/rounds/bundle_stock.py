@@ -153,6 +153,7 @@ class BundleStock:
                 why |= self._fetch(bare, ring, timeout_s, enough=missing)
         waiting = {home: self.pool.waiting(home)[0] for home in wanted if self.pool.count(home)}
         self._check(waiting.values(), timeout_s, notes)
+        spoilt = []
         for home, bundle in waiting.items():
             if home in self.left_out:
                 why[home] = self.left_out[home]
@@ -160,8 +161,9 @@ class BundleStock:
                 why[home] = "too few members of the committee have found its shares right"
             else:
                 continue
-            self.pool.drop([bundle])
-            self.checks.forget([bundle])
+            spoilt.append(bundle)
+        self.pool.drop(spoilt)
+        self.checks.forget(spoilt)
         return {home for home in waiting if home not in why}, why
 
     def check_requests(self) -> dict[str, bytes]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
+from fedhome.cli import app, fleet_admit
 from fedhome.errors import DirectoryError
-from fedhome.fleet.alike_names import check_apart, look_of
+from fedhome.fleet.alike_names import alike_in, check_apart, look_of
 from fedhome.fleet.entries import entry_text, read_entry
 from fedhome.secagg import HomeKeys
-from helpers.invite_world import CARD, EXPIRES, PLAN, World, cheap_scrypt, reason_of, world_of
+from helpers.invite_world import CARD, EXPIRES, NOW, PLAN, World, cheap_scrypt, reason_of, world_of
 
 
 @pytest.fixture
@@ -82,3 +85,58 @@ def test_names_that_people_tell_apart_are_apart() -> None:
     with pytest.raises(DirectoryError, match="looks like 'home-2'"):
         check_apart(["HOME-2"], [*names, "home-2"])
     check_apart(["home-2"], ["home-2"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ΝΙΚΗ", "νικη"),  # noqa: RUF001 - capitals look Latin, and small ones do not
+        ("ΝΙΚΗ", "Νικη"),  # noqa: RUF001
+        ("Һome", "һome"),  # noqa: RUF001
+        ("Һome", "home"),
+    ],
+)
+def test_names_in_letters_of_either_case_are_alike_in_other_alphabets_too(
+    one: str, other: str
+) -> None:
+    for new, listed in ((one, other), (other, one)):
+        with pytest.raises(DirectoryError, match="looks like"):
+            check_apart([new], [listed])
+        with pytest.raises(DirectoryError, match="looks like"):
+            check_apart([listed, new], [])
+        assert alike_in(["oak", listed, new]) == [(listed, new)]
+    assert alike_in(["oak", "oak1", "elm"]) == []
+
+
+def test_invites_of_before_that_look_the_same_hold_nobody_else_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an owner who upgrades could admit nobody as long as such a device waits."""
+    names = ["Elm", "bay", "hub", "Hub"]  # elm is listed
+    with monkeypatch.context() as before:
+        before.setattr("fedhome.fleet.admission.check_apart", lambda *_: None)
+        asked = [world.invite(name).enrolment(HomeKeys.create(name), NOW) for name in names]
+    waiting = SimpleNamespace(enrolments=asked, notices=())
+    found = fleet_admit._sort_waiting(world.owned, waiting)  # type: ignore[arg-type]
+    assert [*found.new] == ["bay", "hub"]
+    assert sum("looks like" in note for note in found.notes) == 2
+    world.owned.admit(*(one.data for one in found.new.values()), now=NOW)
+    assert {"bay", "hub"} < world.owned.homes.keys()
+
+
+def test_an_owner_is_told_of_names_of_before_that_look_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown() -> str:
+        world.owned.close()
+        done = CliRunner().invoke(app, ["fleet", "show", "--fleet", str(world.owned.folder)])
+        assert done.exit_code == 0, done.output
+        return " ".join(done.output.split())
+
+    with monkeypatch.context() as before:
+        before.setattr("fedhome.fleet.owner_folder.check_apart", lambda *_: None)
+        world.owned.add(HomeKeys.create("о\u0430k").entry())  # noqa: RUF001
+    assert r"'oak' and '\u043e\u0430k' look the same" in shown()
+    world.owned = type(world.owned).open(world.owned.folder)
+    world.owned.revoke("о\u0430k")  # noqa: RUF001
+    assert "look the same" not in shown()

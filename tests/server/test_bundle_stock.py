@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flwr.app import Message
 
-from fedhome.secagg import KeyRing, ShareChecks
+from fedhome.secagg import Bundle, KeyRing, ShareChecks
 from fedhome.secagg.share_keys import PERIOD_S, period_of
 from helpers.wired_fleet import WiredFleet, secure_plan, shares_asked
 
@@ -125,6 +126,17 @@ def test_bundles_that_wait_are_checked_also_where_members_give_no_more_keys(
         monkeypatch.setattr(stock, "_ring_of_now", lambda *_: None)
         members = fleet.world.directory.members[:3]
         fleet.wire.deaf = lambda home, _: home in members
+        forgotten: list[int] = []
+        forget = stock.checks.forget
+
+        def forgetting(bundles: Iterable[Bundle]) -> None:
+            some = [*bundles]
+            forgotten.append(len(some))
+            forget(some)
+
+        monkeypatch.setattr(stock.checks, "forget", forgetting)
         ready, why = stock.ready(names, None, [])
         assert ready == set()
         assert set(why) == set(names)
+        # All at once: each time the server goes through what it knows of all that are left.
+        assert forgotten == [0, len(names) - 1]

@@ -1,0 +1,66 @@
+"""What a server keeps and lays out of the bundles that it asks members about."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fedhome.secagg import Bundle, ShareChecks
+from fedhome.secagg.bundle import ROW_BYTES, rows_of_members
+from fedhome.secagg.share_checks import CheckRequest
+from helpers.secagg_world import NOW, World
+
+SIZE = 8
+
+
+def _made(world: World, home: str) -> Bundle:
+    return Bundle.from_bytes(world.bundle(home))
+
+
+def test_what_is_asked_of_many_bundles_is_not_held_for_one_that_stays() -> None:
+    """Members that are away never answer, and a home that left takes no other bundle."""
+    world = World.of(SIZE, bundles=0)
+    real = _made(world, "h00")
+    many = [replace(real, serial=serial) for serial in range(1, 2001)]
+    ShareChecks(world.directory).requests(many)  # what bundles know of themselves is known
+    checks = ShareChecks(world.directory)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        assert len(checks.requests(many)) == SIZE
+        checks.forget(many[1:])
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert held < len(many) * SIZE * ROW_BYTES / 2
+    assert checks.requests(many[:1]).keys() == {*world.directory.members}
+
+
+def test_a_request_about_some_bundles_lays_out_no_other_members_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While one bundle is half checked, or in dispute, each member is asked by itself."""
+    world = World.of(SIZE, bundles=0)
+    bundles = [_made(world, "h00"), _made(world, "h01")]
+    checks = ShareChecks(world.directory)
+    first, *others = world.directory.members
+    asked = checks.requests(bundles[:1])[first]
+    checks.receive(first, world.homes[first].check(asked, now=NOW))
+    laid_out = []
+
+    def laying(some: Any) -> Any:
+        laid_out.append(len(some))
+        return rows_of_members(some)
+
+    monkeypatch.setattr("fedhome.secagg.checking.rows_of_members", laying)
+    monkeypatch.setattr("fedhome.secagg.share_checks.rows_of_members", laying, raising=False)
+    requests = checks.requests(bundles)
+    assert len(laid_out) <= 1
+    assert CheckRequest.from_bytes(requests[first]).homes == ("h01",)
+    for place, member in enumerate(others, 1):
+        told = CheckRequest.from_bytes(requests[member])
+        assert told.homes == ("h00", "h01")
+        assert told.own_rows() == [one.row(place) for one in bundles]
