@@ -24,9 +24,12 @@ _DIGITS = 8
 def installed_build() -> str:
     """Return version and build, such as ``0.1.0+5f1d0c2a``, as of when it is first asked for.
 
-    A process that runs for months asks when it begins: its files may be replaced under it.
+    A process that runs for months asks when it begins: its files may be replaced under it. Where
+    no sources are to be found, as where they are compiled alone, the version stands by itself.
     """
     lines = sorted(_recorded() or _of_files())
+    if not lines:
+        return version("fedhome")
     number = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return f"{version('fedhome')}+{number[:_DIGITS]}"
 
@@ -68,7 +71,8 @@ def _of_files() -> Iterator[str]:
             folders.clear()
             continue
         for name in files:
-            if name.endswith(".py"):
+            # A link that leads nowhere is no source: editors leave such while they are open.
+            if name.endswith(".py") and (Path(top) / name).is_file():
                 digest = hashlib.sha256((Path(top) / name).read_bytes()).digest()
                 text = base64.urlsafe_b64encode(digest).decode().rstrip("=")
                 yield f"{(Path(_PACKAGE.name) / inside / name).as_posix()} {text}"

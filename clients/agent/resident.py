@@ -102,7 +102,8 @@ class Agent:
             self._releases, named=lambda: self._tasks.heads.waiting, draw=self._draw
         )
         self._back_off = 0.0
-        self._refused = NOTHING  # why it did not connect last
+        self._refused = self._told = NOTHING  # why it did not connect last; and what its claim says
+        self._outdated = False  # what its claim says does not hold any more
         self._attempts = 0  # at addresses where no server was found
 
     def stop(self) -> None:
@@ -209,7 +210,7 @@ class Agent:
             heart.start()
             _log.warning("connected to %s as node %d", address, welcome.node)
             self._reporting.tell("connected", epoch=epoch)
-            self._refused = NOTHING
+            self._told, self._refused = self._refused, NOTHING
             self._newer.connected()
             self._finish_last(connection, welcome.node)
             self._serve(connection, looking, gone)
@@ -225,7 +226,8 @@ class Agent:
     def _serve(
         self, connection: FleetConnection, looking: MessageWait, gone: threading.Event
     ) -> None:
-        while not self._away and not gone.is_set():
+        self._outdated = False
+        while not self._away and not gone.is_set() and not self._outdated:
             arrival = looking.wait(_POLL_S)
             self._back_off = 0.0
             self._reporting.keep()
@@ -272,6 +274,7 @@ class Agent:
                 return  # still at hand: when the home starts again, the server hears of it
             begin = self._pace.now()
             self._send(connection, answer)
+            self._outdated = self._told == NOT_KEPT  # it joins anew: answers are kept again
             self._reporting.count_answer(kind)
             _log.info("%s is sent: in %.3f s", kind, self._pace.now() - begin)
         except LinkError as error:

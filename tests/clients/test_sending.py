@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 
 from fedhome.clients.agent.resident import Agent
 from fedhome.errors import LinkError
+from fedhome.fleet.claims import installed_app
 from fedhome.fleet.state_file import FileStore
 from fedhome.reasons import NOT_KEPT, NOTHING
 from fedhome.simulations.homes import generate
@@ -91,3 +93,34 @@ def test_the_server_hears_of_it_with_the_next_claim(
     with pytest.raises(ShutError):
         agent.run()
     assert claims == [NOTHING, NOT_KEPT, NOTHING]
+
+
+@pytest.mark.parametrize(("told", "answered"), [(NOT_KEPT, 1), (NOTHING, 3)])
+def test_a_home_whose_answers_are_kept_again_joins_anew_to_say_so(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, told: str, answered: int
+) -> None:
+    """Else the server's status would name it for as long as it stays connected: for months."""
+    gone = threading.Event()
+    message: Any = SimpleNamespace(metadata=SimpleNamespace(run_id=1, message_type="train"))
+    arrival: Any = SimpleNamespace(message=message, stub=b"")
+
+    class Served(Wire):
+        def app_of(self, _: int) -> tuple[str, str]:
+            return installed_app()
+
+        def fetch(self, _: object) -> object:
+            if self.announced == 2:
+                gone.set()
+            return message
+
+    wire: Any = Served("", "", "")
+    looking: Any = SimpleNamespace(wait=lambda _: arrival)
+    monkeypatch.setattr(agent, "_told", told)
+    monkeypatch.setattr(agent, "_stop", threading.Event())
+    tasks = SimpleNamespace(answer=lambda _: ANSWER, trouble=None)
+    monkeypatch.setattr(agent, "_tasks", tasks)
+    monkeypatch.setattr(agent, "_is_time", lambda *_: True)
+    monkeypatch.setattr(agent, "_newer", SimpleNamespace(hope=int, many_are_named=bool))
+    monkeypatch.setattr(agent, "_report_trouble", lambda _: None)
+    agent._serve(wire, looking, gone)
+    assert wire.announced == answered

@@ -47,6 +47,26 @@ def test_it_is_of_the_sources_alone(tmp_path: Path) -> None:
     assert without_build(other) == without_build(installed_build()) == version("fedhome")
 
 
+def test_a_link_that_leads_nowhere_is_no_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emacs leaves such where a file is open: nothing would start meanwhile."""
+    monkeypatch.setattr(module, "_PACKAGE", tmp_path)
+    (tmp_path / "rng.py").write_text("")
+    before = [*module._of_files()]
+    (tmp_path / ".#rng.py").symlink_to("somebody@a-desk.4711:1700000000")
+    assert [*module._of_files()] == before != []
+
+
+def test_without_sources_no_number_is_made_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two builds that are compiled alone it would be the same one."""
+    monkeypatch.setattr(module, "_PACKAGE", tmp_path)
+    (tmp_path / "rng.pyc").write_bytes(b"")
+    assert installed_build.__wrapped__() == version("fedhome")
+
+
 class _Hash:
     mode = "sha256"
 
