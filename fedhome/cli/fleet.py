@@ -217,8 +217,8 @@ def show(fleet: Folder = Path(), *, as_json: JsonFlag = False) -> None:
         root = owned.root
     console = Console()
     console.print(table)
-    for one, other in alike_in(name for name, _ in listed):
-        say(console, f"\n{one!a} and {other!a} look the same: take care which one you revoke")
+    for first, other in alike_in(name for name, _ in listed):
+        say(console, f"\n{first!a} and {other!a} look the same: take care which one you revoke")
     names = ", ".join(key_name(key) for key in root.keys)
     say(console, f"\nowner's keys: {root.threshold} of {len(root.keys)} must sign: {names}")
     if last and plan:

@@ -195,7 +195,7 @@ def send(fleet: Folder = Path(), server: CardFile = None) -> None:
 
 
 def _sort_waiting(owned: Fleet, waiting: owner_requests.PendingApplications) -> _WaitingHomes:
-    new, notes = {}, []
+    new, notes = dict[str, Enrolment](), list[str]()
     for data in waiting.enrolments:
         try:
             enrolment = owned.check(data)
