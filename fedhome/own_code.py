@@ -60,20 +60,30 @@ def located(name: str, folders: Sequence[Path]) -> str:
     parts = module.split(".")
     if not all(map(str.isidentifier, parts)) or (len(parts) > 1 and find_spec(parts[0])):
         return name
-    paths = [folder.joinpath(*parts).with_suffix(".py").absolute() for folder in folders]
-    file = _first(paths, module)
+    file = _first(_in_each(folders, Path(*parts).with_suffix(".py")), module)
     return name if file is None else f"{file.resolve()}:{attribute}"
 
 
 def _found(file: str, folders: Sequence[Path]) -> Path:
     try:
-        paths = [(folder / Path(file).expanduser()).absolute() for folder in folders]
+        paths = _in_each(folders, Path(file).expanduser())
         return (_first(paths, file) or paths[0]).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL, ~nobody, ...
         why = (error.strerror if isinstance(error, OSError) else "") or str(error)
         raise PluginError(
             f"{_short(file)} cannot be a file: {why}",
             hint="name a file beside the plan, or by its whole path, as file.py:Name",
+        ) from None
+
+
+def _in_each(folders: Sequence[Path], file: Path) -> list[Path]:
+    """Return the whole path that a file has in each of the folders."""
+    try:
+        return [(folder / file).absolute() for folder in folders]
+    except FileNotFoundError:  # a whole path is there without it
+        raise PluginError(
+            "the current folder is gone, where own code is looked for",
+            hint="go to one that is there (os.chdir, `cd`), or name the code by its whole path",
         ) from None
 
 

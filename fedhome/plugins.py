@@ -95,7 +95,7 @@ def load(name: str, kind: str, known: Iterable[str] = ()) -> object:
             raise _unknown(name, kind, {*known, *points})
         place = points[name].value
     else:
-        place = located(name, [Path.cwd()])
+        place = located(name, [Path()])
     module, _, attribute = place.rpartition(":")
     parts = [*([] if module.endswith(".py") else module.split(".")), *attribute.split(".")]
     if not all(map(str.isidentifier, parts)):

@@ -35,6 +35,7 @@ from fedhome.questions.transfer import check_feedback
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder, SavedModel
 from fedhome.run.results import SummaryRow, summary
+from fedhome.run.summary import summary_text
 from fedhome.server.report import write_report
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.rounds.sliced_run import check_slices, tell_carried, works_on_sums
@@ -53,7 +54,7 @@ from fedhome.simulations.taken_fleet import check_sums, take_fleet
 from fedhome.simulations.tier_notes import outcome_notes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished run.
 
@@ -64,6 +65,15 @@ class Result:
 
     folder: RunFolder
     own_code: bool = False
+
+    def __repr__(self) -> str:
+        """Return the table of models that a terminal shows, and where the report is."""
+        if not self.path.is_dir():
+            return f"Result({str(self.path)!r}), whose folder is gone"
+        try:
+            return summary_text(self.folder)
+        except (FedHomeError, OSError) as error:  # whoever shows a value cannot use an error
+            return f"Result({str(self.path)!r}), which cannot be read: {error}"
 
     @classmethod
     def open(cls, run: Path | str, *, own_code: bool = False) -> Result:

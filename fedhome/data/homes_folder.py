@@ -18,6 +18,7 @@ from fedhome.data.files.data_files import (
     stem,
 )
 from fedhome.data.files.file_kinds import not_read
+from fedhome.data.files.packed_files import JSON_SUFFIXES
 from fedhome.data.home_files import HomeFilesRead, read_home, read_rows
 from fedhome.data.homes_settings import HOMES_FILE, read_homes_settings
 from fedhome.data.homes_side_by_side import noticed
@@ -151,7 +152,10 @@ def _sources(
         there = folder.exists()
     if not there:
         raise SourceError(f"{folder} is not a folder: it does not exist", hint=LAYOUT_HINT)
-    if not folder.is_dir() and not is_data_file(folder):
+    named = folder.name.lower().endswith(
+        JSON_SUFFIXES
+    )  # what is wrong with it is told as it is read
+    if not folder.is_dir() and not named and not is_data_file(folder):
         raise not_read(folder, LAYOUT_HINT)
     paths, others = _entries(folder) if folder.is_dir() else ([folder], [])
     if others and not paths:

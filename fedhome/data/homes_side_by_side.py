@@ -74,7 +74,7 @@ def _meters(tables: Sequence[HomeTable]) -> Iterator[str]:
     """Tell of numbers that count up in some homes, and in others do not."""
     for name in sorted({name for table in tables for name in table.columns}):
         found = {
-            table.home: counts_up(table.columns[name], table.time_s)
+            table.home: counts_up(table.columns[name], table.time_s, name=name)
             for table in tables
             if name in table.columns and name not in table.labels and not table.timeless
         }

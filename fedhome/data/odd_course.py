@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -25,6 +26,12 @@ _RARE = 3  # what stands still more often does so by itself
 _NEARLY_ALL = 0.99
 _LONGER = 20  # times what nearly all stretches of equal readings stay within
 _STUCK, _STUCK_S = 24, 43_200
+_AT_AN_END = 0.01  # of the range: wet air is told as 99.9 as often as 100
+_COUNTS = 20  # different whole numbers: of people, devices or windows, which stay for a weekend
+_NO_METER = re.compile(
+    r"#|index|idx|id|no\.?|nr\.?|number|row|zeile|year|jahr|ann[ée]e|año|anno|week|day|date"
+)
+"""What rises because rows are numbered, or because it is time that goes by."""
 
 
 def odd_course(
@@ -45,7 +52,7 @@ def odd_course(
         time_zone: IANA name of the zone in which a time is told.
     """
     read, at = _long(values, time_s)
-    if how := _counts_up(read):
+    if how := "" if _numbers_rows(source) else _counts_up(read):
         rule = f'{{{json.dumps(name, ensure_ascii=False)} = "difference"}}'
         yield (
             f"column {source!r} {how}, like a meter that counts up: its readings are learnt from "
@@ -56,16 +63,23 @@ def odd_course(
         yield f"column {source!r} {stuck}: its sensor may be stuck; they were kept"
 
 
-def counts_up(values: NDArray[np.float64], time_s: NDArray[np.int64]) -> bool | None:
+def counts_up(values: NDArray[np.float64], time_s: NDArray[np.int64], *, name: str) -> bool | None:
     """Tell whether numbers are those of a meter that counts up; None where too few of them move.
 
     Args:
         values: As of :func:`odd_course`.
         time_s: Likewise.
+        name: The column's name.
     """
+    if _numbers_rows(name):
+        return None
     read, _ = _long(values, time_s)
     moves = np.count_nonzero(np.diff(read) > 0) >= _RISES
     return bool(_counts_up(read)) if moves else None
+
+
+def _numbers_rows(name: str) -> bool:
+    return _NO_METER.fullmatch(name.strip().casefold()) is not None
 
 
 def _long(
@@ -99,8 +113,12 @@ def _counts_up(read: NDArray[np.float64]) -> str:
 def _stuck(read: NDArray[np.float64], at: NDArray[np.int64], zone: ZoneInfo) -> str:
     """Return how long numbers stood still that elsewhere change; empty where they did not.
 
-    What lies at the least or the greatest is left out: nothing, full, all that a sensor can show.
+    What lies at the least or the greatest is left out: nothing, full, all that a sensor can show;
+    and so are counts of few things.
     """
+    levels = np.unique(read)
+    if len(levels) <= _COUNTS and bool(np.all(levels == np.round(levels))):
+        return ""
     starts = np.concatenate([[0], np.flatnonzero(np.diff(read)) + 1])
     counts = np.diff(np.append(starts, len(read)))
     if len(starts) < _STRETCHES:
@@ -108,7 +126,8 @@ def _stuck(read: NDArray[np.float64], at: NDArray[np.int64], zone: ZoneInfo) -> 
     usual = float(np.quantile(np.sort(counts)[:-_RARE], _NEARLY_ALL))
     level, lasted = read[starts], at[starts + counts - 1] - at[starts]
     odd = (counts >= max(_STUCK, _LONGER * usual)) & (lasted >= _STUCK_S)
-    odd &= (level > read.min()) & (level < read.max())
+    end = _AT_AN_END * (levels[-1] - levels[0])
+    odd &= (level > levels[0] + end) & (level < levels[-1] - end)
     if not odd.any():
         return ""
     longest = int(np.where(odd, counts, 0).argmax())

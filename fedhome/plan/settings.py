@@ -341,7 +341,7 @@ class Plan(Section):
         merge(table, sections)
         for setting in listed_sets(sets):
             merge(table, parse_set(setting))
-        locate(table, [Path(path).parent, Path.cwd()] if path else [Path.cwd()])
+        locate(table, [Path(path).parent, Path()] if path else [Path()])
         return cls.parse(table, where=where)
 
     @classmethod
@@ -378,7 +378,7 @@ class Plan(Section):
     def located(self) -> Plan:
         """Return the plan with whole paths for files of own code in the current folder."""
         table = self.model_dump()
-        locate(table, [Path.cwd()])
+        locate(table, [Path()])
         return Plan.model_validate(table)
 
     def aggregation_mode(self, homes: int) -> AggregationMode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ _NAMES = {
     "tuned": "fine-tuned",
     "personalised": "personalised",
 }
+_TEXT_WIDE = 80
 _WIDE = 66  # columns that the table of models takes with its lines
 _FOLDED = {"alone", "personalised"}  # what a reader looks for first
 
@@ -80,6 +82,13 @@ def print_summary(console: Console, folder: RunFolder) -> None:
     for told in filter(None, (rounds_told(every), rates_in(every))):
         console.print(told, highlight=False)
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
+
+
+def summary_text(folder: RunFolder) -> str:
+    """Return the same as text without colours, for whoever looks at a run in a notebook."""
+    written = io.StringIO()
+    print_summary(Console(file=written, width=_TEXT_WIDE, color_system=None), folder)
+    return "\n".join(line.rstrip() for line in written.getvalue().splitlines()).strip("\n")
 
 
 def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:

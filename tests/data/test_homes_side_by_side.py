@@ -63,6 +63,11 @@ def test_a_meter_beside_what_others_use_is_told() -> None:
     (note,) = noticed([*homes, dated("short", used[:50]), dated("still", 0 * used)])
     assert note.startswith("column 'load' counts up, like a meter, in b, and does not in a, c: ")
     assert noticed([dated("a", np.cumsum(used)), dated("b", 9 + np.cumsum(used))]) == []
+    seasons = [
+        HomeTable(home=one.home, time_s=one.time_s, columns={"Year": one.columns["load"]})
+        for one in homes
+    ]
+    assert noticed(seasons) == []
     assert noticed([homes[0], homes[2], home("rows", np.cumsum(used) / 99)]) == []
 
 

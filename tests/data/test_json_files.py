@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fedhome.data.files import json_files
 from fedhome.data.files.data_files import Raw, is_data_file, read_files
 from fedhome.data.home_files import read_home
-from fedhome.errors import SourceError
+from fedhome.data.homes_folder import read_folder
+from fedhome.errors import EmptyFleetError, SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 
 _NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
@@ -111,9 +112,16 @@ _REFUSED: dict[str, tuple[str, str]] = {
     "nothing": ("[]", "does not say what a row is"),
     "an object within": ('[{"time": 1, "at": {"x": 1}}]', "object 1: the field 'at' is no single"),
     "a number among objects": ('[{"time": 1}, 2]', "object 2: this is no object"),
-    "no number": ('[{"time": 1, "load": NaN}]', "line 1 is no JSON"),
+    "no number": ('[{"time": 1, "load": NaN}]', "it says NaN, which is no number"),
+    "no number in a line": ('{"a": 1}\n{"a": -Infinity}', "line 2: it says -Infinity"),
+    "a cut-off list": ('[\n{"a": 1},\n{"a": 2}, {"a"', "no JSON from line 3, character"),
+    "a list in each line": ('["a", 1]\n["b", 2]', "line 1: this is no object"),
     "a field twice": ('[{"time": 1, "load": 1, "load": 2}]', "the field 'load' twice"),
-    "a field twice in a line": ('{"a": 1}\n{"a": 1, "a": 2}', "line 2 has the field 'a' twice"),
+    "a field twice in a line": (
+        '{"a": 1}\n{"a": 1, "a": 2}',
+        "line 2: an object has the field 'a' twice",
+    ),
+    "a field twice in the first": ('{"a": 1, "a": 2}\n{"a": 1}', "line 1: an object has the field"),
     "a torn line": ('{"a": 1}\n{"a": ', "line 2 is no JSON"),
     "a list that says no entity": ('[[{"state": "1"}]]', "does not say whose states"),
     "a list of two entities": (
@@ -126,7 +134,7 @@ _REFUSED: dict[str, tuple[str, str]] = {
     ),
     "two series": (
         json.dumps({"results": [{"series": [{"columns": ["a"], "values": [[1]]}] * 2}]}),
-        "does not say what a row is",
+        "those with one series are read",
     ),
     "a short row": (
         '{"results": [{"series": [{"columns": ["a", "b"], "values": [[1]]}]}]}',
@@ -138,6 +146,49 @@ _REFUSED: dict[str, tuple[str, str]] = {
     ),
     "depth without end": ("[" * 100_000, "no JSON"),
 }
+
+
+def test_an_entity_without_a_state_takes_nothing_from_the_others(tmp_path: Path) -> None:
+    history: list[list[dict[str, Any]]] = [[], [], *_history(), []]
+    read = _read(tmp_path, "oak.json", json.dumps(history))
+    assert read.rows.num_rows == 6
+    assert is_data_file(tmp_path / "oak.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "why"),
+    [
+        ('[{"Zähler": 1}]', "latin-1", "it is not in UTF-8"),
+        ('{"a": 1}\n{"Zähler": 1}', "latin-1", "it is not in UTF-8"),
+        ('[{"a": 1}]', "utf-16", "it is not a whole JSON file"),
+    ],
+)
+def test_json_of_another_encoding_is_refused_with_what_to_do(
+    content: str, encoding: str, why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content.encode(encoding))
+    with pytest.raises(SourceError) as caught:
+        read_files(path)
+    assert why in caught.value.message
+    assert "save it as JSON in UTF-8" in caught.value.hint
+
+
+def test_a_file_that_is_named_is_told_why_its_json_holds_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "oak.json"
+    path.write_text('{"time": [1, 2], "load": [3, 4]}')
+    with pytest.raises(EmptyFleetError, match="does not say what a row is"):
+        read_folder(path)
+    path.write_text('{"time": 1, "load": 3}')
+    with pytest.raises(EmptyFleetError, match="a single row"):
+        read_folder(path)
+
+
+def test_a_file_of_empty_lines_costs_no_time(tmp_path: Path) -> None:
+    # A look that goes back for each line break takes a quarter of a minute for the beginning alone.
+    path = tmp_path / "a.json"
+    path.write_bytes(b"{}" + b"\n" * 500_000)
+    assert not is_data_file(path)
 
 
 @pytest.mark.parametrize(("content", "why"), _REFUSED.values(), ids=_REFUSED)

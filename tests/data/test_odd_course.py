@@ -20,9 +20,11 @@ LOAD = np.random.default_rng(1).gamma(2.0, 0.2, HOURS)
 WARMTH = 20 + 5 * np.sin(HOUR / 24 * 2 * np.pi) + np.random.default_rng(2).normal(0, 0.3, HOURS)
 
 
-def told(values: NDArray[np.float64], *, step_s: int = 3600, zone: str = "UTC") -> list[str]:
+def told(
+    values: NDArray[np.float64], *, step_s: int = 3600, zone: str = "UTC", source: str = "Zähler"
+) -> list[str]:
     time_s = 1_717_200_000 + step_s * np.arange(len(values))  # 2024-06-01 00:00 UTC
-    return list(odd_course(values, time_s, source="Zähler", name="load", time_zone=zone))
+    return list(odd_course(values, time_s, source=source, name="load", time_zone=zone))
 
 
 def test_a_meter_that_counts_up_is_told_with_the_rule_that_helps() -> None:
@@ -58,6 +60,13 @@ def test_what_is_neither_is_not_told(values: NDArray[np.float64]) -> None:
     assert told(values) == []
 
 
+@pytest.mark.parametrize("source", ["index", " Year"])
+def test_rows_and_years_that_are_numbered_are_no_meter(source: str) -> None:
+    rises = np.cumsum(np.random.default_rng(3).integers(1, 9, HOURS)).astype(float)
+    assert told(rises, source=source) == []
+    assert len(told(rises, source="index (kWh)")) == 1
+
+
 def test_what_rises_for_some_hours_is_no_meter() -> None:
     assert told(np.cumsum(LOAD), step_s=60) == []
 
@@ -90,6 +99,18 @@ def test_what_stands_at_its_end_or_often_is_not_stuck() -> None:
     coarse = np.round(WARMTH)
     coarse[48:72] = np.sort(coarse)[HOURS // 2]  # a day of one value, where hours of it are usual
     assert told(np.repeat(coarse, 5)) == []
+
+
+def test_counts_of_few_things_and_wet_air_may_stand_still() -> None:
+    devices = np.random.default_rng(4).poisson(3, HOURS).astype(float)
+    devices[48:100] = 2  # a weekend
+    assert told(devices) == []
+    assert len(told(devices / 3)) == 1
+    wet = 70 + 25 * np.sin(HOUR / 24 * 2 * np.pi) + np.random.default_rng(5).normal(0, 1, HOURS)
+    wet[10], wet[48:100] = 100, 99.9
+    assert told(wet) == []
+    wet[48:100] = 95
+    assert len(told(wet)) == 1
 
 
 def test_a_file_is_read_with_it_and_rows_without_times_have_no_course(tmp_path: Path) -> None:

@@ -224,11 +224,16 @@ def test_years_from_which_no_reading_comes_are_told(tmp_path: Path, year: int, o
             [f"MT_{n:03d}" for n in range(1, 13)],
             "12 columns are called as of a home each, 'MT_001'",
         ),
+        (["Oak (kWh)", "Elm (kWh)"], "2 columns are called as of a home each, 'Oak (kWh)' to"),
+        (["Smith [W]", "Van Dyk [W]", "Li [W]"], "3 columns are called as of a home each"),
         ([f"{n}" for n in range(1002, 1014)], "12 columns are called as of a home each, '1002'"),
         (["home_1_load", "home_1_temp"], ""),  # of one home
         (["T1", "T2", "RH_1", "RH_2"], ""),  # rooms
         ([*(f"circuit_{n}" for n in range(12)), "load"], ""),  # circuits, and what they come to
         (["homework", "house", "household"], ""),
+        (["Import (kWh)", "Export (kWh)"], ""),  # of one home's meter
+        (["Kitchen (W)", "Boiler (W)", "Elm (W)"], ""),
+        (["Oak (kWh)", "Temperature (°C)"], ""),
     ],
 )
 def test_a_column_for_each_home_is_noticed(tmp_path: Path, names: list[str], told: str) -> None:

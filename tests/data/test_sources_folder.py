@@ -141,7 +141,7 @@ def test_a_wrong_homes_toml_is_refused(tmp_path: Path, text: str, message: str) 
 def test_wrong_and_empty_folders_are_refused_with_the_layout(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "nowhere", "does not exist"),
-        (csv_file(tmp_path, "x", "home.json"), "no file of readings"),
+        (csv_file(tmp_path, "x", "home.md"), "no file of readings"),
     ):
         with pytest.raises(SourceError, match=message) as error:
             read_folder(path)

@@ -63,6 +63,21 @@ def test_a_file_is_found_beside_the_plan_then_in_the_current_folder(
         load("mine_of_hre.py:Net", "model")
 
 
+def test_a_current_folder_that_is_gone_is_told_where_code_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert Plan.load(sets=["data.homes=50"]).located().data.homes == 50
+    for name in ("mine:Net", "mine.py:Net"):
+        with pytest.raises(PlanError, match=r"model\.name: the current folder is gone"):
+            Plan.load(sets=[f"model.name={name}"])
+        with pytest.raises(PluginError, match="the current folder is gone"):
+            load(name, "model")
+
+
 def test_what_is_installed_keeps_its_name(here: Path) -> None:
     (here / "fedhome" / "learning").mkdir(parents=True)
     written(here / "fedhome" / "learning" / "build.py", "")

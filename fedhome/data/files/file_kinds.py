@@ -36,9 +36,10 @@ PARQUET = FileKind("a Parquet file", f"{_RENAME}.parquet")
 _PAGE = FileKind("an HTML page, not the data", f"{_PORTAL}; you may have saved the page itself")
 JSON = FileKind(
     "a JSON file",
-    f"{_RENAME}.json or .jsonl, if it holds an object for each reading; else convert it to such "
-    "objects, or to CSV with one row a reading",
+    "name it .json or .jsonl where it holds an object of single values for each reading; convert "
+    "it to such objects where it holds anything else, or to CSV with one row a reading",
 )
+_JSON_HINT = "save it as JSON in UTF-8, an object for each reading, or as CSV with a header row"
 _XML = FileKind("an XML file", f"{_PORTAL}, or convert it: one row a reading")
 _GREEN_BUTTON = FileKind("a Green Button file (XML)", f"{_PORTAL}: portals offer both")
 _NEM12 = FileKind(
@@ -163,4 +164,5 @@ def refuse_other_kinds(name: str, head: bytes, wanted: FileKind | None) -> None:
     if wanted is not None and kind != wanted:
         found = f", but {kind.words}" if kind else ""
         whole = wanted.words.replace("a ", "a whole ", 1)
-        raise unreadable(name, f"it is not {whole}{found}", hint=kind.hint if kind else TEXT_HINT)
+        as_it_is = _JSON_HINT if wanted is JSON else TEXT_HINT
+        raise unreadable(name, f"it is not {whole}{found}", hint=kind.hint if kind else as_it_is)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fedhome.data.files.json_rows import Row, checked, table_of
+from fedhome.data.files.json_rows import Row, checked, loaded, table_of
 from fedhome.data.files.packed_files import JSON_SUFFIXES, Source
 from fedhome.data.files.table_file import FileTable, named, unreadable
 from fedhome.errors import SourceError
@@ -25,7 +25,13 @@ _HINT = (
     'give an object of single values for each reading, such as {"time": ..., "load_kwh": 0.4}: in '
     "lines of their own, or in a list"
 )
-_RECORDS = re.compile(rb'\[\s*(\[\s*)?\{|\{\s*"results"|\{[^\n]*\}\s*\n\s*\{')
+_RECORDS = re.compile(rb'\[\s*(\[\s*(\]\s*,\s*\[\s*)*)?\{|\{\s*"results"|\{[^\n]*\}[^\S\n]*\n\s*\{')
+_UTF_8 = "save it as JSON in UTF-8"
+_LINES = "JSON, an object a line"
+_ONE_SERIES = (
+    "see whether it tells of an error; ask in one statement for one series, or for CSV (the header "
+    "`Accept: application/csv`), in which columns tell series apart"
+)
 _ENTITY = "entity_id"
 _BESIDE = frozenset({"attributes", "context"})
 """Of a state of Home Assistant: what is no reading, and no single value."""
@@ -71,23 +77,51 @@ def looks_like_records(source: Source) -> bool:
 
 def _rows(name: str, data: bytes) -> tuple[list[Row], str, list[str]]:
     """Return the rows of a file, how it is written, and what is to be told."""
-    try:
-        whole = json.loads(data, parse_constant=_no_number, object_pairs_hook=_once)
-    except _TwiceError as error:
-        raise unreadable(name, f"an object has the field {error} twice", hint=_HINT) from None
-    except (ValueError, RecursionError):
-        return list(_by_line(name, data)), "JSON, an object a line", []
+    whole = _whole(name, data)
+    if whole is None:
+        return list(_by_line(name, data)), _LINES, []
     match whole:
-        case [[{}, *_], *_] if all(isinstance(one, list) for one in whole):
+        case [[*_], *_] if _are_objects(whole):
             return (*_of_entities(name, whole),)
         case [{}, *_]:
             rows = [_row(name, place, one) for place, one in enumerate(whole, 1)]
             return rows, "JSON, a list of objects", []
         case {"results": [{"series": [{"columns": [*columns], "values": [*values]} as series]}]}:
             return _of_series(name, series, columns, values), "JSON of InfluxDB", []
+        case {"results": [*_]}:
+            reason = "of InfluxDB's answers those with one series are read, and this is another"
+            raise unreadable(name, reason, hint=_ONE_SERIES)
         case dict() if not any(isinstance(one, dict | list) for one in whole.values()):
-            return [_row(name, 1, whole)], "JSON, an object a line", []
+            return [_row(name, 1, whole)], _LINES, []
     raise unreadable(name, "this JSON does not say what a row is", hint=_HINT)
+
+
+def _whole(name: str, data: bytes) -> Any:
+    """Return what the whole file says; None where it may say something in each line."""
+    is_list = data.lstrip().startswith(b"[")
+    try:
+        return loaded(data)
+    except SourceError as error:
+        if not is_list:  # a line has a number that can be told
+            return None
+        raise unreadable(name, error.message, hint=error.hint) from None
+    except UnicodeDecodeError:
+        raise unreadable(name, "it is not in UTF-8", hint=_UTF_8) from None
+    except json.JSONDecodeError as error:
+        if not is_list or error.msg == "Extra data":
+            return None
+        reason = f"it is no JSON from line {error.lineno}, character {error.colno} on"
+        hint = "see whether the whole file came: a list ends with ], and no comma stands before it"
+        raise unreadable(name, reason, hint=hint) from None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _are_objects(lists: list[Any]) -> bool:
+    """Tell whether there are lists of objects; an entity without a state has an empty one."""
+    return all(isinstance(one, list) for one in lists) and isinstance(
+        next((one[0] for one in lists if one), None), dict
+    )
 
 
 def _by_line(name: str, data: bytes) -> Iterator[Row]:
@@ -96,11 +130,10 @@ def _by_line(name: str, data: bytes) -> Iterator[Row]:
         if line.strip():
             there = True
             try:
-                row = json.loads(line, parse_constant=_no_number, object_pairs_hook=_once)
-                yield checked(row)
-            except _TwiceError as error:
-                reason = f"line {number} has the field {error} twice"
-                raise unreadable(name, reason, hint=_HINT) from None
+                yield checked(loaded(line))
+            except UnicodeDecodeError:
+                reason = f"line {number} is not in UTF-8"
+                raise unreadable(name, reason, hint=_UTF_8) from None
             except (ValueError, RecursionError):
                 raise unreadable(name, f"line {number} is no JSON", hint=_HINT) from None
             except SourceError as error:
@@ -151,19 +184,3 @@ def _of_series(
     if not rows:
         raise unreadable(name, "it holds no row", hint=_HINT)
     return rows
-
-
-class _TwiceError(Exception):
-    """A field that an object has twice: which of both counts, nobody knows."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _TwiceError(repr(next(name for name in names if names.count(name) > 1)))
-    return found
-
-
-def _no_number(constant: str) -> Any:
-    raise ValueError(constant)

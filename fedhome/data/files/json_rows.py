@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pyarrow as pa
 
@@ -26,12 +26,26 @@ def parsed(line: bytes) -> Row:
         SourceError: It is no JSON object of single values.
     """
     try:
-        row = json.loads(line, parse_constant=_refuse)
+        row = loaded(line)
     except (ValueError, RecursionError):
         raise SourceError(
             "this is no JSON", hint='a line is an object, such as {"time": ..., "load_kwh": 0.4}'
         ) from None
     return checked(row)
+
+
+def loaded(text: bytes) -> Any:
+    """Return what JSON says.
+
+    Args:
+        text: The whole of it.
+
+    Raises:
+        SourceError: It says NaN or the like, which JSON does not have, or a field twice.
+        ValueError: It is no JSON.
+        RecursionError: What lies within each other in it has no end.
+    """
+    return json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
 
 
 def checked(row: object) -> Row:
@@ -118,7 +132,23 @@ def _text(cell: Cell, decimal: str) -> str | None:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
+    raise SourceError(
+        f"it says {constant}, which is no number of JSON",
+        hint="write null where a reading is missing, or leave the field out",
+    )
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; of a field that it has twice, nobody knows which counts."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise SourceError(
+                f"an object has the field {name!r} twice",
+                hint="give each reading a name of its own",
+            )
+        found[name] = value
+    return found
 
 
 def _is_text(text: str) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from fedhome.data.columns.month_names import NUMBERS, without_accents
+from fedhome.data.columns.units import unit_of_name
 from fedhome.data.files.table_file import UNNAMED
 from fedhome.data.times.time_cells import CLOCK, DATE, MOMENT, SPAN, parse
 from fedhome.errors import SourceError
@@ -21,6 +22,16 @@ _OF_A_HOME = re.compile(
     r"(home|house|household|apartment|flat|dwelling|residence|building|customer|client|consumer|user"
     r"|participant|haus|haushalt|wohnung|kunde|maison|logement|foyer|casa|hogar|vivienda)"
     r"[\s_.-]*(\d+)(?!\d)",
+    re.IGNORECASE,
+)
+_OF_USE = frozenset({"kWh", "Wh", "kW", "W"})
+_NAMED = re.compile(r"\s*(\w+(?:[\s.-]\w+)?)\s*[\[(][^\[\]()]*[\])]\s*")  # Oak (kWh)
+_OF_A_METER = re.compile(  # what the columns of one home's meters are called by, in any of them
+    r"import|export|total|sum|net|grid|mains|meter|energ|power|load|usage|cons|demand|gener|prod"
+    r"|solar|pv|wind|batt|charg|heat|cool|water|light|plug|socket|appl|kitchen|bath|room|floor"
+    r"|garage|office|oven|stove|cook|fri?dge|freez|wash|dry|boil|pump|hvac|circuit|other|phase"
+    r"|day|night|peak|tarif|reading|value|actual|forecast|active|reactive"
+    r"|verbrauch|bezug|strom|netz|speis|leist|wärm|heiz|licht|küche|elec|élec|\b(ac|ev|tv|pc|[lpt]\d)\b",
     re.IGNORECASE,
 )
 _NUMBERED = re.compile(r"(\D*)(\d+)")
@@ -91,7 +102,7 @@ def _of_homes(names: Sequence[str], times: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if found := _OF_A_HOME.match(name):
             homes.setdefault(found[0].casefold(), name)
-    called = list(homes.values())
+    called = list(homes.values()) or _of_named_homes(names)
     if len(called) < 2:  # noqa: PLR2004 - one home's columns may be called by its number
         numbered = [found for name in names if (found := _NUMBERED.fullmatch(name))]
         alike = len(numbered) == len(names) and len({found[1] for found in numbered}) == 1
@@ -105,3 +116,12 @@ def _of_homes(names: Sequence[str], times: Sequence[str]) -> tuple[str, ...]:
         'and data.home_column = "home" reads it'
     )
     return (note,)
+
+
+def _of_named_homes(names: Sequence[str]) -> list[str]:
+    """Return columns of one unit of use behind names that are of no meter, if all are such."""
+    found = [match for name in names if (match := _NAMED.fullmatch(name))]
+    units = {unit_of_name(name) for name in names}
+    if len(found) < len(names) or len(units) != 1 or not units <= _OF_USE:
+        return []
+    return [] if any(_OF_A_METER.search(match[1]) for match in found) else list(names)
