@@ -273,7 +273,7 @@ def test_a_line_with_names_without_end_is_refused_before_anybody_looks_at_them(
     ((line, why, _),) = read.refused
     assert (line, "there are 50,001 fields" in why) == (2, True)
     # So are names that each line makes up anew; as many as are taken are taken.
-    monkeypatch.setattr("fedhome.clients.recorded.json_rows.MOST_FIELDS", 4)
+    monkeypatch.setattr("fedhome.data.files.json_rows.MOST_FIELDS", 4)
     news = [good[2].replace(b"}", f', "k{n}": 1}}'.encode()) for n in range(4)]
     read = lines.take(news)
     assert read.table is not None
