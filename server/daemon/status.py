@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from fedhome.errors import FedHomeError
+from fedhome.fleet.claims import Claim
 from fedhome.installed_build import installed_build
 from fedhome.ops import tls
 from fedhome.reasons import ANSWER, CLAIMED, NOT_KEPT
@@ -28,6 +30,7 @@ from fedhome.server.daemon.server_status import (
 )
 from fedhome.server.daemon.status_sources import StatusSources
 from fedhome.server.daemon.supervisor import is_running, waiting
+from fedhome.server.daemon.turned_away import TurnedAway
 from fedhome.server.page.page_address import page_address
 from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.left_out_home import LeftOutHome
@@ -74,10 +77,12 @@ def status_of(
             f"the disk of {server_folder.path} is full: runs pause until there is room, and go on "
             "by themselves"
         )
-    connected = _connected(server_folder, directory, sources) if up.link else None
+    # Once: of thousands of homes this takes longest.
+    claims = [] if directory is None else list(sources.nodes.claims(directory))
+    connected = _connected(server_folder, directory, claims) if up.link else None
     return ServerStatus(
         version=installed_build(),
-        other_builds=_other_builds(directory, sources),
+        other_builds=_other_builds(claims),
         running=is_running(server_folder),
         front=up.front,
         link=up.link,
@@ -94,7 +99,7 @@ def status_of(
         run=_run(server_folder, faults, sources),
         release=_release(server_folder, faults, sources),
         left_out=_left_out(server_folder, directory, faults),
-        refusing=_refusing(directory, connected, sources),
+        refusing=_refusing(directory, connected, claims, sources.turned_away),
         page=page,
         timetable=_timetable(server_folder, faults, now),
         faults=faults,
@@ -175,7 +180,7 @@ def _page(server_folder: ServerFolder, health: Health, faults: list[str]) -> str
 
 
 def _connected(
-    server_folder: ServerFolder, directory: Directory | None, sources: StatusSources
+    server_folder: ServerFolder, directory: Directory | None, claims: Iterable[Claim]
 ) -> list[str] | None:
     """Return the homes whose nodes are there."""
     if directory is None:
@@ -191,12 +196,14 @@ def _connected(
         return None
     finally:
         control.close()
-    claims = sources.nodes.claims(directory)
     return sorted(claim.home for claim in claims if claim.node_key in online)
 
 
 def _refusing(
-    directory: Directory | None, connected: list[str] | None, sources: StatusSources
+    directory: Directory | None,
+    connected: list[str] | None,
+    claims: Iterable[Claim],
+    turned_away: TurnedAway,
 ) -> list[RefusingHome]:
     """Return the homes that do not connect, and why: the server refuses them, or they it.
 
@@ -206,12 +213,10 @@ def _refusing(
     """
     if directory is None:
         return []
-    told = {
-        claim.home: (claim.refused, float(claim.time)) for claim in sources.nodes.claims(directory)
-    }
+    told = {claim.home: (claim.refused, float(claim.time)) for claim in claims}
     told |= {
         home: (one.reason, one.since)
-        for home, one in sources.turned_away.homes.items()
+        for home, one in turned_away.homes.items()
         if home in directory.entries and directory.entries[home].identity == one.identity
     }
     return [
@@ -228,9 +233,8 @@ def _refusing(
     ]
 
 
-def _other_builds(directory: Directory | None, sources: StatusSources) -> dict[str, str]:
+def _other_builds(claims: Iterable[Claim]) -> dict[str, str]:
     """Return what homes run that run another build than the server, as they said last."""
-    claims = () if directory is None else sources.nodes.claims(directory)
     builds = {claim.home: claim.release for claim in claims}
     return {home: one for home, one in sorted(builds.items()) if one != installed_build()}
 

@@ -168,6 +168,7 @@ def test_who_asks_for_a_status_again_reads_what_has_changed_alone(
     read = list[str]()
     for owner_of, name in (
         (Claim, "verify"),
+        (Nodes, "claims"),
         (ServerFolder, "directory"),
         (events, "_verify_line"),
     ):
@@ -182,7 +183,7 @@ def test_who_asks_for_a_status_again_reads_what_has_changed_alone(
         run = status_of(place, sources=sources).run
     assert run is not None
     assert run.round == 2
-    assert read == ["_verify_line"], "one line is new"
+    assert read == ["claims", "_verify_line"], "homes are looked through once; one line is new"
 
 
 def _count(monkeypatch: pytest.MonkeyPatch, owner_of: object, name: str, read: list[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated
 
 import pytest
@@ -18,6 +17,7 @@ from fedhome.secagg import HomeKeys
 from fedhome.secagg.directory import Signed
 from fedhome.server.daemon.home_marks import HomeMarks
 from fedhome.server.daemon.nodes import Nodes
+from fedhome.server.daemon.server_status import RefusingHome
 from fedhome.server.daemon.status import _other_builds, _refusing
 from fedhome.server.daemon.turned_away import TurnedAway
 from fedhome.wire.codec import Id, Message, number, octets
@@ -76,10 +76,13 @@ class World:
             return error.reason
         return ""
 
+    def refusing(self, connected: list[str] | None) -> list[RefusingHome]:
+        claims = self.nodes.claims(self.directory)
+        return _refusing(self.directory, connected, claims, self.turned_away)
+
     def shown(self, connected: list[str] | None = None) -> dict[str, str]:
         """Return what the status says of homes that do not connect."""
-        sources = SimpleNamespace(nodes=self.nodes, turned_away=self.turned_away)
-        found = _refusing(self.directory, connected, sources)  # type: ignore[arg-type]
+        found = self.refusing(connected)
         assert all(one.why == CLAIMED[one.reason].why for one in found)
         assert all(json.dumps(one.since) for one in found)
         return {one.home: one.reason for one in found}
@@ -122,8 +125,7 @@ def test_why_is_what_the_server_said_last_and_passes_when_the_home_is_there(worl
 def test_homes_of_another_build_are_named_and_take_part(world: World) -> None:
     assert world.join(7, release=f"{installed_app()[1]}+00000000") == ""
     assert world.join(1, keys=ELM, release=installed_build()) == ""
-    sources = SimpleNamespace(nodes=world.nodes)
-    found = _other_builds(world.directory, sources)  # type: ignore[arg-type]
+    found = _other_builds(world.nodes.claims(world.directory))
     assert found == {"oak": f"{installed_app()[1]}+00000000"}
     assert world.shown() == {}
 
@@ -131,8 +133,7 @@ def test_homes_of_another_build_are_named_and_take_part(world: World) -> None:
 def test_a_home_whose_answer_was_not_kept_is_named_though_it_is_there(world: World) -> None:
     assert world.join(7, refused=NOT_KEPT) == world.join(1, keys=ELM, refused="clock") == ""
     assert world.shown(["oak", "elm"]) == {"oak": NOT_KEPT}
-    sources = SimpleNamespace(nodes=world.nodes, turned_away=world.turned_away)
-    (one,) = _refusing(world.directory, ["oak", "elm"], sources)  # type: ignore[arg-type]
+    (one,) = world.refusing(["oak", "elm"])
     assert one.question == ANSWER
     assert "superlink.log" in one.remedy
     world.now += 60.0
