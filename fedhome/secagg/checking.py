@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify, signature_holds
 from fedhome.secagg.bundle import Bundle, rows_of_members
 from fedhome.secagg.directory import Directory
+from fedhome.secagg.manifest import MOST_ROSTER
 from fedhome.secagg.share_checks import (
     ERASED,
     FOUND_BYTES,
@@ -77,10 +79,10 @@ class ShareChecks:
         """Return what to ask each member about bundles that too few have checked; maybe nobody.
 
         Args:
-            bundles: Bundles that wait.
+            bundles: Bundles that wait; of more than one request may hold, the first ones.
         """
         directory = self._directory.hash
-        unsound = [one for one in bundles if not self.sound(one)]
+        unsound = list(islice((one for one in bundles if not self.sound(one)), MOST_ROSTER))
         if not unsound:
             return {}
         rows = rows_of_members(unsound)

@@ -10,6 +10,7 @@ import pytest
 
 from fedhome.secagg import Bundle, ShareChecks
 from fedhome.secagg.bundle import ROW_BYTES, rows_of_members
+from fedhome.secagg.manifest import MOST_ROSTER
 from fedhome.secagg.share_checks import CheckRequest
 from helpers.secagg_world import NOW, World
 
@@ -64,3 +65,19 @@ def test_a_request_about_some_bundles_lays_out_no_other_members_rows(
         told = CheckRequest.from_bytes(requests[member])
         assert told.homes == ("h00", "h01")
         assert told.own_rows() == [one.row(place) for one in bundles]
+
+
+def test_more_bundles_than_a_request_may_hold_are_asked_about_in_turn() -> None:
+    """Each home of a fleet of a hundred thousand may have some that wait."""
+    world = World.of(SIZE, bundles=0)
+    real = _made(world, "h00")
+    many = [replace(real, serial=serial) for serial in range(1, MOST_ROSTER + 3)]
+    checks = ShareChecks(world.directory)
+    asked = checks.requests(many)
+    assert asked.keys() == {*world.directory.members}
+    for data in asked.values():
+        assert CheckRequest.from_bytes(data).serials == tuple(range(1, MOST_ROSTER + 1))
+    found = {one.serial for one in many[:MOST_ROSTER]}
+    checks.sound = lambda bundle: bundle.serial in found  # type: ignore[method-assign]
+    for data in checks.requests(many).values():
+        assert CheckRequest.from_bytes(data).serials == (MOST_ROSTER + 1, MOST_ROSTER + 2)
