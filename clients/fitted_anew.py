@@ -18,6 +18,7 @@ from fedhome.errors import FedHomeError, RunError, StateError
 if TYPE_CHECKING:
     from fedhome.clients.agent.own_model import Verdict
     from fedhome.registry.accept import AcceptedRelease
+    from fedhome.run.model_file import Learnt
     from fedhome.wire.layout import Layout
 
 _LATER = "the home's next run learns by what counts now"
@@ -57,6 +58,7 @@ def _fitted(home_folder: HomeFolder, kept: bytes, tell: Callable[[str], None]) -
     from fedhome.clients.own_readings import source_of  # noqa: PLC0415
     from fedhome.learning.personalise.refit import refit  # noqa: PLC0415
     from fedhome.personal.models_file import ModelsFile  # noqa: PLC0415
+    from fedhome.plan.learnt_changes import learnt_by  # noqa: PLC0415
     from fedhome.plan.settings import Plan  # noqa: PLC0415
 
     settings, plan = home_folder.settings, Plan.load(home_folder.plan_path)
@@ -77,7 +79,7 @@ def _fitted(home_folder: HomeFolder, kept: bytes, tell: Callable[[str], None]) -
         tier=carried_tier(home_folder, plan).in_use,
         before_training=TrainingRest(RestLimits.of(settings, plan), tell).wait,
     )
-    _check_fits(release, home.device.fleets_layout)
+    _check_fits(release, home.device.fleets_layout, learnt_by(plan))
     refit(
         home.device,
         release.model.flat,
@@ -90,13 +92,13 @@ def _fitted(home_folder: HomeFolder, kept: bytes, tell: Callable[[str], None]) -
     return EndedRuns(home, home_folder, source).anew(kept, called=called)
 
 
-def _check_fits(release: AcceptedRelease, layout: Layout) -> None:
-    """Refuse a release of another network than the plan's.
+def _check_fits(release: AcceptedRelease, layout: Layout, learnt: Learnt) -> None:
+    """Refuse a release of another network than the plan's, or that states something else.
 
     Raises:
         RunError: It is one.
     """
-    if release.model.layout.hash != layout.hash:
+    if release.model.layout.hash != layout.hash or release.manifest.learnt != learnt:
         raise RunError(
             f"release {release.manifest.number} is no model of this home's plan",
             hint="ask whoever runs the fleet which plan its homes have",

@@ -145,6 +145,7 @@ def _fleets(home_folder: HomeFolder, because: str) -> PersonalModel:
         release.model.flat,
         own.matched,
         called=f"release {release.manifest.number}{because}",
+        learnt=release.manifest.learnt,
         tier=carried_tier(home_folder, plan).in_use,
         slices=next(iter(release.manifest.slices), None),
     )

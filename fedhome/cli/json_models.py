@@ -112,6 +112,7 @@ class ReleaseShown(ReleaseEntry):
         share: Share of the parameters that is kept.
         privacy: What noise was added; null: none.
         slices: In which slices devices trained it, from the smallest; empty: each had all of it.
+        learnt: What it states of a series: "change" or "level"; of classes "level".
         payload: SHA-256 of what is stored, hexadecimal.
         layout: Hash of the model's layout, hexadecimal.
         parameters: Its parameters; null where the model was removed.
@@ -127,6 +128,7 @@ class ReleaseShown(ReleaseEntry):
     share: float
     privacy: ReleasePrivacy | None
     slices: list[ReleaseSlice]
+    learnt: str
     payload: str
     layout: str
     parameters: list[ParameterEntry] | None
@@ -238,6 +240,7 @@ def release_shown(release: Release, model: ModelPayload | None) -> ReleaseShown:
             for said in one.slices
             for tier in said.tiers
         ],
+        learnt=one.learnt,
         payload=one.payload.hex(),
         layout=one.layout.hex(),
         parameters=None if model is None else list(_parameters(model)),

@@ -201,6 +201,7 @@ def show(
         if manifest.slices
         else "none: each home had all of it, or it is older",
         **({"scores of slices": scores} if manifest.slices else {}),
+        **({"learnt": "a series as its changes"} if manifest.learns else {}),
         "storage": f"{manifest.storage}: {fidelity.size} bytes, {fidelity.whole} in float32",
         "lost in storage": f"rmse {fidelity.rmse:.3g}, at most {fidelity.max_error:.3g}",
         "share kept": f"{fidelity.share:.1%}",

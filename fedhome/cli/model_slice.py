@@ -104,7 +104,9 @@ def slice_(
     if out.suffix == _C:
         told += _in_c(_made(source, cut, out, precision), out)
     else:
-        parameters_to(out, cut.parameters, plan=source.plan, round_number=source.round)
+        parameters_to(
+            out, cut.parameters, plan=source.plan, round_number=source.round, learnt=source.learnt
+        )
     for text in (*told, _trained(source, cut)):
         Console().print(escape(text), highlight=False, soft_wrap=True)
 

@@ -17,6 +17,7 @@ from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_declared
 from fedhome.registry.release import ReleaseScores, TierScore
 from fedhome.run.folder import RunFolder
+from fedhome.run.model_file import Learnt
 
 if TYPE_CHECKING:
     from fedhome.models.cut_slices import FinishedModel
@@ -45,6 +46,7 @@ class SlicedSource:
         unscored: Why a tier has no score, in words.
         plan: Name of its plan.
         round: The round after which it was saved.
+        learnt: What it states of a series.
         told: What it is called in a sentence.
     """
 
@@ -56,6 +58,7 @@ class SlicedSource:
     unscored: str
     plan: str
     round: int
+    learnt: Learnt
     told: str
 
     @property
@@ -115,6 +118,7 @@ def sliced_source(
         unscored=_UNTOLD,
         plan=chosen.manifest.plan,
         round_number=chosen.manifest.round,
+        learnt=chosen.manifest.learnt,
         told=f"release {chosen.number}",
     )
 
@@ -137,6 +141,7 @@ def _of_run(run: RunFolder, told: str) -> SlicedSource:
         unscored=unscored,
         plan=saved.plan,
         round_number=saved.round,
+        learnt=saved.learnt,
         told=told,
     )
 
@@ -149,6 +154,7 @@ def _of_perceptron(
     unscored: str,
     plan: str,
     round_number: int,
+    learnt: Learnt,
     told: str,
 ) -> SlicedSource:
     from fedhome.learning.fitted import Perceptron  # noqa: PLC0415 - for its use alone
@@ -179,6 +185,7 @@ def _of_perceptron(
         unscored=unscored,
         plan=plan,
         round=round_number,
+        learnt=learnt,
         told=told,
     )
 
@@ -226,6 +233,7 @@ def _of_module(
         unscored=unscored,
         plan=saved.plan,
         round=saved.round,
+        learnt=saved.learnt,
         told=told,
     )
 

@@ -16,6 +16,7 @@ CLOCKS_APART_S = 60
 
 _NAME_BYTES = 255
 _OUR_DAYS_S = 600_000_000  # 1989: no table has this many rows
+_APART_S = 3600  # of as many rows that are numbered, more than one is left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,9 @@ class HomeTable:
     def timeless(self) -> bool:
         """Whether the rows have no time of their own: their time is the row number.
 
-        A first row at 0 whose last is of our days is a clock that was not set yet.
+        A first row at 0 whose last is of our days is a clock that was not set yet; and rows that
+        lie hours apart, from 1970 on, are years, days or hours of those times.
         """
-        return self.rows > 0 and int(self.time_s[0]) == 0 and int(self.time_s[-1]) < _OUR_DAYS_S
+        if not self.rows or int(self.time_s[0]) != 0:
+            return False
+        return int(self.time_s[-1]) < min(_OUR_DAYS_S, _APART_S * max(self.rows - 1, 1))

@@ -21,9 +21,11 @@ from fedhome.learning.tasks.statements import ENCODINGS
 from fedhome.personal.built import network_of
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_slice import fits, own_slice
+from fedhome.plan.learnt_changes import learnt_by
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.registry.release import ReleaseSlices
+from fedhome.run.model_file import Learnt
 from fedhome.wire.layout import Layout
 
 _GLOBAL = "global"
@@ -36,6 +38,7 @@ def model_of_release(
     own: MatchedHome,
     *,
     called: str,
+    learnt: Learnt,
     tier: str = "",
     slices: ReleaseSlices | None = None,
 ) -> PersonalModel:
@@ -47,6 +50,7 @@ def model_of_release(
         flat: The parameters, float32 ``[size]``.
         own: The home's readings, with the plan's inputs found in them.
         called: What the release is called.
+        learnt: What its model states of a series: it is read so, whatever the plan says.
         tier: Name of the home's tier, where the plan's devices carry slices: it takes its own.
         slices: In which slices the release says that devices trained it; None: in none, or it does
             not say.
@@ -62,6 +66,8 @@ def model_of_release(
             f"{called} alone predicts nothing",
             hint="the home has a model of its own when it has taken part in a run to its end",
         )
+    if learnt != learnt_by(plan):
+        plan = plan.change(data={"learns": learnt})
     targets = kind_of(plan.task.kind).targets
     inputs = [spec.name for spec in plan.data.inputs or ()]
     home = with_indicators(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from fedhome.errors import PlanError
@@ -138,6 +138,19 @@ class DataSettings(ReadingSettings):
         "synthetic homes, all of others; of rows without times, 24 count as a day",
     )
     min_rows: int = Field(8, ge=1, description="homes with fewer training rows are left out")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was(cls, table: Any) -> Any:
+        """Take a table that says all but `learns` as it was meant: written before it was there.
+
+        So are plans in folders of runs and homes, invites and files of models, and all of them go
+        on with levels.
+        """
+        told = isinstance(table, Mapping) and "learns" not in table
+        said = (one.default is None or name in table for name, one in cls.model_fields.items())
+        whole = told and sum(not there for there in said) == 1
+        return {**table, "learns": "level"} if whole else table
 
     def simulated(self) -> DataSettings:
         """Return the settings by which a simulation cuts its homes' readings.

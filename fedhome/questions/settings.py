@@ -16,6 +16,7 @@ import msgpack
 from fedhome.errors import ManifestError
 from fedhome.learning import methods, update_clipping
 from fedhome.plan.judged_rounds import adaptation_of, judged_every
+from fedhome.plan.learnt_changes import learns_changes
 from fedhome.plan.settings import Plan
 from fedhome.plan.tried_rates import train_rates
 
@@ -72,8 +73,8 @@ def _plain(value: Any) -> Any:
 def inputs_hash(plan: Plan) -> str:
     """Return SHA-256 of all that gives the numbers of a model's inputs their meaning, as hex.
 
-    That is the inputs in their order with kinds, units and words; the target with its classes; and
-    how rows become examples.
+    That is the inputs in their order with kinds, units and words; the target with its classes, and
+    whether its changes are learnt; and how rows become examples.
 
     Args:
         plan: The plan of a home, or of the server.
@@ -81,6 +82,8 @@ def inputs_hash(plan: Plan) -> str:
     table = plan.data.model_dump(mode="json")
     kind = plan.task.kind.rpartition("/")[2]  # one's own code may lie elsewhere
     rows = {name: table[name] for name in _MEANING} | {"kind": kind, "classes": plan.task.classes}
+    if learns_changes(plan):
+        rows["learns"] = "change"  # of levels the hash is that of plans before there was a choice
     return hashlib.sha256(_SCHEMA + json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 

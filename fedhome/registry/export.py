@@ -16,6 +16,7 @@ from fedhome.registry.container import pack
 from fedhome.registry.formats import ModelPayload
 from fedhome.registry.release import ReleaseManifest
 from fedhome.registry.vault import registry_errors
+from fedhome.run.model_file import Learnt, learnt_told
 from fedhome.store import disk
 from fedhome.wire.layout import Layout
 
@@ -43,11 +44,22 @@ def export(model: ModelPayload, manifest: ReleaseManifest, path: Path | str) -> 
             reason="format",
             hint="the ending says what kind of file is written",
         )
-    parameters_to(path, model.parameters, plan=manifest.plan, round_number=manifest.round)
+    parameters_to(
+        path,
+        model.parameters,
+        plan=manifest.plan,
+        round_number=manifest.round,
+        learnt=manifest.learnt,
+    )
 
 
 def parameters_to(
-    path: Path, parameters: Mapping[str, NDArray[np.float32]], *, plan: str, round_number: int
+    path: Path,
+    parameters: Mapping[str, NDArray[np.float32]],
+    *,
+    plan: str,
+    round_number: int,
+    learnt: Learnt,
 ) -> None:
     """Write parameters in float32, in the kind of file that the name ends with.
 
@@ -56,6 +68,7 @@ def parameters_to(
         parameters: float32 arrays by name.
         plan: Name of the plan that they come from.
         round_number: The round.
+        learnt: What the model states of a series.
 
     Raises:
         RegistryError: The file cannot be written.
@@ -65,6 +78,7 @@ def parameters_to(
         "names": json.dumps(list(parameters)),
         "plan": plan,
         "round": str(round_number),
+        **learnt_told(learnt),
     }
     data = _npz(parameters) if path.suffix == ".npz" else pack(dict(parameters), metadata)
     with registry_errors():

@@ -21,8 +21,9 @@ from typing import Annotated, Any, Self
 from fedhome.errors import ReleaseError, WireError
 from fedhome.registry.container import MOST_PAYLOAD
 from fedhome.registry.formats import SHARE, Fidelity, ModelPayload, encode, real, signed
+from fedhome.run.model_file import Learnt
 from fedhome.secagg.directory import Signed
-from fedhome.wire.codec import Digest, Id, Message, number, octets, several
+from fedhome.wire.codec import Digest, Id, Kind, Message, number, octets, several
 
 NONE = bytes(32)  # the hash before the first release
 _MAGIC = b"fedhome release\0\1"
@@ -30,7 +31,17 @@ _LENGTH_BYTES = 8
 _MOST = 1 << 26
 _MOST_TIERS, _MOST_LAYERS = 64, 64
 _FIELDS_WITHOUT_SLICES = 18  # label, version, and 16 of the manifest
-_LATER = ("slices", "scores")  # fields that came later: the last of them are left out where empty
+_LATER = (
+    "slices",
+    "scores",
+    "learns",
+)  # fields that came later: the last of them are left out where empty
+
+
+def _change(value: object) -> object:
+    if value != "change":
+        raise WireError("a model learns something that is not known", reason="range")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +157,9 @@ class ReleaseManifest(Message, label="release-manifest", most=1 << 13):
         payload: SHA-256 of the payload.
         slices: In which slices devices trained the model; empty where each carried all of it.
         scores: What each slice is worth; empty where nobody may know.
+        learns: ``change`` where the model states changes of a series; empty where it states levels
+            or classes, as all did before there was a choice. Who reads no such field refuses the
+            release, and takes no change for a level.
     """
 
     fleet: Annotated[bytes, octets(16)]
@@ -166,6 +180,12 @@ class ReleaseManifest(Message, label="release-manifest", most=1 << 13):
     payload: Digest
     slices: Annotated[tuple[ReleaseSlices, ...], several(ReleaseSlices.kind(), most=1)] = ()
     scores: Annotated[tuple[ReleaseScores, ...], several(ReleaseScores.kind(), most=1)] = ()
+    learns: Annotated[tuple[str, ...], several(Kind(_change), most=1)] = ()
+
+    @property
+    def learnt(self) -> Learnt:
+        """What its model states."""
+        return "change" if self.learns else "level"
 
     def _plain(self) -> list[Any]:
         plain = super()._plain()
@@ -209,6 +229,7 @@ class ReleaseManifest(Message, label="release-manifest", most=1 << 13):
             payload=hashlib.sha256(draft.payload).digest(),
             slices=draft.origin.slices,
             scores=draft.scores,
+            learns=() if draft.learnt == "level" else (draft.learnt,),
         )
 
 
@@ -244,6 +265,7 @@ class Draft:
     privacy: tuple[Privacy, ...]
     payload: bytes
     scores: tuple[ReleaseScores, ...] = ()
+    learnt: Learnt = "level"
 
 
 def release_of(
@@ -256,6 +278,7 @@ def release_of(
     share: float = SHARE,
     privacy: Privacy | None = None,
     scores: tuple[ReleaseScores, ...] = (),
+    learnt: Learnt = "level",
 ) -> Draft:
     """Return a round's model as it can be published.
 
@@ -268,6 +291,7 @@ def release_of(
         share: Share of the numbers that ``sparse-int8`` keeps.
         privacy: What was spent; None: no noise was added.
         scores: What each slice is worth; empty where nobody may know.
+        learnt: What the model states of a series.
 
     Raises:
         RegistryError: As for `fedhome.registry.formats.encode`.
@@ -283,6 +307,7 @@ def release_of(
         privacy=() if privacy is None else (privacy,),
         payload=payload,
         scores=scores,
+        learnt=learnt,
     )
 
 

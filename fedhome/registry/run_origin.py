@@ -112,6 +112,7 @@ def release_of_run(
         share=share,
         privacy=spent[-1] if spent else None,
         scores=scores,
+        learnt=model.learnt,
     )
 
 

@@ -34,7 +34,7 @@ from fedhome.errors import PlanError, RunError
 from fedhome.run.compared_models import MODELS
 from fedhome.run.events import Event, read_events
 from fedhome.run.folder_tables import FolderTables
-from fedhome.run.model_file import SavedModel, read_model_file, to_bytes, unreadable
+from fedhome.run.model_file import Learnt, SavedModel, read_model_file, to_bytes, unreadable
 from fedhome.run.results import (
     HOMES,
     ROUNDS,
@@ -187,7 +187,12 @@ class RunFolder(FolderTables):
         return read_events(self.events_path, skip_torn=True) if self.events_path.exists() else []
 
     def write_model(
-        self, parameters: Mapping[str, NDArray[np.float32]], *, plan: str, round_number: int
+        self,
+        parameters: Mapping[str, NDArray[np.float32]],
+        *,
+        plan: str,
+        round_number: int,
+        learnt: Learnt = "level",
     ) -> None:
         """Write the model; the same content gives the same bytes.
 
@@ -195,6 +200,7 @@ class RunFolder(FolderTables):
             parameters: float32 arrays by name, in the order of the model's layout.
             plan: Name of the plan.
             round_number: The round after which it is saved.
+            learnt: As of :class:`SavedModel`.
 
         Raises:
             RunError: An array that is not float32.
@@ -202,7 +208,7 @@ class RunFolder(FolderTables):
         other = [name for name, array in parameters.items() if array.dtype != np.float32]
         if other:
             raise RunError(f"{self.model_path}: {', '.join(other)} are not float32")
-        write_atomically(self.model_path, to_bytes(parameters, plan, round_number))
+        write_atomically(self.model_path, to_bytes(parameters, plan, round_number, learnt=learnt))
 
     def read_model(self) -> SavedModel:
         """Return the model.
@@ -214,7 +220,7 @@ class RunFolder(FolderTables):
 
     def write_start(self, model: SavedModel) -> None:
         """Let the run begin with a model that another one ended with."""
-        data = to_bytes(model.parameters, model.plan, model.round)
+        data = to_bytes(model.parameters, model.plan, model.round, learnt=model.learnt)
         write_atomically(self.start_path, data)
 
     def read_start(self) -> SavedModel | None:

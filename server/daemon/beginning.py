@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import FedHomeError, RunError
+from fedhome.plan.learnt_changes import STATED, learnt_by
 from fedhome.plan.settings import Plan
 from fedhome.questions.settings import inputs_hash
 from fedhome.registry import Release
@@ -139,6 +141,7 @@ class Beginning:
                 layout_hash=self._layout.hash,
                 plan=plan,
                 round=number,
+                learnt=release.manifest.learnt,
             )
         )
 
@@ -167,14 +170,20 @@ class Beginning:
     def _unfit(self, release: Release) -> str:
         if release.manifest.layout.hex() != self._layout.hash:
             return f"release {release.number} has another shape than this plan's model"
+        others = f"release {release.number} is of other inputs, or another task, than this plan"
         earlier = RunFolder(self._folder.path.parent / self._publisher.run_of(release))
-        try:
+        plan = None
+        with suppress(FedHomeError):  # where its run is gone, the shape and its own word tell
             plan = Plan.parse(earlier.read_plan())
-        except FedHomeError:
-            return ""  # its run is not there any more: the shape alone tells
-        if inputs_hash(plan) != inputs_hash(self._plan) or plan.task != self._plan.task:
-            return f"release {release.number} is of other inputs, or another task, than this plan"
-        return ""
+        if plan is not None and plan.task != self._plan.task:
+            return others
+        if (learnt := release.manifest.learnt) != (own := learnt_by(self._plan)):
+            return (
+                f"release {release.number} states {STATED[learnt]}, and this plan's model "
+                f"{STATED[own]} (data.learns)"
+            )
+        same = plan is None or inputs_hash(plan) == inputs_hash(self._plan)
+        return "" if same else others
 
 
 def _by_age(folders: list[RunFolder]) -> list[RunFolder]:

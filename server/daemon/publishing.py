@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RegistryError
 from fedhome.keys.signing import ServerKeys
+from fedhome.plan.learnt_changes import learnt_by
+from fedhome.plan.settings import Plan
 from fedhome.registry import ModelPayload, Registry, Release, release_of
 from fedhome.registry.release import Draft, Privacy
 from fedhome.registry.run_origin import origin_of, privacy_told
@@ -83,6 +85,7 @@ class Publisher:
         self._registry = registry_of(folder, fleet=fleet, keys=keys)
         self._keys, self._log, self._keep, self._run = keys, log, keep, run
         self._origin = origin_of(run)
+        self._learnt = learnt_by(Plan.parse(run.read_plan(), where=str(run.plan_path)))
         self._privacy: Privacy | None = None
         self._logged: set[object] = set()
         for event in run.read_events():
@@ -147,6 +150,7 @@ class Publisher:
                 storage=_STORAGE,
                 privacy=self._privacy,
                 scores=release_scores(self._run),
+                learnt=self._learnt,
             )
             keep_loss(self._registry.folder, draft, candidate.loss)
             release = promote(self._registry, draft, self._keys)

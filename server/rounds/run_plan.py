@@ -12,6 +12,7 @@ from fedhome.errors import RoundError, RunError
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.own_state import StatesInMemory
 from fedhome.learning.plan_notes import notes_on
+from fedhome.plan.learnt_changes import STATED, learnt_by
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.run.events import EventLog
@@ -98,7 +99,7 @@ def run_plan(
         strategy=strategy_of(plan, homes),
         grid=grid,
         layout=layout,
-        initial=_initial(learning, folder, log, announced=not resumed),
+        initial=_initial(plan, learning, folder, log, announced=not resumed),
         warm=folder.read_start() is not None,
         folder=folder,
         log=log,
@@ -112,7 +113,12 @@ def run_plan(
         rounds.resume()
     flat = rounds.run()
     folder.write_rounds(rounds_table(rounds.state.rows))
-    folder.write_model(layout.unflatten(flat), plan=plan.name, round_number=rounds.ends_with)
+    folder.write_model(
+        layout.unflatten(flat),
+        plan=plan.name,
+        round_number=rounds.ends_with,
+        learnt=learnt_by(plan),
+    )
     # In the clear each home says what its slice is worth, and then a release tells it by tier.
     told_first = is_sliced(plan) and not isinstance(grid, SecureGrid)
     if publisher is not None and not (told_first and plan.personalise.name != "none"):
@@ -144,7 +150,7 @@ def run_plan(
 
 
 def _initial(
-    learning: LocalLearning, folder: RunFolder, log: EventLog, *, announced: bool
+    plan: Plan, learning: LocalLearning, folder: RunFolder, log: EventLog, *, announced: bool
 ) -> NDArray[np.float32]:
     """Return the first parameters: new ones, or those that another run ended with."""
     start, layout = folder.read_start(), learning.layout
@@ -154,6 +160,12 @@ def _initial(
         raise RunError(
             f"the model of {start.plan} has another shape than that of this plan",
             hint="begin with a model of the same inputs, layers and outputs, or with none",
+        )
+    if start.learnt != (own := learnt_by(plan)):
+        raise RunError(
+            f"the model of {start.plan} states {STATED[start.learnt]}, and this plan's "
+            f"{STATED[own]}",
+            hint=f"learn a series as it did, --set data.learns={start.learnt}, or begin with none",
         )
     if announced:
         log.append("begins-with", plan=start.plan, round=start.round)

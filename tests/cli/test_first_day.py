@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from fedhome.clients.kept_model import load, own_or_fleets
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import DataError, ModelFormatError, ReleaseError, RunError
 from fedhome.personal import stored_models
+from fedhome.run.model_file import Learnt
 from helpers.client_world import fedhome, refused
 from helpers.fetched_release import fetched, release_like
 from helpers.kept_home import CLASSES, HOME, NUMBERS, WORDS, home_in, kept_home, runs_of
@@ -130,6 +132,25 @@ def test_a_release_of_another_plan_is_told(place: HomeFolder, tmp_path: Path) ->
     fetched(place, release_like(other))
     error = refused(fedhome("predict", place.path), RunError, "is no model of this home's plan")
     assert "join again" in error.hint
+
+
+@pytest.mark.parametrize("plans", ["level", "change"])
+def test_a_release_is_read_as_what_it_learnt_whatever_the_plan_says(
+    tmp_path: Path, plans: Learnt
+) -> None:
+    place = kept_home(tmp_path, NUMBERS.change(data={"learns": plans}))
+    fetched(place, release_like(place, bias=0.0))  # the mean of training
+    level = own_or_fleets(place)
+    values = level.predict(place.settings.data)["value"].to_numpy()
+    assert not level.changes
+    np.testing.assert_allclose(values, level.level, rtol=1e-6)
+    shutil.rmtree(tmp_path / "registry")
+    fetched(place, release_like(place, bias=0.0), learnt="change")  # the mean change
+    change = own_or_fleets(place)
+    told = change.predict(place.settings.data)
+    assert change.changes
+    last = told["without_learning"].to_numpy()
+    np.testing.assert_allclose(told["value"].to_numpy(), last + change.level, rtol=1e-6)
 
 
 def test_where_a_method_keeps_layers_at_home_the_rest_predicts_nothing(tmp_path: Path) -> None:

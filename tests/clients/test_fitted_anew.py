@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -197,6 +198,15 @@ def test_what_stands_against_it_is_said(place: HomeFolder) -> None:
     (place.path / MODEL / RELEASE_FILE).unlink()
     shown = excluded(place, "--undo", 1)
     assert "no release of the fleet's model in the home's folder" in shown
+    assert kept(place).run == "run 1 of tiny"
+
+
+def test_a_release_that_states_changes_is_no_beginning_for_levels(place: HomeFolder) -> None:
+    keep_fitted(place, constant=0.0)
+    shutil.rmtree(place.path.parent / "registry")
+    fetched(place, release_like(place), learnt="change")
+    shown = excluded(place, *BROKEN)
+    assert "no model was fitted anew: release 1 is no model of this home's plan" in shown
     assert kept(place).run == "run 1 of tiny"
 
 

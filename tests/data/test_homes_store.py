@@ -41,7 +41,8 @@ _NAMES = st.lists(
 
 @st.composite
 def _tables(draw: st.DrawFn) -> list[HomeTable]:
-    homes = draw(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=5, unique=True))
+    names = st.text(st.characters().filter(str.isprintable), min_size=1, max_size=6)
+    homes = draw(st.lists(names, min_size=1, max_size=5, unique=True))
     tables = []
     for home in homes:
         times = sorted(draw(st.sets(st.integers(-(2**40), 2**40), max_size=6)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from dataclasses import replace
 from typing import Any
@@ -15,7 +17,9 @@ from fedhome.data.columns.units import conversion
 from fedhome.data.inputs import InputSchema, matched, schema_of
 from fedhome.data.table import HomeTable
 from fedhome.errors import InputsError, PlanError
+from fedhome.learning.tasks import TASKS
 from fedhome.plan.input_settings import InputSpec
+from fedhome.plan.learnt_changes import CLASSES
 from fedhome.plan.settings import Plan
 from fedhome.questions.settings import inputs_hash
 from helpers.examples import share_of
@@ -241,6 +245,7 @@ def test_all_that_gives_inputs_their_meaning_is_in_their_hash() -> None:
         {"scale": "none"},
         {"step": "1h"},
         {"rules": {"a": "sum"}},
+        {"learns": "level"},
     ):
         assert inputs_hash(plan.change(data=data)) != own, data
     assert inputs_hash(plan.change(task={"classes": ["x", "y"]})) != own
@@ -250,3 +255,31 @@ def test_all_that_gives_inputs_their_meaning_is_in_their_hash() -> None:
         ("train", {"epochs": 1}),
     ):
         assert inputs_hash(plan.change(**{section: change})) == own, section
+
+
+def test_of_levels_and_classes_the_hash_is_that_of_plans_before_there_were_changes() -> None:
+    plan = Plan.load(data={"learns": "level", "lags": [1, 2]}, task={"kind": "regression"})
+    said = {
+        "inputs": None,
+        "features": [],
+        "target": "load_kwh",
+        "target_unit": "",
+        "lags": [1, 2],
+        "horizon": None,
+        "calendar": True,
+        "step": "",
+        "rules": {},
+        "missing": "impute",
+        "indicators": None,
+        "scale": "home",
+        "kind": "regression",
+        "classes": [],
+    }
+    text = json.dumps(said, sort_keys=True).encode()
+    assert inputs_hash(plan) == hashlib.sha256(b"fedhome/inputs/1\0" + text).hexdigest()
+    assert inputs_hash(plan.change(data={"learns": "change"})) != inputs_hash(plan)
+    for kind in CLASSES:
+        classes = plan.change(task={"kind": kind})
+        assert TASKS[kind].targets != "continuous"
+        assert inputs_hash(classes.change(data={"learns": "change"})) == inputs_hash(classes)
+    assert {kind for kind, one in TASKS.items() if one.targets != "continuous"} == CLASSES

@@ -314,3 +314,27 @@ def test_a_column_called_day_is_no_clock_that_cannot_be_read(tmp_path: Path) -> 
     path.write_text("\n".join(["time;day;part;kWh", *rows, ""]))
     with pytest.raises(SourceError, match="the column 'part' tells rows apart"):
         read_home(path)
+
+
+@pytest.mark.parametrize("first", [1952, 1970, 1971])
+@pytest.mark.parametrize("years", [1, 2, 5, 10])
+def test_years_are_steps_of_whole_years_whenever_they_begin(first: int, years: int) -> None:
+    """From 1970 to 1989 they were numbers of rows; and of five years a step was 157789964s."""
+    begin = [datetime(first + years * n, 1, 1, tzinfo=UTC).timestamp() for n in range(12)]
+    table = HomeTable(
+        home="a", time_s=np.array(begin, np.int64), columns={"x": np.arange(12.0) ** 1.5}
+    )
+    assert not table.timeless
+    plan = settled(Plan.load(data={"target": "x"}), [table]).plan
+    assert plan.data.horizon == 1
+    assert plan.data.lags == tuple(f"{years * lag}y" for lag in (1, 2, 3))
+
+
+def test_rows_that_are_numbered_have_no_time_where_others_of_them_are_gone() -> None:
+    numbers = np.arange(0, 3000, 1500)
+    assert HomeTable(home="a", time_s=numbers, columns={"x": numbers * 0.1}).timeless
+    assert HomeTable(home="a", time_s=numbers[:1], columns={"x": np.zeros(1)}).timeless
+    minutes = 60 * np.arange(900)  # of a clock that nobody has set
+    assert HomeTable(home="a", time_s=minutes, columns={"x": minutes * 0.1}).timeless
+    hours = 3600 * np.arange(900)
+    assert not HomeTable(home="a", time_s=hours, columns={"x": hours * 0.1}).timeless

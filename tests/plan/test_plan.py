@@ -303,3 +303,18 @@ def _contains(whole: Any, part: Any) -> bool:
             name in whole and _contains(whole[name], value) for name, value in part.items()
         )
     return bool(whole == part)
+
+
+def test_a_whole_plan_of_before_there_were_changes_goes_on_with_levels() -> None:
+    """So are plans of runs, of homes and in invites, and models that they were made with."""
+    plan = Plan.load(data={"target": "load", "lags": [1]})
+    assert plan.data.learns == "change"
+    whole = plan.to_toml()
+    before = "".join(line for line in whole.splitlines(keepends=True) if "learns" not in line)
+    assert before != whole
+    assert Plan.parse(parse_toml(before, where="")).data.learns == "level"
+    assert Plan.parse(parse_toml(before, where="")) == plan.change(data={"learns": "level"})
+    # What people write does not say everything, and what leaves out more was not written so.
+    less = "".join(line for line in before.splitlines(keepends=True) if "min_rows" not in line)
+    assert Plan.parse(parse_toml(less, where="")).data.learns == "change"
+    assert Plan.parse(parse_toml(whole, where="")) == plan

@@ -341,11 +341,13 @@ def test_a_manifest_without_slices_or_scores_is_the_bytes_that_it_was() -> None:
     sliced = replace(made, slices=(ReleaseSlices(rule="nested", tiers=(tier,)),))
     worth = TierScore(tier="sensor", homes=5, score=-0.25, tuned=(0.5,))
     scored = replace(sliced, scores=(ReleaseScores(score="skill", tiers=(worth,)),))
-    for manifest, fields in ((made, 18), (sliced, 19), (scored, 20)):
+    changes = replace(made, learns=("change",))
+    for manifest, fields in ((made, 18), (sliced, 19), (scored, 20), (changes, 21)):
         plain = msgpack.unpackb(manifest.to_bytes())
         assert len(plain) == fields
         assert ReleaseManifest.from_bytes(manifest.to_bytes()) == manifest
-        if fields < 20:
+        assert manifest.learnt == ("change" if fields == 21 else "level")
+        if fields < 21:
             with pytest.raises(WireError, match="one form"):
                 ReleaseManifest.from_bytes(msgpack.packb([*plain, []]))
 
@@ -355,3 +357,11 @@ def test_a_score_that_is_no_number_is_no_part_of_a_manifest(score: float) -> Non
     worth = TierScore(tier="sensor", homes=5, score=score)
     with pytest.raises(WireError, match="not finite"):
         TierScore.from_bytes(worth.to_bytes())
+
+
+@pytest.mark.parametrize("word", ["level", "", 1, None])
+def test_what_else_a_model_learns_is_no_part_of_a_manifest(word: object) -> None:
+    made = ReleaseManifest.of(draft(1), fleet=DIRECTORY.fleet, number=1, previous=NONE)
+    plain = msgpack.unpackb(made.to_bytes())
+    with pytest.raises(WireError, match="is not known"):
+        ReleaseManifest.from_bytes(msgpack.packb([*plain, [], [], [word]]))

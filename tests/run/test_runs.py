@@ -391,3 +391,19 @@ def test_neither_torch_nor_flower_nor_scipy_is_imported() -> None:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_model_says_what_it_states_and_one_of_before_states_levels(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_model(PARAMETERS, plan="small", round_number=3)
+    assert folder.read_model().learnt == "level"
+    assert b"learns" not in folder.model_path.read_bytes()
+    folder.write_model(PARAMETERS, plan="small", round_number=3, learnt="change")
+    folder.write_start(folder.read_model())
+    for model in (folder.read_model(), folder.read_start()):
+        assert model is not None
+        assert model.learnt == "change"
+    odd = folder.model_path.read_bytes().replace(b'"change"', b'"chance"')
+    folder.model_path.write_bytes(odd)
+    with pytest.raises(RunError):
+        folder.read_model()

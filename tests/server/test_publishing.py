@@ -334,6 +334,21 @@ def test_a_release_of_other_inputs_is_nothing_to_begin_with(tmp_path: Path) -> N
     assert "is of other inputs, or another task" in str(known.data["reason"])
 
 
+def test_a_release_of_levels_is_nothing_to_begin_changes_with(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.plan = server.plan.change(data={"learns": "level"})
+    server.play()
+    assert server.registry.find("latest").manifest.learnt == "level"
+    server.plan = server.plan.change(data={"learns": "change"})
+    shutil.rmtree(server.run.path)  # nothing but the release itself tells
+    server.next_run()
+    assert server.run.read_start() is None
+    (known,) = server.events(IN_USE)
+    said = "release 1 states levels, and this plan's model changes of a series (data.learns)"
+    assert known.data["reason"] == said
+    assert server.registry.find("latest").manifest.learnt == "change"
+
+
 # --- whatever crashes or fills up
 
 

@@ -177,6 +177,18 @@ def test_a_run_begins_with_the_model_of_another(plan: Plan, first: Run, tmp_path
 
 
 @pytest.mark.long
+def test_a_model_of_changes_is_no_beginning_for_levels(
+    plan: Plan, first: Run, tmp_path: Path
+) -> None:
+    assert first.result.model.learnt == "change"
+    levels = plan.change(data={"learns": "level"})
+    with pytest.raises(RunError, match="states changes of a series, and this plan's levels") as no:
+        fedhome.simulate(levels, out=tmp_path / "second", start=first.result.folder.path)
+    assert "data.learns=change" in no.value.hint
+    assert not (tmp_path / "second").exists()
+
+
+@pytest.mark.long
 def test_a_model_of_another_shape_is_no_beginning(plan: Plan, first: Run, tmp_path: Path) -> None:
     larger = plan.change(model={"hidden": [5]})
     with pytest.raises(RunError, match="another shape") as refused:

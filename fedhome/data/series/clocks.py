@@ -31,7 +31,7 @@ _ROUND_STEPS = np.array(
         *(3600 * hours for hours in (1, 2, 3, 4, 6, 8, 12, 24, 168)),
         # First days of months: by the mean of their own gaps, homes' steps would differ.
         *(MONTH_S * months for months in (1, 2, 3, 4, 6)),
-        YEAR_S,
+        *(YEAR_S * years for years in (1, 2, 3, 4, 5, 10)),
     ]
 )
 _PROPOSED = (1, 5, 10, 30, 60, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, DAY_S)

@@ -306,7 +306,8 @@ def examples(
         raise DataError(
             f"home {table.home!r} has too few whole rows: {counts} for training, validation, "
             f"test{why}",
-            hint=f"at least {data.min_rows} training rows are needed (data.min_rows)",
+            hint=f"at least {data.min_rows} training rows are needed: give more readings, or take "
+            "fewer rows, --set data.min_rows=N; of a series, fewer data.lags leave more",
         )
     order = np.concatenate(parts)
     x, y, naive = cut.x[order], cut.y[order], cut.naive[order]
