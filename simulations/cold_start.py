@@ -234,7 +234,7 @@ def _rehearsed(cohorts: Sequence[Experts], names: Sequence[str], run: FleetsBlen
     fleet = np.mean(after, axis=0)
     errors = np.zeros((len(own), len(STRENGTHS)))
     for home, matrix, tried in zip(own, after, errors, strict=True):
-        others = mixture.others(fleet, matrix, len(after))
+        others = mixture.steadied(mixture.others(fleet, matrix, len(after)))
         for place, strength in enumerate(STRENGTHS):
             weights = mixture.home_weights(home.matrix, home.blocks, others, strength)
             tried[place] = weights @ matrix @ weights

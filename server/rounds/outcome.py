@@ -21,6 +21,7 @@ from fedhome.learning.mixture import (
     entries,
     full,
     knowing_nothing,
+    steadied,
     upper,
 )
 from fedhome.learning.personalise import choose
@@ -136,7 +137,7 @@ def _fleets_choice(questions: ModelQuestions, plan: Plan, log: EventLog) -> dict
         rate=rate,
         epochs=epochs,
         homes=homes,
-        weights=dict(zip(own.experts, best_weights(matrix).tolist(), strict=True)),
+        weights=dict(zip(own.experts, best_weights(steadied(matrix)).tolist(), strict=True)),
         matrix=upper(matrix).tolist(),
         strength=strength,
         alone={"rate": alone[0], "epochs": alone[1]},

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedhome.learning import bands, mixture
 from fedhome.learning.blocks import stretches_of, verdicts
-from fedhome.learning.mixture import FIRST_STRENGTH, STRENGTHS, TRIED
+from fedhome.learning.mixture import FIRST_STRENGTH, OF_ITS_OWN, STRENGTHS, TRIED
 from fedhome.learning.personalise.ending import HomeErrors
 from fedhome.learning.tasks.segments import Floats, Segments
 from fedhome.run.compared_models import ALONE
@@ -36,6 +36,7 @@ class WeightRule:
     Args:
         below: In homes of fewer validation rows linear models and trees are weighed by rows that
             did not choose how they are fitted.
+        own: How much more each expert's own error counts in the fleet's matrix.
         ridges: How much of its mean diagonal the fleet's matrix has added; of several the fleet
             takes what is best on folds left out, together with the strength.
         bags: So many samples of homes and of folds are weighed by, and the mean is taken; 0: none.
@@ -43,6 +44,7 @@ class WeightRule:
     """
 
     below: int = 0
+    own: float = 0.0
     ridges: tuple[float, ...] = (0.0,)
     bags: int = 0
     equal: bool = False
@@ -69,8 +71,11 @@ _ALONE = 1e9  # blocks: what a home's own rows say does not count
 _BAGS = 200
 _GRID = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 WEIGHT_RULES: Final[Mapping[str, WeightRule]] = {
-    FIRST: WeightRule(),
+    FIRST: WeightRule(below=_ALWAYS, own=OF_ITS_OWN),
+    "by all rows": WeightRule(),
+    "by all rows, own 0.1": WeightRule(own=OF_ITS_OWN),
     "by others": WeightRule(below=_ALWAYS),
+    **{f"by others, own {own:g}": WeightRule(below=_ALWAYS, own=own) for own in (0.05, 0.2, 0.5)},
     "by others of few rows": WeightRule(below=_FEW),
     **{f"ridge {ridge:g}": WeightRule(ridges=(ridge,)) for ridge in _GRID[1:]},
     "ridge chosen": WeightRule(ridges=_GRID),
@@ -122,11 +127,11 @@ def weights_of(fleet: StatedFleet, rule: WeightRule) -> tuple[Floats, list[Float
         same = np.full(count, 1 / count)
         return np.tile(same, (len(homes), 1)), [np.tile(same, (len(h.fold_of), 1)) for h in homes]
     own = np.stack([home.matrix for home in homes])
-    ridge, strength = _chosen(homes, own, rule.ridges)
-    matrix = _steadied(own.mean(axis=0), ridge)
+    ridge, strength = _chosen(homes, own, rule)
+    matrix = _steadied(own.mean(axis=0), ridge, rule.own)
     weights = np.stack([_home_weights(home.matrix, home, matrix, strength) for home in homes])
     if rule.bags:
-        weights = _bagged(homes, own, ridge, strength, rule.bags)
+        weights = _bagged(homes, own, ridge, strength, rule)
     left_out = [
         mixture.left_out_weights(home.folds, home.rows, home.blocks, matrix, np.array([strength]))[
             0, home.fold_of
@@ -250,8 +255,9 @@ def _errors(fleet: StatedFleet, names: Sequence[str], *, below: int) -> list[Hom
     return found
 
 
-def _steadied(matrix: Floats, ridge: float) -> Floats:
-    return matrix + ridge * np.mean(np.diag(matrix)) * np.eye(len(matrix))
+def _steadied(matrix: Floats, ridge: float, own: float) -> Floats:
+    errors = np.diag(matrix)
+    return np.asarray(matrix + np.diag(own * errors + ridge * np.mean(errors)), np.float64)
 
 
 def _home_weights(own: Floats, home: HomeErrors, matrix: Floats, strength: float) -> Floats:
@@ -260,9 +266,7 @@ def _home_weights(own: Floats, home: HomeErrors, matrix: Floats, strength: float
     return mixture.home_weights(own, home.blocks, matrix, strength)
 
 
-def _chosen(
-    homes: Sequence[HomeErrors], own: Floats, ridges: Sequence[float]
-) -> tuple[float, float]:
+def _chosen(homes: Sequence[HomeErrors], own: Floats, rule: WeightRule) -> tuple[float, float]:
     """Return the ridge and the strength that are best on folds left out; on a tie the greatest."""
     mean = own.mean(axis=0)
     rest = [mixture.others(mean, one, len(homes)) for one in own]
@@ -270,18 +274,20 @@ def _chosen(
         [
             np.mean(
                 [
-                    mixture.left_out_errors(h.folds, h.rows, h.blocks, _steadied(other, ridge))
+                    mixture.left_out_errors(
+                        h.folds, h.rows, h.blocks, _steadied(other, ridge, rule.own)
+                    )
                     for h, other in zip(homes, rest, strict=True)
                 ],
                 axis=0,
             )
-            for ridge in ridges
+            for ridge in rule.ridges
         ]
     )  # [ridges, strengths]
-    ridge = ridges[int(np.argmin(errors.min(axis=1)))]
+    ridge = rule.ridges[int(np.argmin(errors.min(axis=1)))]
     if all(home.blocks < TRIED for home in homes):
         return ridge, FIRST_STRENGTH
-    return ridge, _strongest(errors[ridges.index(ridge)], STRENGTHS)
+    return ridge, _strongest(errors[rule.ridges.index(ridge)], STRENGTHS)
 
 
 def _strongest(errors: Floats, strengths: Sequence[float]) -> float:
@@ -291,21 +297,21 @@ def _strongest(errors: Floats, strengths: Sequence[float]) -> float:
 
 
 def _bagged(
-    homes: Sequence[HomeErrors], own: Floats, ridge: float, strength: float, bags: int
+    homes: Sequence[HomeErrors], own: Floats, ridge: float, strength: float, rule: WeightRule
 ) -> Floats:
     random = np.random.default_rng(0)
     found = np.zeros(own.shape[:2])
     blocks = np.array([home.blocks for home in homes])[:, None, None]
-    for _ in range(bags):
+    for _ in range(rule.bags):
         drawn = own[random.integers(0, len(homes), len(homes))].mean(axis=0)
-        matrix = _steadied(drawn, ridge)
+        matrix = _steadied(drawn, ridge, rule.own)
         some = np.zeros_like(own)
         for place, home in enumerate(homes):
             folds = random.integers(0, len(home.folds), len(home.folds))
             share = home.rows[folds] / home.rows[folds].sum()
             some[place] = np.einsum("f,fkl->kl", share, home.folds[folds])
         pulled = np.where(blocks < TRIED, matrix, blocks * some + strength * matrix)
-        found += mixture.best_weights(pulled) / bags
+        found += mixture.best_weights(pulled) / rule.bags
     return found
 
 

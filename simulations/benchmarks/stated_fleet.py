@@ -20,13 +20,11 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import Targets
 from fedhome.data.table import HomeTable
 from fedhome.errors import RunError
-from fedhome.learning.alone import linear, network, trees
-from fedhome.learning.alone.own_rows import OwnRows, best_of
+from fedhome.learning.alone import FITTERS, network
 from fedhome.learning.mixture import FleetsBlend
 from fedhome.learning.personalise import ending
 from fedhome.learning.personalise.experts import Experts
 from fedhome.learning.tasks.segments import Floats
-from fedhome.learning.tasks.statements import ENCODINGS
 from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import ALONE, EXPERTS
 from fedhome.simulations.simulate import simulate
@@ -34,7 +32,6 @@ from fedhome.simulations.simulate import simulate
 BY_OTHERS: Final = " by others"
 """After a model's name: of each tenth of the validation rows what it states as it is fitted by what
 the other nine chose."""
-_TENTHS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,83 +186,27 @@ def stated_fleet(name: str, plan: Plan, tables: Sequence[HomeTable]) -> StatedFl
 @contextmanager
 def _watched(found: list[StatedHome], targets: list[Targets]) -> Iterator[None]:
     """Note what models state when homes are asked for their outcome."""
-    fitters: dict[str, Any] = {"linear": linear, "trees": trees}  # which do not export `best_of`
-    choices = {name: _Choices() for name in fitters}
     before = ending.end
 
     def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> ending.Outcome:
         outcome = before(experts, names, fleet)
         targets.append(experts.cohort.learning.task.kind.targets)
-        found.extend(_homes(experts, fleet, choices))
+        found.extend(_homes(experts, fleet))
         return outcome
 
     ending.end = end
-    for name, module in fitters.items():
-        module.best_of = choices[name].best_of
     try:
         yield
     finally:
         ending.end = before
-        for module in fitters.values():
-            module.best_of = best_of
 
 
-class _Choices:
-    """What a kind of model states of homes' validation rows where other rows choose how."""
-
-    def __init__(self) -> None:
-        self._stages: list[Floats] = []
-        self._found: dict[bytes, Floats] = {}
-
-    def best_of(self, rows: OwnRows, candidates: Sequence[Floats]) -> int:
-        """Choose as fedhome does, and note what would be stated otherwise."""
-        best = best_of(rows, candidates)
-        if len(candidates) > _TENTHS:  # boosted trees after each one: they stand for the best below
-            self._stages = list(candidates)
-            return best
-        every = [*candidates[:-1], *self._stages] if self._stages else list(candidates)
-        self._stages = []
-        truth = ENCODINGS[rows.targets].truth(rows.y[1], rows.outputs)
-        self._found[_key(candidates[best])] = by_others(every, truth)
-        return best
-
-    def of(self, stated: Floats) -> Floats:
-        """Return what is stated where other rows choose, where this is what all of them chose."""
-        return self._found.get(_key(stated), stated)
-
-
-def _key(stated: Floats) -> bytes:
-    return np.ascontiguousarray(stated, np.float32).tobytes()
-
-
-def by_others(candidates: Sequence[Floats], truth: Floats) -> Floats:
-    """Return of each tenth of the rows what the candidate states that is best on all others.
-
-    A single row has no others, and chooses itself.
-
-    Args:
-        candidates: What each states ``[rows, outputs]``.
-        truth: What is true ``[rows, outputs]``.
-    """
-    rows = len(truth)
-    tenth = np.arange(rows) * min(_TENTHS, rows) // max(rows, 1)
-    losses = np.stack([np.sum((one - truth) ** 2, axis=1) for one in candidates])
-    losses = np.nan_to_num(losses, nan=np.inf)
-    found = np.array(candidates[0])
-    for part in np.unique(tenth):
-        own = tenth == part
-        by = losses if own.all() else losses[:, ~own]
-        found[own] = candidates[int(np.argmin(by.sum(axis=1)))][own]
-    return found
-
-
-def _homes(
-    experts: Experts, fleet: FleetsBlend, choices: Mapping[str, _Choices]
-) -> Iterator[StatedHome]:
+def _homes(experts: Experts, fleet: FleetsBlend) -> Iterator[StatedHome]:
     cohort = experts.cohort
     schedule = network.fleets_schedule(len(cohort.homes), *fleet.alone)
     stated = {name: experts.stated(name) for name in dict.fromkeys([*EXPERTS, *ALONE[:-1]])}
     stated["settings"] = experts.of_schedule(schedule)
+    judged = {name: experts.judged(name) for name in FITTERS}
     naive = experts.naive()
     parts = cohort.rows("validation"), cohort.rows("test")
     truth = experts.truth("validation"), experts.truth("test")
@@ -276,8 +217,7 @@ def _homes(
             for end, part in zip(ends, parts, strict=True)
         ]
         own = {name: one.validation[rows[0]] for name, one in stated.items()}
-        for name, kept in choices.items():
-            own[f"{name}{BY_OTHERS}"] = kept.of(own[name])
+        own |= {f"{name}{BY_OTHERS}": rows_of[rows[0]] for name, rows_of in judged.items()}
         yield StatedHome(
             home=home,
             validation=own,

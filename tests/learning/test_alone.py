@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from fedhome.data.series.examples import Targets
 from fedhome.learning.alone import FITTERS, OwnRows, linear, network, trees
+from fedhome.learning.alone.own_rows import by_others
 from fedhome.learning.alone.pass_counts import PASSES, passes_of
 from fedhome.plan.settings import PersonaliseSettings
 from helpers import tiny
@@ -64,7 +65,7 @@ def test_the_linear_model_is_the_normal_equations(noise: float) -> None:
 
     best = min(_STRENGTHS, key=validation_error)
     slopes, middle = _ridge(rows.x[0], y[0], best)
-    validation, test, _ = linear.fit(rows)
+    validation, test, *_ = linear.fit(rows)
     np.testing.assert_allclose(validation[:, 0], rows.x[1] @ slopes + middle, rtol=1e-4, atol=1e-4)
     slopes, middle = _ridge(np.concatenate(rows.x[:2]), np.concatenate(y[:2]), best)
     np.testing.assert_allclose(test[:, 0], rows.x[2] @ slopes + middle, rtol=1e-4, atol=1e-4)
@@ -73,7 +74,7 @@ def test_the_linear_model_is_the_normal_equations(noise: float) -> None:
 def test_a_line_goes_no_further_than_half_the_range_beyond_what_was_seen() -> None:
     x = np.array([[0.0], [1.0], [2.0], [3.0], [0.5], [1.5], [-1000.0], [1000.0]])
     rows = _rows("continuous", 10.0 * x[:, 0], x, (4, 2, 2))
-    _, test, _ = linear.fit(rows)
+    _, test, *_ = linear.fit(rows)
     assert test[:, 0].tolist() == pytest.approx([-15.0, 45.0])  # seen: 0 to 30
 
 
@@ -97,7 +98,7 @@ def test_the_logistic_model_is_the_penalised_likelihoods_greatest() -> None:
     strengths = [float(10**power) for power in range(-3, 3)]
     errors = [np.mean((stated(s, 40, 1) - y[40:60]) ** 2) for s in strengths]
     best = strengths[int(np.argmin(errors))]
-    validation, test, _ = linear.fit(rows)
+    validation, test, *_ = linear.fit(rows)
     np.testing.assert_allclose(validation[:, 0], stated(best, 40, 1), atol=2e-3)
     np.testing.assert_allclose(test[:, 0], stated(best, 60, 2), atol=2e-3)
 
@@ -110,7 +111,7 @@ def test_a_home_whose_training_holds_one_value_states_how_often_each_came(
     x = np.random.default_rng(0).normal(size=(12, 2))
     y = [1] * 6 + [1, 1, 1, 0] + [0, 1]
     outputs = 3 if targets == "multi-class" else 1
-    validation, test, _ = FITTERS[name](_rows(targets, y, x, (6, 4, 2), outputs))
+    validation, test, *_ = FITTERS[name](_rows(targets, y, x, (6, 4, 2), outputs))
     known, later = {
         "continuous": ([1.0], [0.9]),
         "binary": ([1.0], [0.9]),
@@ -126,7 +127,7 @@ def test_a_class_that_training_lacks_has_no_probability_and_may_come_later(name:
     """Training holds classes 0 and 2 of four; class 3 comes with the validation rows."""
     x = np.concatenate([np.zeros((10, 1)), np.ones((10, 1)), np.full((4, 1), 2.0), [[0.0], [2.0]]])
     y = [0] * 10 + [2] * 10 + [3] * 4 + [0, 3]
-    validation, test, _ = FITTERS[name](_rows("multi-class", y, x, (20, 4, 2), 4))
+    validation, test, *_ = FITTERS[name](_rows("multi-class", y, x, (20, 4, 2), 4))
     assert (validation[:, [1, 3]] == 0).all()
     np.testing.assert_allclose(validation.sum(axis=1), 1)
     assert (test[:, 1] == 0).all()
@@ -138,7 +139,7 @@ def test_a_class_that_training_lacks_has_no_probability_and_may_come_later(name:
 @pytest.mark.parametrize("name", FITTERS)
 def test_two_classes_are_one_probability_of_a_yes(name: str) -> None:
     x = np.concatenate([np.zeros((10, 1)), np.ones((10, 1))] * 2)
-    validation, test, _ = FITTERS[name](_rows("binary", x[:, 0], x, (20, 10, 10)))
+    validation, test, *_ = FITTERS[name](_rows("binary", x[:, 0], x, (20, 10, 10)))
     assert validation.shape == test.shape == (10, 1)
     assert (validation < 0.5).all()  # of rows with a zero
     assert (test > 0.5).all()
@@ -151,7 +152,7 @@ def test_trees_learn_what_no_line_can_and_are_the_same_again() -> None:
     y = np.where(x[:, 0] * x[:, 1] > 0, 1.0, -1.0)
     rows = _rows("continuous", y, x, (280, 60, 60))  # boosted ones are tried as well
     with threadpool_limits(1):
-        (validation, test, _), again = trees.fit(rows), trees.fit(rows)
+        (validation, test, *_), again = trees.fit(rows), trees.fit(rows)
     assert np.mean((test[:, 0] - y[340:]) ** 2) < 0.25
     assert np.mean((linear.fit(rows)[1][:, 0] - y[340:]) ** 2) > 0.8
     np.testing.assert_array_equal(validation, again[0])
@@ -164,6 +165,34 @@ def test_trees_learn_what_no_line_can_and_are_the_same_again() -> None:
 def _settings(**changes: Any) -> PersonaliseSettings:
     plain = {"epochs": 2, "local_epochs": 4, "patience": 2, "rates": [0.5, 1.0], "refit": False}
     return tiny.plan(personalise=plain | changes).personalise
+
+
+def test_each_tenth_is_stated_by_what_the_others_chose() -> None:
+    truth = np.zeros((20, 1))
+    good, late = np.full((20, 1), 0.2), np.full((20, 1), 0.1)
+    late[18:] = 3.0  # best without the last tenth, and worst with it
+    found = by_others([good, late], truth)
+    assert found[18:].ravel().tolist() == [3.0, 3.0]
+    assert found[:18].ravel().tolist() == [0.2] * 18
+    single = by_others([good[:1], late[:1]], truth[:1])
+    assert single.tolist() == [[0.1]], "a single row has no others"
+    assert by_others([np.full((2, 1), np.nan), good[:2]], truth[:2]).tolist() == [[0.2]] * 2
+    assert by_others([good[:0]], truth[:0]).shape == (0, 1)
+
+
+@pytest.mark.parametrize("name", list(FITTERS))
+def test_what_models_are_weighed_by_was_not_chosen_by_its_own_rows(name: str) -> None:
+    # Pure noise: who chooses by a row states it too well, who chooses by the others does not.
+    drawn = np.random.default_rng(5)
+    own, fair = [], []
+    for _ in range(20):
+        rows = _rows("continuous", drawn.normal(size=42), drawn.normal(size=(42, 6)), (30, 10, 2))
+        found = FITTERS[name](rows)
+        truth = rows.y[1][:, 0]
+        own.append(np.mean((found.validation[:, 0] - truth) ** 2))
+        fair.append(np.mean((found.by_others[:, 0] - truth) ** 2))
+    assert np.mean(fair) > np.mean(own) * 1.01
+    assert all(a >= b - 1e-12 for a, b in zip(fair, own, strict=True))
 
 
 def test_passes_alone_are_those_that_the_plan_allows() -> None:

@@ -14,7 +14,7 @@ from fedhome.errors import UpdateError
 from fedhome.learning.alone import network
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.device import Device
-from fedhome.learning.mixture import STRENGTHS, FleetsBlend, best_weights, home_weights
+from fedhome.learning.mixture import STRENGTHS, FleetsBlend, best_weights, home_weights, steadied
 from fedhome.learning.personalise import ending, fine_tune, personaliser
 from fedhome.learning.personalise import experts as experts_module
 from fedhome.learning.personalise.experts import Adaptation, Experts
@@ -66,7 +66,7 @@ def test_a_home_tells_how_it_would_do_on_rows_left_out() -> None:
     for home, (own, other) in enumerate(((0, 1), (1, 0))):
         for place, strength in enumerate(STRENGTHS):
             # Every block says the same, four of them are left, and the fleet is the other home.
-            weights = best_weights(4 * matrices[own] + strength * matrices[other])
+            weights = best_weights(4 * matrices[own] + strength * steadied(matrices[other]))
             expected = weights @ matrices[own] @ weights
             assert found[home, place] == pytest.approx(expected, rel=1e-6)
 
@@ -78,7 +78,7 @@ def test_a_home_ends_with_its_own_mixture() -> None:
     fleet = FleetsBlend(matrix=np.diag([1.0, 3.0]), strength=10.0, alone=(1.0, 2))
     ended = ending.end(experts, names, fleet)
     for home, errors in enumerate(([-0.75, -1.5], [1.75, 1.5])):
-        own = home_weights(np.outer(errors, errors), ROWS, fleet.matrix, fleet.strength)
+        own = home_weights(np.outer(errors, errors), ROWS, fleet.steadied, fleet.strength)
         np.testing.assert_allclose(ended.weights[home], own, rtol=1e-5)
         stated = own @ np.array([(2.5, 1.0), (1.5, 1.0)][home])
         expected = (stated - (4, 0)[home]) ** 2

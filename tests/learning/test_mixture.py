@@ -23,6 +23,7 @@ from fedhome.learning.mixture import (
     knowing_nothing,
     left_out_errors,
     others,
+    steadied,
     upper,
 )
 from helpers.examples import share_of
@@ -218,3 +219,23 @@ def test_a_home_whose_own_say_could_not_be_tried_takes_the_fleets_weights() -> N
     np.testing.assert_allclose(blend.weights_of(own, 2), [0.9, 0.1])
     rehearsed = FleetsBlend(matrix=fleet, strength=0.0, alone=(1.0, 1), fewest_blocks=1)
     np.testing.assert_allclose(rehearsed.weights_of(own, 1), [0.9, 0.1])
+
+
+def test_of_experts_that_are_about_as_good_none_gets_all_for_a_hair() -> None:
+    # Two that err alike but for a hundredth: by what was seen the better one is all.
+    alike = np.array([[1.0, 1.0], [1.0, 1.02]])
+    np.testing.assert_allclose(best_weights(alike), [1.0, 0.0])
+    # With a tenth of each one's own: (1.122 - 1) and (1.1 - 1) of their sum.
+    np.testing.assert_allclose(best_weights(steadied(alike)), [0.122 / 0.222, 0.1 / 0.222])
+    perfect = np.array([[0.0, 0.0], [0.0, 4.0]])
+    np.testing.assert_allclose(best_weights(steadied(perfect)), [1.0, 0.0], atol=1e-6)
+
+
+def test_a_home_is_pulled_to_the_steadied_fleet() -> None:
+    alike = np.array([[1.0, 1.0], [1.0, 1.02]])
+    fleet = FleetsBlend(matrix=alike, strength=10.0, alone=(1.0, 1))
+    expected = best_weights(steadied(alike))
+    np.testing.assert_allclose(fleet.weights_of(np.eye(2), 1), expected)
+    np.testing.assert_allclose(
+        fleet.weights_of(np.eye(2), 5), home_weights(np.eye(2), 5, steadied(alike), 10.0)
+    )

@@ -37,7 +37,6 @@ from fedhome.simulations.benchmarks.stated_fleet import (
     BY_OTHERS,
     StatedFleet,
     StatedHome,
-    by_others,
     stated_fleet,
     without_newest,
 )
@@ -77,17 +76,6 @@ def _home(name: str, errors: dict[str, float]) -> StatedHome:
 
 def _fleet(*homes: StatedHome, experts: tuple[str, ...] = ("tuned", "linear")) -> StatedFleet:
     return StatedFleet(name="s", seed=1, targets="continuous", experts=experts, homes=homes)
-
-
-def test_each_tenth_is_stated_by_what_the_others_chose() -> None:
-    truth = np.zeros((20, 1))
-    good, late = np.full((20, 1), 0.2), np.full((20, 1), 0.1)
-    late[18:] = 3.0  # best without the last tenth, and worst with it
-    found = by_others([good, late], truth)
-    assert found[18:].ravel().tolist() == [3.0, 3.0]
-    assert found[:18].ravel().tolist() == [0.2] * 18
-    single = by_others([good[:1], late[:1]], truth[:1])
-    assert single.tolist() == [[0.1]]
 
 
 def test_the_newest_rows_are_left_out_of_each_class_where_that_is_asked() -> None:

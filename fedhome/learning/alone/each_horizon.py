@@ -27,6 +27,7 @@ def fitted_alone(fit: Fitter, rows: OwnRows) -> FittedAlone:
     return FittedAlone(
         np.concatenate([one.validation for one in each], axis=1),
         np.concatenate([one.test for one in each], axis=1),
+        np.concatenate([one.by_others for one in each], axis=1),
         PerHorizon(tuple(models)) if len(models) == len(each) else None,
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fedhome.learning.alone.lean_scikit import scikit
-from fedhome.learning.alone.own_rows import FittedAlone, OwnRows, best_of
+from fedhome.learning.alone.own_rows import FittedAlone, OwnRows, choice_of
 from fedhome.learning.fitted import Line
 from fedhome.learning.tasks.segments import Floats
 
@@ -33,11 +33,11 @@ def fit(rows: OwnRows) -> FittedAlone:
         return rows.commonest()
     x, y = rows.x[0], rows.labels(rows.y[0])
     strengths = _LOGISTIC if rows.classes else _RIDGE
-    tried = [_within(rows, _fitted(rows, s, x, y), 1) for s in strengths]
-    best = best_of(rows, tried)
+    choice = choice_of(rows, [_within(rows, _fitted(rows, s, x, y), 1) for s in strengths])
     every_x, every_y = rows.together()
-    final = _fitted(rows, strengths[best], every_x, rows.labels(every_y))
-    return FittedAlone(tried[best], _within(rows, final, 2), _plain(rows, final))
+    final = _fitted(rows, strengths[choice.best], every_x, rows.labels(every_y))
+    test = _within(rows, final, 2)
+    return FittedAlone(choice.stated, test, choice.by_others, _plain(rows, final))
 
 
 def _plain(rows: OwnRows, model: Any) -> Line:

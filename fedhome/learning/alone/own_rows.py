@@ -14,18 +14,37 @@ from fedhome.learning.fitted import Constant, Fitted
 from fedhome.learning.tasks.segments import Floats
 from fedhome.learning.tasks.statements import ENCODINGS, Labels
 
+_TENTHS = 10
+
 
 class FittedAlone(NamedTuple):
     """What a model states of a home's rows, and what it is.
 
     ``validation`` ``[rows, outputs]`` is what it states when it is fitted to training rows,
-    ``test`` the same when it is fitted to validation rows as well; ``model`` is the latter, None
-    where it is not kept.
+    ``test`` the same when it is fitted to validation rows as well; ``by_others`` is what it states
+    of each validation row as rows elsewhere would have it fitted, of :class:`Choice`; ``model`` is
+    what is fitted to both, None where it is not kept.
     """
 
     validation: Floats
     test: Floats
+    by_others: Floats
     model: Fitted | None
+
+
+class Choice(NamedTuple):
+    """Which of several ways to fit a model is best on a home's validation rows.
+
+    Args:
+        best: Its place; the first on a tie.
+        stated: What it states of these rows ``[rows, outputs]``.
+        by_others: Of each tenth of the rows, what the way states that is best on the other nine:
+            no row is stated by a way that it chose. (Of a single row there are no others.)
+    """
+
+    best: int
+    stated: Floats
+    by_others: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,20 +111,44 @@ class OwnRows:
     def commonest(self) -> FittedAlone:
         """Return what one states who knows nothing but how often each value came."""
         means = self._mean(self.y[0]), self._mean(self.together()[1])
-        return FittedAlone(
-            np.repeat(means[0][None], len(self.x[1]), axis=0),
-            np.repeat(means[1][None], len(self.x[2]), axis=0),
-            Constant(means[1]),
-        )
+        validation = np.repeat(means[0][None], len(self.x[1]), axis=0)
+        test = np.repeat(means[1][None], len(self.x[2]), axis=0)
+        return FittedAlone(validation, test, validation, Constant(means[1]))
 
     def _mean(self, y: Labels) -> Floats:
         mean: Floats = ENCODINGS[self.targets].truth(y, self.outputs).mean(axis=0)
         return mean
 
 
-def best_of(rows: OwnRows, candidates: Sequence[Floats]) -> int:
-    """Return which statements on validation rows are best; the first on a tie."""
-    return int(np.argmin([rows.loss(stated) for stated in candidates]))
+def choice_of(rows: OwnRows, candidates: Sequence[Floats]) -> Choice:
+    """Return which statements on validation rows are best, and what rows elsewhere would choose.
+
+    Args:
+        rows: The home's rows.
+        candidates: What each way states of the validation rows, ``[rows, outputs]`` each.
+    """
+    best = int(np.argmin([rows.loss(stated) for stated in candidates]))
+    truth = ENCODINGS[rows.targets].truth(rows.y[1], rows.outputs)
+    return Choice(best, candidates[best], by_others(candidates, truth))
+
+
+def by_others(candidates: Sequence[Floats], truth: Floats) -> Floats:
+    """Return of each tenth of the rows what the candidate states that is best on all others.
+
+    Args:
+        candidates: What each states ``[rows, outputs]``.
+        truth: What is true ``[rows, outputs]``.
+    """
+    rows = len(truth)
+    tenth = np.arange(rows) * min(_TENTHS, rows) // max(rows, 1)
+    losses = np.stack([np.sum((one - truth) ** 2, axis=1) for one in candidates])
+    found = np.array(candidates[0])
+    for part in np.unique(tenth):
+        some = tenth == part
+        judges = losses[:, ~some] if (~some).any() else losses
+        means = np.nan_to_num(judges.mean(axis=1), nan=np.inf, posinf=np.inf)
+        found[some] = candidates[int(np.argmin(means))][some]
+    return found
 
 
 def _repeated(column: Floats, outputs: int) -> Floats:

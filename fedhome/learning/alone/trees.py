@@ -8,12 +8,13 @@ is taken for numbers, the home's validation rows say. Homes with few rows have t
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fedhome.learning.alone.lean_scikit import scikit
-from fedhome.learning.alone.own_rows import FittedAlone, OwnRows, best_of
+from fedhome.learning.alone.own_rows import FittedAlone, OwnRows, choice_of
 from fedhome.learning.fitted import Trees
 from fedhome.learning.fitted.trees import OneTree
 from fedhome.learning.tasks.segments import Floats
@@ -36,11 +37,12 @@ def fit(rows: OwnRows) -> FittedAlone:
     x, y = rows.x[0], rows.labels(rows.y[0])
     tried = [_forests(rows, x, y, leaf) for leaf in _LEAVES]
     if not rows.classes and len(y) >= _BOOSTED_FROM:
-        tried.append(_boosted(rows, x, y))
-    validation, again = tried[best_of(rows, [stated for stated, _ in tried])]
+        tried += _boosted(rows, x, y)
+    choice = choice_of(rows, [stated for stated, _ in tried])
     every_x, every_y = rows.together()
-    final = again().fit(every_x, rows.labels(every_y))
-    return FittedAlone(validation, rows.stated(final, rows.x[2]), _plain(rows, final))
+    final = tried[choice.best][1]().fit(every_x, rows.labels(every_y))
+    test = rows.stated(final, rows.x[2])
+    return FittedAlone(choice.stated, test, choice.by_others, _plain(rows, final))
 
 
 def _plain(rows: OwnRows, model: Any) -> Trees:
@@ -85,8 +87,8 @@ def _forest(rows: OwnRows, leaf: int) -> Any:
     return kind(_TREES, min_samples_leaf=leaf, max_features=_INPUTS, random_state=0, n_jobs=1)
 
 
-def _boosted(rows: OwnRows, x: Any, y: Any) -> tuple[Floats, Callable[[], Any]]:
-    """Return what boosted trees state after as many as are best, and how to grow as many."""
+def _boosted(rows: OwnRows, x: Any, y: Any) -> list[tuple[Floats, Callable[[], Any]]]:
+    """Return what boosted trees state after each one, and how to grow as many."""
     boosting = scikit("ensemble").HistGradientBoostingRegressor
 
     def grown(trees: int) -> Any:
@@ -99,9 +101,11 @@ def _boosted(rows: OwnRows, x: Any, y: Any) -> tuple[Floats, Callable[[], Any]]:
             random_state=0,
         )
 
-    stages = [
-        np.repeat(np.asarray(stage, np.float64).reshape(-1, 1), rows.outputs, axis=1)
-        for stage in grown(_BOOSTED).fit(x, y).staged_predict(rows.x[1])
+    stages = grown(_BOOSTED).fit(x, y).staged_predict(rows.x[1])
+    return [
+        (
+            np.repeat(np.asarray(stage, np.float64).reshape(-1, 1), rows.outputs, axis=1),
+            partial(grown, trees),
+        )
+        for trees, stage in enumerate(stages, start=1)
     ]
-    best = best_of(rows, stages)
-    return stages[best], lambda: grown(best + 1)

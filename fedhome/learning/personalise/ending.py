@@ -87,7 +87,7 @@ def home_errors(experts: Experts, names: Sequence[str]) -> list[HomeErrors]:
     """
     rows = experts.cohort.rows("validation")
     truth = experts.truth("validation")
-    errors = np.stack([experts.stated(name).validation - truth for name in names], axis=2)
+    errors = np.stack([experts.judged(name) - truth for name in names], axis=2)
     reference = np.sum((experts.naive().validation - truth) ** 2, axis=1)
     found = []
     ends = np.cumsum(rows.counts)
@@ -117,7 +117,10 @@ def shrink(experts: Experts, names: Sequence[str], matrix: Floats, homes: int) -
     return np.stack(
         [
             mixture.left_out_errors(
-                home.folds, home.rows, home.blocks, mixture.others(matrix, home.matrix, homes)
+                home.folds,
+                home.rows,
+                home.blocks,
+                mixture.steadied(mixture.others(matrix, home.matrix, homes)),
             )
             for home in home_errors(experts, names)
         ]
@@ -152,14 +155,14 @@ def mix(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> HomeMixtu
     left_out = np.concatenate(
         [
             mixture.left_out_weights(
-                home.folds, home.rows, home.blocks, fleet.matrix, np.array([fleet.strength])
+                home.folds, home.rows, home.blocks, fleet.steadied, np.array([fleet.strength])
             )[0, home.fold_of]
             for home in errors
         ]
     )
     rows = np.repeat(weights, experts.cohort.counts("test"), axis=0)
     stated = Statements(
-        _mixed([experts.stated(name).validation for name in names], left_out),
+        _mixed([experts.judged(name) for name in names], left_out),
         _mixed([experts.stated(name).test for name in names], rows),
     )
     own_say = [home.blocks if home.blocks >= fleet.fewest_blocks else 0 for home in errors]

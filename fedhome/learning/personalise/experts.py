@@ -48,10 +48,13 @@ class Said(NamedTuple):
     """What a model states, and what it is in each home, ``[homes]``.
 
     It is parameters of the network ``[size]``, or a fitted model; None where it is not kept.
+    ``by_others`` ``[validation rows, outputs]`` is what it states of each validation row as rows
+    elsewhere would have it fitted; None where homes choose nothing by their validation rows alone.
     """
 
     stated: Statements
     models: Sequence[NDArray[np.float32] | Fitted | None]
+    by_others: Floats | None = None
 
 
 class Adapter(Protocol):
@@ -137,6 +140,18 @@ class Experts:
                 :data:`fedhome.run.compared_models.LAST`, or a way to be alone.
         """
         return self._recalled(name, _STATED[name]).stated
+
+    def judged(self, name: str) -> Floats:
+        """Return what an expert is weighed by ``[validation rows, outputs]``.
+
+        No row has a say in how the model is fitted that states it: a line's penalty or the size of
+        trees' leaves is one for each tenth of a home's rows, and chosen by the others.
+
+        Args:
+            name: As of `stated`.
+        """
+        said = self._recalled(name, _STATED[name])
+        return said.stated.validation if said.by_others is None else said.by_others
 
     def models(self, name: str) -> Sequence[NDArray[np.float32] | Fitted | None]:
         """Return what an expert is in each home, fitted to training and validation rows.
@@ -304,8 +319,11 @@ class Experts:
                 found.append(one if keeps else one._replace(model=None))
         validation = np.concatenate([one.validation for one in found])
         test = np.concatenate([one.test for one in found])
-        stated = Statements(*map(finite_or, (validation, test), self.naive()))
-        return Said(stated, [one.model for one in found])
+        naive = self.naive()
+        stated = Statements(*map(finite_or, (validation, test), naive))
+        by_others = np.concatenate([one.by_others for one in found])
+        models = [one.model for one in found]
+        return Said(stated, models, finite_or(by_others, naive.validation))
 
     def output(self, stated: Floats) -> NDArray[np.float32]:
         """Return statements as a model's raw outputs."""
@@ -341,7 +359,7 @@ class Experts:
         of_model = name in _OF_MODEL
         about = f"{OF_MODEL}{self._model} {self._adaptation}" if of_model else "alone"
 
-        def found(some: Cohort) -> Sequence[tuple[Statements, object]]:
+        def found(some: Cohort) -> Sequence[tuple[Statements, object, Floats | None]]:
             said = compute(
                 Experts(
                     some,
@@ -361,12 +379,17 @@ class Experts:
                 for model, keeps in zip(said.models, some.keeps(), strict=True)
             ]
             each = [Statements(*home) for home in zip(*halves, strict=True)]
-            return list(zip(each, models, strict=True))
+            by_others: Sequence[Floats | None] = [None] * len(each)
+            if said.by_others is not None:
+                by_others = np.split(said.by_others.astype(np.float32), ends[0])
+            return list(zip(each, models, by_others, strict=True))
 
         homes = self.cohort.recall(f"{about} {name}", found)
-        parts = zip(*(stated for stated, _ in homes), strict=True)
+        parts = zip(*(stated for stated, _, _ in homes), strict=True)
         stated = Statements(*(np.concatenate(part).astype(np.float64) for part in parts))
-        return Said(stated, [model for _, model in homes])
+        by_others = [rows.astype(np.float64) for _, _, rows in homes if rows is not None]
+        models = [model for _, model, _ in homes]
+        return Said(stated, models, np.concatenate(by_others) if by_others else None)
 
 
 _PARTS: tuple[Part, Part] = ("validation", "test")

@@ -66,12 +66,9 @@ def refit(
         by = how_sure(experts, mixtures.stated).by
         remember(experts, names, mixtures.weights, by, fleet)
         return
-    stated = {name: experts.stated(name) for name in weights}
     mixed = Statements(
-        *(
-            np.sum([share * stated[name][part] for name, share in weights.items()], axis=0)
-            for part in (0, 1)
-        )
+        np.sum([share * experts.judged(name) for name, share in weights.items()], axis=0),
+        np.sum([share * experts.stated(name).test for name, share in weights.items()], axis=0),
     )
     shares = np.array([list(weights.values())])
     remember(experts, list(weights), shares, how_sure(experts, mixed).by, None)
