@@ -71,7 +71,11 @@ def facts(run: RunResults) -> dict[str, str]:
 def in_short(run: RunResults) -> str:
     """Return a line on a run: how many homes, for how many rounds, of which data, and when."""
     told = facts(run)
-    parts = [f"{told[name]} {name.lower()}" for name in ("Homes", "Rounds") if name in told]
+    parts = [
+        f"{told[name]} {name.lower() if told[name] != '1' else name.lower()[:-1]}"
+        for name in ("Homes", "Rounds")
+        if name in told
+    ]
     parts += [f"data: {told['Data']}"] if "Data" in told else []
     return " \N{MIDDLE DOT} ".join([*parts, *([told["Date"]] if "Date" in told else [])])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,26 @@ def test_a_file_that_is_named_is_told_why_its_json_holds_no_rows(tmp_path: Path)
     path.write_text('{"time": 1, "load": 3}')
     with pytest.raises(EmptyFleetError, match="a single row"):
         read_folder(path)
+
+
+@pytest.mark.parametrize("name", ["oak.json.gz", "oak.jsonl.gz", "oak.ndjson.gz"])
+def test_packed_json_is_read_as_open_json_is(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"time": hour, "load": hour / 2} for hour in range(50)]
+    path = tmp_path / name
+    path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    assert is_data_file(path)
+    read = read_files(path)
+    assert read.rows.to_pylist() == rows
+    assert read.formats == ("JSON, an object a line, in gzip",)
+    assert read_folder(tmp_path).homes[0].home == "oak"
+    monkeypatch.setattr(json_files, "MOST_JSON_BYTES", 2**8)  # of what it unfolds to
+    assert path.stat().st_size < 2**8
+    with pytest.raises(SourceError, match="too much for JSON in memory"):
+        read_files(path)
+    path.write_bytes(gzip.compress(b'{"settings": [1, 2]}'))
+    assert is_data_file(path) is not name.endswith(".json.gz")
 
 
 def test_a_file_of_empty_lines_costs_no_time(tmp_path: Path) -> None:

@@ -393,6 +393,10 @@ def test_what_a_run_came_to_stands_before_how_it_was_made(tmp_path: Path) -> Non
     assert places == sorted(places)
 
 
+def test_one_round_is_no_rounds(tmp_path: Path) -> None:
+    assert "17 homes · 1 round · data:" in page_of(fake_run(tmp_path / "run", rounds=1)).text
+
+
 def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run", finished=False)
     with run.events_path.open("ab") as log:

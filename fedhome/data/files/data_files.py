@@ -33,6 +33,7 @@ __all__ = ["LAYOUT_HINT", "SUFFIXES", "UNNAMED", "Raw", "is_data_file", "read_fi
 SUFFIXES = (
     *(".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".zip", ".xlsx", ".parquet"),
     *JSON_SUFFIXES,
+    *(f"{suffix}.gz" for suffix in JSON_SUFFIXES),
 )
 _OF_HOMES = "homes.toml"  # says how homes are read, where a folder is of several
 LAYOUT_HINT = (
@@ -101,7 +102,8 @@ def is_data_file(path: Path) -> bool:
     if name.startswith(".") or not name.endswith(SUFFIXES):
         return False
     look = looks_like_table if name.endswith(".txt") else looks_like_records
-    if not name.endswith((".txt", *JSON_SUFFIXES)) or not path.is_file():
+    open_name = name.removesuffix(".gz")
+    if not (name.endswith(".txt") or open_name.endswith(JSON_SUFFIXES)) or not path.is_file():
         return True
     try:
         return look(sources_of(path)[0][0])
@@ -138,8 +140,8 @@ def read_files(path: Path) -> Raw:
 
     Args:
         path: A text table (``.csv``, ``.tsv``, ``.txt``, each also as ``.gz``), a ``.zip`` of one
-            home's files, a workbook (``.xlsx``), a Parquet file, JSON (:mod:`.json_files`), or a
-            folder of such files.
+            home's files, a workbook (``.xlsx``), a Parquet file, JSON (:mod:`.json_files`, also as
+            ``.gz``), or a folder of such files.
 
     Raises:
         SourceError: No such file or folder, nothing in it, or a file that cannot be read.

@@ -46,20 +46,21 @@ def read_json(source: Source) -> Sequence[FileTable]:
     Raises:
         SourceError: It is no JSON, too long, or not of a shape of which each row is known.
     """
-    if source.size > MOST_JSON_BYTES:
+    with source.opened() as stream:
+        data = stream.read(MOST_JSON_BYTES + 1)
+    if len(data) > MOST_JSON_BYTES:
         raise unreadable(
             source.name,
             f"it has more than {MOST_JSON_BYTES // 2**20} MB, too much for JSON in memory",
             hint="convert it to Parquet or CSV, or divide it by time",
         )
-    data = source.content().removeprefix(b"\xef\xbb\xbf")
-    rows, words, notes = _rows(source.name, data)
+    rows, words, notes = _rows(source.name, data.removeprefix(b"\xef\xbb\xbf"))
     named(source.name, list(dict.fromkeys(name for row in rows for name in row)))
     return [
         FileTable(
             name=source.name,
             rows=table_of(rows, ReadingSettings()),
-            format=words,
+            format=f"{words}, in {source.packed}" if source.packed else words,
             notes=tuple(f"{source.name}: {note}" for note in notes),
         )
     ]

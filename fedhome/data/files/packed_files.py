@@ -170,7 +170,7 @@ def sources_of(path: Path) -> tuple[list[Source], list[str]]:
 
 def _gzip(path: Path, size: int) -> Source:
     inner = path.name[: -len(".gz")].lower()
-    suffix = next((end for end in PLAIN_TEXT if inner.endswith(end)), ".csv")
+    suffix = next((end for end in (*PLAIN_TEXT, *JSON_SUFFIXES) if inner.endswith(end)), ".csv")
 
     def opened() -> BinaryIO:
         with typed_errors(path.name, "gzip file"):
