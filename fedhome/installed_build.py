@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, version
@@ -18,6 +19,7 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 _NOT_IN_WHEELS = ("simulations", "benchmarks")
 _DIGITS = 8
+_BUILD = re.compile(rf"\+[0-9a-f]{{{_DIGITS}}}\Z")
 
 
 @cache
@@ -39,8 +41,13 @@ def without_build(release: str) -> str:
 
     >>> without_build("0.1.0+5f1d0c2a"), without_build("0.1.0")
     ('0.1.0', '0.1.0')
+
+    A version may have a part after a plus itself, as whoever changes fedhome gives it:
+
+    >>> without_build("0.1.0+ours.2+5f1d0c2a"), without_build("0.1.0+ours.2")
+    ('0.1.0+ours.2', '0.1.0+ours.2')
     """
-    return release.partition("+")[0]
+    return _BUILD.sub("", release)
 
 
 def _recorded() -> list[str]:

@@ -107,3 +107,15 @@ def test_homes_of_another_build_take_part_and_of_another_version_do_not() -> Non
         claim(same).check_release("0.1.0+5f1d0c2a")
     with pytest.raises(DirectoryError, match=r"runs fedhome 0\.2\.0\+1, the server 0\.1\.0"):
         claim("0.2.0+1").check_release("0.1.0+5f1d0c2a")
+
+
+def test_who_changed_fedhome_under_a_version_of_their_own_runs_another_release() -> None:
+    """Homes answer the app of their own version alone: others would refuse each question."""
+    claim = Claim(
+        fleet=bytes(16), home="oak", node_key=b"key", time=1, release="0.1.0+ours.2+5f1d0c2a"
+    )
+    claim.check_release("0.1.0+ours.2+00000000")
+    claim.check_release("0.1.0+ours.2")
+    for other in ("0.1.0+ours.3+5f1d0c2a", "0.1.0+5f1d0c2a", "0.1.0"):
+        with pytest.raises(DirectoryError, match="the server"):
+            claim.check_release(other)
