@@ -37,6 +37,7 @@ from fedhome.flower.fleet_connection import FleetConnection
 from fedhome.flower.node_key import NodeKey
 from fedhome.flower.superlink import LINK, Control
 from fedhome.ops import local_socket
+from fedhome.reasons import NOT_KEPT
 from fedhome.registry import Registry
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.server_folder import ServerFolder
@@ -366,6 +367,29 @@ def test_a_copy_of_a_home_waits_while_the_home_is_there(world: Deployment) -> No
     world.until_state(name, "connected")
     run = world.run("by-the-copy-again", "--set", "rounds.count=1")
     assert run.read_rounds().column("homes_answered").to_pylist() == [HOMES]
+
+
+def test_an_answer_that_was_not_kept_is_told_until_one_is(world: Deployment) -> None:
+    name = NAMES[1]
+
+    def cannot_send() -> list[str]:
+        return [one.home for one in status_of(world.server).refusing if one.reason == NOT_KEPT]
+
+    patch = (
+        "from fedhome.clients.agent import resident\n"
+        "begin = resident.Agent.__init__\n"
+        "def gave_up(agent, *given, **more):\n"
+        "    begin(agent, *given, **more)\n"
+        f"    agent._refused = {NOT_KEPT!r}\n"
+        "resident.Agent.__init__ = gave_up"
+    )
+    with _agent(world, name, patch):
+        until(lambda: world.connected() == NAMES, "it is back")
+        until(lambda: cannot_send() == [name], "it says so")
+        run = world.run("kept-again", "--set", "rounds.count=2")
+        assert run.read_rounds().column("homes_answered").to_pylist() == [HOMES, HOMES]
+        assert cannot_send() == []
+        assert world.connected() == NAMES
 
 
 @contextmanager
