@@ -118,7 +118,13 @@ def read_table(
     if _are_rows(table):
         table = _columns(table)
     elif not isinstance(table, ArrowTable) and callable(as_frame := getattr(table, "to_pandas", 0)):
-        table = as_frame()
+        try:
+            table = as_frame()
+        except ImportError as error:
+            raise SourceError(
+                f"its {what} cannot be made a table: {error}",
+                hint="install what it needs for to_pandas(), or give columns by name",
+            ) from None
     try:
         rows = pa.table(table)
     except (TypeError, ValueError, pa.ArrowException) as error:

@@ -303,6 +303,16 @@ def test_what_gives_a_frame_is_a_table_and_what_has_no_names_is_told_how() -> No
         assert "to_pandas()" in told.value.hint
 
 
+def test_what_cannot_give_a_frame_for_want_of_pandas_is_told() -> None:
+    class Lacking:
+        def to_pandas(self) -> pa.Table:
+            raise ModuleNotFoundError("No module named 'pandas'")
+
+    with pytest.raises(SourceError, match="Lacking cannot be made a table: No module") as told:
+        read_table("home-0", Lacking())  # type: ignore[arg-type]
+    assert "give columns by name" in told.value.hint
+
+
 def test_words_have_the_same_numbers_in_all_homes_that_are_handed_over() -> None:
     plan = settings(
         data={"target": "mode", "lags": [], "horizon": 0, "split_by": "class"},
