@@ -6,7 +6,7 @@ import os
 
 from fedhome.clients.membership.consent import check_consent
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import RunError, StateError
+from fedhome.errors import PlanError, RunError, StateError
 from fedhome.fleet.state_file import STATE
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
@@ -18,11 +18,12 @@ def check_start(home_folder: HomeFolder) -> None:
     Raises:
         RunError: There is no home, it has left, nobody agreed to its plan, or the plan names no
             inputs.
+        PlanError: This release does not take its plan.
         StateError: ``in-use``: its agent runs already; or a file is missing.
     """
     check_present(home_folder)
     check_consent(home_folder)
-    check_named(Plan.load(home_folder.plan_path), home_folder.settings.home)
+    check_named(_plan_of(home_folder), home_folder.settings.home)
     disk.read(home_folder.path / STATE)
     os.close(disk.lock(home_folder.path))
 
@@ -41,9 +42,27 @@ def check_named(plan: Plan, home: str) -> None:
         raise RunError(
             f"the plan of {home} does not name its inputs, so its columns could be taken for "
             "others than in the rest of the fleet",
-            hint="the fleet's owner asks the home anew: "
-            f"`fedhome fleet invite {home} --again --like FILE`, then `fedhome client join`",
+            hint=_asks_anew(home),
         )
+
+
+def _plan_of(home_folder: HomeFolder) -> Plan:
+    try:
+        return Plan.load(home_folder.plan_path)
+    except PlanError as error:  # it is the very plan that was agreed to
+        raise PlanError(
+            error.faults,
+            where=str(home_folder.plan_path),
+            hint="people agreed to it under an earlier release, which took it: "
+            f"{_asks_anew(home_folder.settings.home)}",
+        ) from None
+
+
+def _asks_anew(home: str) -> str:
+    return (
+        f"the fleet's owner asks the home anew: `fedhome fleet invite {home} --again --like FILE`, "
+        "then `fedhome client join`"
+    )
 
 
 def check_present(home_folder: HomeFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -282,6 +283,12 @@ def test_a_home_of_a_plan_that_names_no_inputs_is_told_what_to_do(world: World) 
     assert consent is not None
     replace(consent, plan=hashlib.sha256(old.encode()).hexdigest()).keep(place)
     not_started(place, "the plan of oak does not name its inputs")
+    not_started(place, "`fedhome fleet invite oak --again --like FILE`")
+    # Or with more passes than this release takes.
+    old = re.sub(r"local_epochs = \d+", "local_epochs = 2000", text)
+    (place.path / "plan.toml").write_text(old)
+    replace(consent, plan=hashlib.sha256(old.encode()).hexdigest()).keep(place)
+    not_started(place, "local_epochs: input should be less than or equal to 1000")
     not_started(place, "`fedhome fleet invite oak --again --like FILE`")
 
 
