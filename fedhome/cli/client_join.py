@@ -20,7 +20,7 @@ def join(  # noqa: PLR0917 - typer gives them by name
     data: Annotated[
         Path | None,
         typer.Option(
-            help="CSV or Parquet file of this home's readings, or a folder of them.",
+            help="File of this home's readings (CSV, Parquet, JSON), or a folder of them.",
             show_default="it will record them",
         ),
     ] = None,

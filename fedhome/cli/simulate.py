@@ -41,7 +41,7 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
     data: Annotated[
         str | None,
         typer.Option(
-            help="A named data set, or a folder of CSV or Parquet files.",
+            help="A named data set, or a folder of CSV, Parquet or JSON files.",
             metavar="DATA",
             autocompletion=completion.data,
         ),

@@ -49,7 +49,7 @@ def up(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A named data set, or a folder of CSV or Parquet files.",
+            help="A named data set, or a folder of CSV, Parquet or JSON files.",
             metavar="DATA",
             autocompletion=completion.data,
         ),

@@ -431,7 +431,7 @@ def test_a_text_file_is_data_if_a_table_stands_in_it(tmp_path: Path) -> None:
 
 def test_a_folder_without_tables_says_what_it_holds(tmp_path: Path) -> None:
     file_of(tmp_path, b'{"a": 1}', "a.json")
-    with pytest.raises(SourceError, match="holds no CSV or Parquet file") as error:
+    with pytest.raises(SourceError, match="holds no file of readings") as error:
         read_files(tmp_path)
     assert "a.json is a JSON file" in error.value.hint
 

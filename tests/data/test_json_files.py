@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fedhome.data.files import json_files
 from fedhome.data.files.data_files import Raw, is_data_file, read_files
+from fedhome.data.files.json_rows import parsed
 from fedhome.data.home_files import read_home
 from fedhome.data.homes_folder import read_folder
 from fedhome.errors import EmptyFleetError, SourceError
@@ -147,6 +148,20 @@ _REFUSED: dict[str, tuple[str, str]] = {
     ),
     "depth without end": ("[" * 100_000, "no JSON"),
 }
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b'{"load": 1, "load": 2}', "has the field 'load' twice"),
+        (b'{"load": NaN}', "it says NaN, which is no number of JSON"),
+        (b'{"load": 1', "this is no JSON"),
+    ],
+)
+def test_a_line_that_is_recorded_is_refused_for_the_same(line: bytes, why: str) -> None:
+    assert parsed(b'{"load": 1}') == {"load": 1}
+    with pytest.raises(SourceError, match=why):
+        parsed(line)
 
 
 def test_an_entity_without_a_state_takes_nothing_from_the_others(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_every_home_that_cannot_be_used_is_left_out_with_a_reason(tmp_path: Path
     reasons = {item.home: item.reason for item in read.excluded}
     assert reasons == {
         "good": "good.csv.gz is a second source of good: put both into a sub-folder good",
-        "hollow": f"{tmp_path / 'hollow'} holds no CSV or Parquet file",
+        "hollow": f"{tmp_path / 'hollow'} holds no file of readings",
         "no-rows": "it has no rows",
         "one-row": "it has a single row",
         "other": "it lacks column load",
@@ -179,7 +179,7 @@ def test_homes_a_folder_too_deep_are_found_and_the_error_names_where(tmp_path: P
     street = tmp_path / "homes" / "city" / "street"
     street.mkdir(parents=True)
     csv_file(street, f"time,load\n{ROWS}", "oak.csv")
-    with pytest.raises(EmptyFleetError, match="holds no CSV or Parquet file") as error:
+    with pytest.raises(EmptyFleetError, match="holds no file of readings") as error:
         read_folder(tmp_path / "homes")
     assert f"but {street} holds such files" in error.value.hint
 

@@ -153,7 +153,7 @@ def read_files(path: Path) -> Raw:
         with folder_errors(path):
             paths = sorted(file for file in path.iterdir() if file.is_file() and is_data_file(file))
             if not paths:
-                raise SourceError(f"{path} holds no CSV or Parquet file", hint=_what_there_is(path))
+                raise SourceError(f"{path} holds no file of readings", hint=_what_there_is(path))
             notes += _beside(path, paths)
     elif there and not path.is_file():  # whoever opens a pipe waits for ever for its other end
         raise SourceError(
@@ -178,7 +178,7 @@ def read_files(path: Path) -> Raw:
         raise SourceError(
             f"{path}: the files of this home disagree about what their columns hold",
             hint="give a column of the same name the same kind of content in all files of a home, "
-            "and keep to one format, CSV or Parquet",
+            "and keep to one format, such as CSV",
         ) from None
     return Raw(
         rows=rows,
