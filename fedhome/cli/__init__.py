@@ -117,6 +117,9 @@ _DISKS = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EROFS: READ_ONLY}
 """Of errors of the system's, those that people can mend, and how."""
 
 
+_GONE, _THERE = "the current folder is gone", "go to one that is there: `cd`"
+
+
 def main() -> None:
     """Run the command line; an expected error ends it with a sentence and status 1.
 
@@ -127,14 +130,15 @@ def main() -> None:
     try:
         app_of(_wanted())()
     except FedHomeError as error:
-        _end(console, error.message, error.hint)
+        hint = f"{_GONE}; {_THERE}" if _folder_is_gone() else error.hint  # nothing else helps
+        _end(console, error.message, hint)
     except PermissionError as error:
         from fedhome.denied import told_denied  # noqa: PLC0415 - rarely
 
         _end(console, *told_denied(error))
     except OSError as error:
         if _folder_is_gone():
-            _end(console, "the current folder is gone", "go to one that is there: `cd`")
+            _end(console, _GONE, _THERE)
         hint = _DISKS.get(error.errno or 0)
         if hint is None:
             raise

@@ -28,7 +28,16 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    for words in (("plan", "show"), ("new", "mine")):
+    told = "error: the current folder is gone\nhint:  go to one that is there: `cd`\n"
+    no_run = (
+        "error: runs/a holds no run\n"
+        "hint:  the current folder is gone; go to one that is there: `cd`\n"
+    )
+    for words, says in (
+        (("plan", "show"), told),
+        (("new", "mine"), told),
+        (("report", "runs/a"), no_run),
+    ):
         done = subprocess.run(
             [sys.executable, "-P", "-m", "fedhome", *words],
             capture_output=True,
@@ -36,7 +45,7 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.Monke
             check=False,
         )
         assert done.returncode == 1
-        assert done.stderr.startswith("error: the current folder is gone\n"), done.stderr
+        assert done.stderr == says
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-"])
