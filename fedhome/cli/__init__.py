@@ -130,8 +130,8 @@ def main() -> None:
     try:
         app_of(_wanted())()
     except FedHomeError as error:
-        hint = f"{_GONE}; {_THERE}" if _folder_is_gone() else error.hint  # nothing else helps
-        _end(console, error.message, hint)
+        helps = f"{_GONE}; {_THERE}" if _folder_is_gone() else error.hint  # nothing else does
+        _end(console, error.message, helps)
     except PermissionError as error:
         from fedhome.denied import told_denied  # noqa: PLC0415 - rarely
 
