@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from fedhome.plan.settings import Plan
 from fedhome.registry import Registry, accept
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
+from fedhome.run.model_file import Learnt
 from fedhome.run.results import ROUNDS, rounds_table
 from fedhome.secagg import Directory
 from helpers import command
@@ -140,6 +141,27 @@ def test_from_run_to_registry_and_back() -> None:
     out.path.mkdir()
     model("export", digits, str(out.model_path))
     assert out.model_path.read_bytes() == folder.model_path.read_bytes()
+
+
+def test_what_a_model_states_goes_with_it_from_run_to_release_to_file() -> None:
+    for name, learnt in (("a", "level"), ("b", "change")):
+        folder = run(name)
+        folder.write_model(
+            LAYOUT.unflatten(numbers(1)),
+            plan="small",
+            round_number=4,
+            learnt=cast("Learnt", learnt),
+        )
+        model("publish", name)
+        assert ("its changes" in model("show", "latest")) == (learnt == "change")
+        assert checked("model show", model("show", "latest", "--json"))["learnt"] == learnt
+        out = RunFolder(f"{name}-out")
+        out.path.mkdir()
+        model("export", "latest", str(out.model_path))
+        assert out.read_model().learnt == learnt
+    first = Registry.open("registry").releases()[0]
+    model("rollback", first.hash.hex()[:12])
+    assert Registry.open("registry").find("latest").manifest.learnt == "level"
 
 
 def exported(name: str) -> str:

@@ -242,6 +242,20 @@ def test_the_unit_of_a_target_that_stood_still_is_that_of_validation() -> None:
     assert home.unit == pytest.approx(np.diff(load)[: len(known)].std())
 
 
+def test_changes_that_rounding_alone_tells_apart_are_no_unit() -> None:
+    """A meter of 1e9 that counts a tenth each step has changes of 0.1, to seven digits."""
+    load = 1e9 + 0.1 * np.arange(60)
+    assert 0 < np.diff(load).std() < 1e-6
+    home = examples(table(load=load), data(scale="home"), [], "continuous")
+    assert home.unit == 1.0
+    assert home.middle == pytest.approx(0.1, abs=1e-6)
+    load[40:] += np.cumsum(np.tile([1.0, -2.0], 10))
+    later = examples(table(load=load), data(scale="home"), [], "continuous")
+    known = later.y[: later.counts[0] + later.counts[1]]
+    assert known.std() == pytest.approx(1.0, rel=1e-3)
+    assert np.ptp(known[: later.counts[0]]) < 1e-5
+
+
 def cut_home(load: list[float], wind: list[float], **changes: Any) -> HomeExamples | None:
     try:
         return examples(table(load=load, wind=wind), data(**changes), ["wind"], "continuous")

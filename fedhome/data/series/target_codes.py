@@ -13,6 +13,7 @@ from fedhome.errors import DataError
 from fedhome.plan.data_settings import DataSettings
 
 _STILL = 1e-9  # a target that moves by less, against its size or 1, moves by rounding alone
+_ROUNDED = 4 * float(np.finfo(np.float64).eps)  # of a level, how far rounding moves its changes
 
 
 class HomeRows(NamedTuple):
@@ -44,7 +45,7 @@ def _continuous(rows: HomeRows, data: DataSettings) -> HomeExamples:
         y, seasonal = _above(y, anchors), _above(seasonal, anchors)
     if data.scale == "home":
         train = y[: rows.counts[0]]
-        unit, middle = _unit(y, rows.counts), float(train.mean())
+        unit, middle = _unit(y, rows.counts, float(np.abs(rows.y).max())), float(train.mean())
     scaled = ((y - middle) / unit).astype(np.float32)
     return HomeExamples(
         home=rows.home,
@@ -64,20 +65,21 @@ def _above(values: NDArray[np.float64], anchors: NDArray[np.float64]) -> NDArray
     return values - anchors.reshape(-1, *[1] * (values.ndim - 1))
 
 
-def _unit(y: NDArray[np.float64], counts: tuple[int, int, int]) -> float:
+def _unit(y: NDArray[np.float64], counts: tuple[int, int, int], largest: float) -> float:
     """Return what targets are measured in: their spread in training.
 
-    Where they never change there, the validation rows may tell more; if not, it is 1.
+    Where they never change there, the validation rows may tell more; if not, it is 1. Changes of a
+    level that is ``largest`` are rounded as that is.
     """
     train, validation, _ = counts
     for known in (y[:train], y[: train + validation]):
-        if not _still(known):
+        if not _still(known, _ROUNDED * largest):
             return float(known.std())
     return 1.0
 
 
-def _still(y: NDArray[np.float64]) -> bool:
-    return bool(float(np.ptp(y)) <= _STILL * max(1.0, float(np.abs(y).max())))
+def _still(y: NDArray[np.float64], rounded: float = 0.0) -> bool:
+    return bool(float(np.ptp(y)) <= max(_STILL * max(1.0, float(np.abs(y).max())), rounded))
 
 
 def _never_changes(target: str, value: str) -> str:
