@@ -27,7 +27,6 @@ from fedhome.simulations.offered import Offered, experts_of
 _AT_ONCE = 500  # homes: their statements lie side by side in memory
 _ROWS = 120  # of a home's test rows are shown: the first of them
 _BINS, _FIFTHS, _HOURS = 10, 5, 24
-_OUR_DAYS_S = 600_000_000  # rows that are numbered lie before
 
 
 def show_homes(world: World, folder: RunFolder, log: EventLog, cohorts: Sequence[Cohort]) -> None:
@@ -137,7 +136,7 @@ def _shown(home: HomeExamples, at: _At, sure: SureHome) -> ShownHome:
         home=home.home,
         place=at.place,
         score=at.score,
-        time_s=tuple(times.tolist()) if _timed(times) else (),
+        time_s=tuple(times.tolist()) if len(home.time_s) else (),
         true=own(y),
         predicted=own(np.asarray(predicted, np.float64)),
         low=own(sure.low),
@@ -145,15 +144,11 @@ def _shown(home: HomeExamples, at: _At, sure: SureHome) -> ShownHome:
     )
 
 
-def _timed(times: NDArray[np.int64]) -> bool:
-    return bool(len(times)) and int(times.max()) >= _OUR_DAYS_S
-
-
 class _Bins:
     """Counts rows, and those that were right, bin by bin."""
 
     def __init__(self, numbers: bool, homes: Sequence[HomeExamples]) -> None:
-        timed = all(_timed(home.times()) for home in homes)
+        timed = all(len(home.time_s) for home in homes)
         self._along: Along = "probability" if not numbers else "hour" if timed else "fifth"
         size = {"probability": _BINS, "hour": _HOURS, "fifth": _FIFTHS}[self._along]
         self._rows, self._right, self._sum = np.zeros(size), np.zeros(size), np.zeros(size)

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import fedhome
+from fedhome.data.series.windows import examples
 from fedhome.errors import RunError
+from fedhome.learning.bands import Reach
+from fedhome.learning.personalise.sureness import SureHome
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.shown_homes import Shown
@@ -156,3 +159,20 @@ def test_what_is_damaged_is_refused(damage: Any, tmp_path: Path) -> None:
     assert Shown.from_json(text, where=str(path)).to_json().startswith(b'{"targets"')
     with pytest.raises(RunError, match="damaged"):
         Shown.from_json(damage(text), where=str(path))
+
+
+@pytest.mark.parametrize("first", [0, 500 * 86_400])
+def test_days_of_the_seventies_are_shown_by_their_times_and_levels(first: int) -> None:
+    load = 1e6 + np.cumsum(np.random.default_rng(1).normal(size=200))
+    time_s = first + 86_400 * np.arange(200)
+    table = fedhome.HomeTable(home="a", time_s=time_s, columns={"load": load})
+    data = Plan.load(data={"target": "load", "lags": [1], "horizon": 1}).data
+    home = examples(table, data, [], "continuous")
+    test = home.rows("test")
+    stated = np.zeros((home.counts[2], 1))  # the mean change
+    sure = SureHome(stated, stated[:, 0] - 1, stated[:, 0] + 1, {}, Reach(*np.zeros((2, 4))))
+    shown = portraits._shown(home, portraits._At("best", 0.5), sure)
+    at = np.searchsorted(time_s, home.time_s[test])
+    assert shown.time_s == tuple(home.time_s[test].tolist())
+    np.testing.assert_allclose(shown.true, load[at], rtol=1e-4)
+    np.testing.assert_allclose(shown.predicted, load[at - 1] + home.middle, rtol=1e-4)
