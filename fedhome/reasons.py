@@ -257,8 +257,8 @@ CONNECTING: Mapping[str, Reason] = {
         "it joins anew by itself; if not, the clock",
     ),
     "unreachable": Reason(
-        "name, port or firewall; or `CERTIFICATE_VERIFY_FAILED`: another server, or name, than on "
-        "the card",
+        "name, port or firewall; or what answers there is another server, or has another name, "
+        "than on the card",
         "look at the address in `fedhome client status`",
     ),
 }

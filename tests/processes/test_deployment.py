@@ -420,7 +420,7 @@ def _agent(world: Deployment, name: str, patch: str) -> Iterator[None]:
             "NTP",
         ),
         (
-            "from fedhome.clients.agent import announce; announce.version = lambda _: '9.9.9'",
+            "from fedhome.clients.agent import announce as a; a.installed_build = lambda: '9.9.9'",
             "the home runs fedhome 9.9.9, the server ",
             "update the older one",
         ),
@@ -474,7 +474,7 @@ def test_invites_that_do_not_hold(world: Deployment) -> None:
         (world.folder / "foreign.invite").write_text(foreign.to_text())
     for home, why, hint in (
         ("late", "the invite of 'late' held until 20", "ask the fleet's owner for another one"),
-        ("foreign", "CERTIFICATE_VERIFY_FAILED", ""),
+        ("foreign", "shows no certificate of this fleet's server", ""),
     ):
         join = ("client", "join", f"{home}.invite", "--data", "new.parquet", "--yes")
         told = world.types(*join, status=1)
