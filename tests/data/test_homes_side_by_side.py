@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,8 @@ def test_a_meter_beside_what_others_use_is_told() -> None:
         for one in homes
     ]
     assert noticed(seasons) == []
-    assert noticed([homes[0], homes[2], home("rows", np.cumsum(used) / 99)]) == []
+    numbered = replace(homes[1], home="rows", time_s=np.arange(len(used)))
+    assert noticed([homes[0], homes[2], numbered]) == []
 
 
 def test_words_that_differ_in_capitals_are_told() -> None:

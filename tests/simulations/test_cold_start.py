@@ -289,6 +289,9 @@ def test_a_rehearsal_takes_the_mean_of_errors_and_the_best_strength() -> None:
         def stated(self, name: str) -> Any:
             return {"tuned": Said(0.0, 1.0), "naive": Said(1.0, 0.0)}[name]
 
+        def judged(self, name: str) -> Any:
+            return self.stated(name).validation
+
         def naive(self) -> Any:
             return Said(1.0, 1.0)
 
