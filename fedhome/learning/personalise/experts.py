@@ -21,6 +21,7 @@ from fedhome.learning.cohort import OF_MODEL, Cohort
 from fedhome.learning.fitted import Constant, Fitted, PerHorizon, Seasonal
 from fedhome.learning.home_round import as_used, ends_with
 from fedhome.learning.personalise.keep import keep
+from fedhome.learning.personalise.said import Said, Statements, finite_or
 from fedhome.learning.tasks.segments import Floats, Segments
 from fedhome.learning.tasks.statements import ENCODINGS, Encoding
 from fedhome.plan.settings import PersonaliseSettings
@@ -32,29 +33,6 @@ class Adaptation(NamedTuple):
 
     rate: float
     epochs: int
-
-
-class Statements(NamedTuple):
-    """What a model states of homes' rows, one home after the other.
-
-    ``validation`` and ``test`` are ``[rows, outputs]`` each.
-    """
-
-    validation: Floats
-    test: Floats
-
-
-class Said(NamedTuple):
-    """What a model states, and what it is in each home, ``[homes]``.
-
-    It is parameters of the network ``[size]``, or a fitted model; None where it is not kept.
-    ``by_others`` ``[validation rows, outputs]`` is what it states of each validation row as rows
-    elsewhere would have it fitted; None where homes choose nothing by their validation rows alone.
-    """
-
-    stated: Statements
-    models: Sequence[NDArray[np.float32] | Fitted | None]
-    by_others: Floats | None = None
 
 
 class Adapter(Protocol):
@@ -406,8 +384,3 @@ _STATED: Mapping[str, Callable[[Experts], Said]] = {
     "local": Experts.own_network,
     "again": Experts.network_again,
 }
-
-
-def finite_or(stated: Floats, naive: Floats) -> Floats:
-    """Return statements, and what is said without learning wherever a row's are not finite."""
-    return np.where(np.isfinite(stated).all(axis=1, keepdims=True), stated, naive)

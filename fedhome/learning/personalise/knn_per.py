@@ -19,13 +19,8 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import Part
 from fedhome.learning.cohort import Cohort, PartRows
 from fedhome.learning.fitted import InputRows, Neighbours, Perceptron
-from fedhome.learning.personalise.experts import (
-    Experts,
-    OwnStatements,
-    Said,
-    Statements,
-    finite_or,
-)
+from fedhome.learning.personalise.experts import Experts, OwnStatements
+from fedhome.learning.personalise.said import Said, Statements, finite_or
 from fedhome.learning.tasks.segments import Floats
 from fedhome.plan.settings import PersonaliseSettings
 
