@@ -106,8 +106,8 @@ def folder_at(path: Path, home: str | None = None) -> HomeFolder | None:
 def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
     """Return a home's own model; before its first, the fleet's, with what the home's rows tell.
 
-    The fleet's stands in too for a model of its own that another fedhome wrote: the run after an
-    upgrade makes the next one.
+    The fleet's stands in too for a model of its own that a newer fedhome wrote, where an earlier
+    one was installed again: its next run makes one.
 
     Raises:
         RunError: There is neither, or one that cannot be used.

@@ -192,7 +192,7 @@ class RunFolder(FolderTables):
         *,
         plan: str,
         round_number: int,
-        learnt: Learnt = "level",
+        learnt: Learnt,
     ) -> None:
         """Write the model; the same content gives the same bytes.
 

@@ -141,7 +141,9 @@ def _cut_run(place: Path, joint: Result, widths: tuple[int, ...]) -> Path:
     run.write_plan(joint.plan.to_toml())
     with EventLog(run.events_path) as log:
         log.append("note", text="a slice of another run")
-    run.write_model(cut, plan=joint.plan.name, round_number=joint.model.round)
+    run.write_model(
+        cut, plan=joint.plan.name, round_number=joint.model.round, learnt=joint.model.learnt
+    )
     return place
 
 

@@ -68,7 +68,7 @@ def _done(place: ServerFolder, plan: Plan, name: str, value: float) -> None:
     row = dict.fromkeys(ROUNDS.names, 1) | {"round": 3, "homes_answered": HOMES}
     folder.write_rounds(rounds_table([row]))
     model = {"w": np.full(2, value, np.float32)}
-    folder.write_model(model, plan=plan.name, round_number=3)
+    folder.write_model(model, plan=plan.name, round_number=3, learnt="level")
     runs.end(name, FINISHED)
 
 

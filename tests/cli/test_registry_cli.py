@@ -54,7 +54,9 @@ def run(name: str, seed: int = 1, *, finished: bool = True) -> RunFolder:
     usual = dict.fromkeys(ROUNDS.names, 0)
     rows = [{**usual, "round": number, "homes_answered": 4 + number} for number in range(1, 5)]
     folder.write_rounds(rounds_table(rows))
-    folder.write_model(LAYOUT.unflatten(numbers(seed)), plan="small", round_number=4)
+    folder.write_model(
+        LAYOUT.unflatten(numbers(seed)), plan="small", round_number=4, learnt="level"
+    )
     return folder
 
 

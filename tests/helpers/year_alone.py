@@ -28,9 +28,9 @@ from helpers.registry_world import Crash
 from helpers.virtual_year import KEPT, Year
 
 JOINS, LEAVES, RESTORED, MISSES = "h09", "h08", "h03", "h01"
-"""``MISSES`` is away while the others' models are made in another format."""
+"""``MISSES`` is away while the others' models are made by an earlier fedhome."""
 KILLED, JOINED, COPIED, ROLLED_BACK, CAME_BACK = 6, 9, 10, 12, 14
-SIGNED, LEFT, SET_BACK, UPGRADED = 15, 17, 18, 20
+SIGNED, LEFT, SET_BACK, DOWNGRADED = 15, 17, 18, 20
 """In which fortnight the process is killed, a home joins, and so on."""
 SETTLED = 8
 """After so many fortnights nothing grows any more: a server keeps four runs, a home two models."""
@@ -68,7 +68,7 @@ class Course(NamedTuple):
 
 
 FORTNIGHT = 14
-LEAST_DAYS = (UPGRADED + 1) * FORTNIGHT
+LEAST_DAYS = (DOWNGRADED + 1) * FORTNIGHT
 """Until all has happened, and homes have made up for it."""
 USUAL = Course(runs=26, every_days=FORTNIGHT, daily=14)
 """Of a test: every second Sunday, and a fortnight of days."""
@@ -120,7 +120,7 @@ class Played:
         assert all(OwnModels(home.place.path, home.name).read() for home in year.homes.values())
 
         assert year.homes[MISSES].fleets == 1, "the fleet's model stood in until its next run"
-        alone = course.all_runs - course.run_of(UPGRADED)
+        alone = course.all_runs - course.run_of(DOWNGRADED)
         assert year.homes[LEAVES].fleets == alone, "and where no run came any more"
         assert sum(home.fleets > 0 for home in year.homes.values()) == 2
         year.check_certificate()
@@ -147,7 +147,7 @@ def play(
     folder: Path,
     course: Course,
     *,
-    upgrade: Callable[[], None],
+    downgrade: Callable[[], None],
     say: Callable[[str], None] = lambda _line: None,
 ) -> Played:
     """Play a year.
@@ -155,14 +155,14 @@ def play(
     Args:
         folder: Where everything lies.
         course: When its runs are.
-        upgrade: Has models written in another format from now on.
+        downgrade: Has an earlier fedhome read and write models from now on: of the format before.
         say: Told of each month.
     """
     year = Year(folder, days=course.days, every_days=course.every_days, rounds=course.rounds)
     year.set_timetable()
     year.homes[JOINS].there = False
     played = Played(year, course)
-    upgraded = course.run_of(UPGRADED)
+    downgraded = course.run_of(DOWNGRADED)
     for number in range(1, course.all_runs + 1):
         if number == course.runs + 1:
             year.every_s = DAY_S
@@ -170,10 +170,10 @@ def play(
         year.jump(year.every_s)
         _happen(year, course, number, folder / "copy")
         away = year.draw.sample(sorted(year.homes), year.draw.choice((0, 0, 1, 2)))
-        if number == upgraded:
-            upgrade()
+        if number == downgraded:
+            downgrade()
             away = [MISSES]
-        if number == upgraded + 1:  # it is back
+        if number == downgraded + 1:  # it is back
             away = [name for name in away if name != MISSES]
         crash = Crash if number == course.run_of(KILLED) else None
         played.began.append(year.tend(away=away, crash=crash))
@@ -225,15 +225,15 @@ def main(arguments: Sequence[str]) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     began = time.process_time()
 
-    def upgrade() -> None:
-        stored_models.FORMAT += 1
+    def downgrade() -> None:
+        stored_models.FORMAT -= 1
 
     def say(line: str) -> None:
         sys.stdout.write(f"{time.process_time() - began:6.0f} s  {line}\n")
         sys.stdout.flush()
 
     with tempfile.TemporaryDirectory() as folder:
-        played = play(Path(folder), course, upgrade=upgrade, say=say)
+        played = play(Path(folder), course, downgrade=downgrade, say=say)
         ratios = [ratio for months in played.ratios.values() for ratio in months]
         span = f"{min(ratios):.2f} to {max(ratios):.2f}, {np.mean(ratios):.2f} in the mean"
         say(f"a home's error in a month as a multiple of that without learning: {span}")

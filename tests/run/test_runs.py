@@ -219,7 +219,7 @@ PARAMETERS = {
 
 def test_the_model_comes_back_in_its_order(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.write_model(PARAMETERS, plan="small", round_number=3)
+    folder.write_model(PARAMETERS, plan="small", round_number=3, learnt="level")
     model = folder.read_model()
     assert list(model.parameters) == list(PARAMETERS)
     for name, array in PARAMETERS.items():
@@ -235,7 +235,7 @@ def test_the_same_model_gives_the_same_bytes_in_every_process(tmp_path: Path) ->
     script = (
         "import sys, numpy as np; from fedhome.run.folder import RunFolder\n"
         "a = {'w': np.ones((2, 3), np.float32), 'b': np.zeros(3, np.float32)}\n"
-        "RunFolder(sys.argv[1]).write_model(a, plan='small', round_number=3)\n"
+        "RunFolder(sys.argv[1]).write_model(a, plan='small', round_number=3, learnt='level')\n"
     )
     seen = set()
     for number in range(4):
@@ -249,10 +249,10 @@ def test_the_same_model_gives_the_same_bytes_in_every_process(tmp_path: Path) ->
 def test_models_that_are_not_what_they_say_are_refused(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with pytest.raises(RunError, match="count are not float32"):
-        folder.write_model({"count": np.ones(2)}, plan="p", round_number=1)  # type: ignore[dict-item]
+        folder.write_model({"count": np.ones(2)}, plan="p", round_number=1, learnt="level")  # type: ignore[dict-item]
     with pytest.raises(RunError, match="is missing"):
         folder.read_model()
-    folder.write_model(PARAMETERS, plan="small", round_number=3)
+    folder.write_model(PARAMETERS, plan="small", round_number=3, learnt="level")
     folder.model_path.write_bytes(folder.model_path.read_bytes()[:-1])
     with pytest.raises(RunError, match="cannot be read"):
         folder.read_model()
@@ -395,7 +395,7 @@ def test_neither_torch_nor_flower_nor_scipy_is_imported() -> None:
 
 def test_a_model_says_what_it_states_and_one_of_before_states_levels(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.write_model(PARAMETERS, plan="small", round_number=3)
+    folder.write_model(PARAMETERS, plan="small", round_number=3, learnt="level")
     assert folder.read_model().learnt == "level"
     assert b"learns" not in folder.model_path.read_bytes()
     folder.write_model(PARAMETERS, plan="small", round_number=3, learnt="change")
