@@ -12,11 +12,10 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from flwr.app import Message
 
@@ -27,6 +26,7 @@ from fedhome.clients.agent.kept_releases import ReleaseKeeper
 from fedhome.clients.agent.message_wait import MessageWait
 from fedhome.clients.agent.newer_release import NewerRelease
 from fedhome.clients.agent.reply_pace import ReplyPace
+from fedhome.clients.agent.sent_answer import AskingAgain, send_answer
 from fedhome.clients.agent.status_door import status_door
 from fedhome.clients.agent.status_report import StatusReport, in_words_of
 from fedhome.clients.agent.store_in_use import open_store
@@ -50,19 +50,15 @@ from fedhome.flower.messages import failure, redate
 from fedhome.ops.plain_log import log_plainly
 from fedhome.ops.processes import on_stop
 from fedhome.printable import shown
-from fedhome.reasons import AT_HOME, CLAIMED, NOT_KEPT, NOTHING
+from fedhome.reasons import CLAIMED, NOT_KEPT, NOTHING
 from fedhome.store import disk
 from fedhome.wire.exchange import HEARTBEAT_S
 
 _POLL_S = 1.0  # between two looks whether a pause has begun or ended
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
-_FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
-_MOST_FAILURES = 5  # of the server, in a row, until a message is given up
 # A message is: what it is about is gone.
 _GIVEN_UP = frozenset({"over", "answer", "failed", "too-large"})
-_MOST_SESSIONS = 5  # how often a reply is announced at most
 _log = logging.getLogger("fedhome.agent")
-Result = TypeVar("Result")
 
 
 class Agent:
@@ -98,6 +94,7 @@ class Agent:
         self._stop = threading.Event()
         self._looking: MessageWait | None = None
         self._draw = random.Random()  # noqa: S311 - spreads requests in time, hides nothing
+        self._insist = AskingAgain(self._stop, away=lambda: self._away, draw=self._draw)
         self._newer = NewerRelease(
             self._releases, named=lambda: self._tasks.heads.waiting, draw=self._draw
         )
@@ -273,7 +270,7 @@ class Agent:
             if not self._is_time(message, answer, begin):
                 return  # still at hand: when the home starts again, the server hears of it
             begin = self._pace.now()
-            self._send(connection, answer)
+            send_answer(connection, answer, self._insist)
             self._outdated = self._told == NOT_KEPT  # it joins anew: answers are kept again
             self._reporting.count_answer(kind)
             _log.info("%s is sent: in %.3f s", kind, self._pace.now() - begin)
@@ -307,47 +304,6 @@ class Agent:
     def _report_trouble(self, error: SecAggError | RegistryError | None) -> None:
         self._reporting.tell_trouble(error or self._newer.not_taken)
 
-    def _send(self, connection: FleetConnection, answer: Message) -> None:
-        """Send a reply: announce it, then its objects.
-
-        A piece that is refused as too large may be there already, where the answer to it was lost:
-        another announcement shows it.
-
-        Raises:
-            LinkError: ``not-kept``: it was announced as often as may be; the home connects anew,
-                and says so. Or as of the requests.
-        """
-        for attempt in range(_MOST_SESSIONS):
-            try:
-                sending = self._insist(lambda: connection.announce(answer))
-                self._insist(partial(connection.push, sending))
-            except LinkError as error:
-                if error.reason != "session" and (attempt or error.reason != "too-large"):
-                    raise
-            else:
-                return
-        raise LinkError(
-            f"an answer was announced {_MOST_SESSIONS} times, and each time the server took no "
-            "more of it: it counts as not given",
-            reason=NOT_KEPT,
-            hint=AT_HOME[NOT_KEPT].remedy,
-        )
-
-    def _insist(self, ask: Callable[[], Result]) -> Result:
-        """Ask over a connection that may break, until there is an answer."""
-        wait_s, failures = _FIRST_RETRY_S, 0
-        while True:
-            try:
-                return ask()
-            except LinkError as error:
-                failures = failures + 1 if error.reason == "failed" else 0
-                again = error.reason == "unreachable" or 0 < failures < _MOST_FAILURES
-                if not again or self._away:
-                    raise
-                _log.warning("%s; trying again", error.message)
-            self._stop.wait(wait_s * self._draw.uniform(0.5, 1.0))
-            wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
-
     def _finish_last(self, connection: FleetConnection, node: int) -> None:
         """Answer the message that was at hand when the process ended with an error.
 
@@ -361,7 +317,7 @@ class Agent:
         if message.metadata.dst_node_id == node:
             answer = failure(message, "restarted")
             try:
-                self._send(connection, answer)
+                send_answer(connection, answer, self._insist)
             except LinkError as error:
                 if error.reason not in {*_GIVEN_UP, NOT_KEPT}:
                     raise

@@ -13,10 +13,10 @@ import jinja2
 from fedhome.run.results import rounds_table
 from fedhome.server.daemon.server_status import RefusingHome, RunStatus, ServerStatus
 from fedhome.server.page.page_content import FEWEST, PageContent
-from fedhome.server.report.facts import notices
 from fedhome.server.report.figure_drawing import drawings
 from fedhome.server.report.figures import Figure, learning_curves
 from fedhome.server.report.html import page_style
+from fedhome.server.report.notices import notices
 from fedhome.server.report.run_results import RunResults
 
 EVERY_S = 10

@@ -1,4 +1,4 @@
-"""The report's words and tables: facts of a run, summary, notable events, differing settings."""
+"""The report's words and tables: facts of a run, summary, differing settings."""
 
 from __future__ import annotations
 
@@ -6,39 +6,22 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fedhome.counted import counted
-from fedhome.run.events import SPENT, Event
+from fedhome.run.events import SPENT
 from fedhome.run.folder import SummaryRow, summary
-from fedhome.server.report.figures import byte_unit
+from fedhome.server.report.number_words import (
+    NOTHING,
+    duration,
+    number,
+    p_value,
+    share,
+    signed,
+    size,
+)
 from fedhome.server.report.run_results import RunResults
 from fedhome.server.report.theme import EXPERT_NAMES, MODEL_NAMES
-
-NOTABLE: Final = frozenset(
-    (
-        "again",
-        "dropped",
-        "excluded",
-        "failed",
-        "handed",
-        "late",
-        "lost",
-        "note",
-        "refused",
-        "repaired",
-        "resumed",
-        "stop",
-        "unused",
-    )
-)
-"""Events whose kind ends in one of these words are shown; the others are routine."""
-
-MOST_NAMES: Final = 8
-"""This many names are listed; the rest are counted."""
-
-NOTHING: Final = "\N{EN DASH}"
 
 
 def facts(run: RunResults) -> dict[str, str]:
@@ -152,7 +135,7 @@ def remarks(run: RunResults) -> list[str]:
     if run.homes is None:
         return _counted_remarks(run) or ["This run scored no homes."]
     sentences = [
-        f"{MODEL_NAMES[row.model]}: {count(row.left_out, 'home')} left out for want of a score."
+        f"{MODEL_NAMES[row.model]}: {counted(row.left_out, 'home')} left out for want of a score."
         for row in summary(run.homes)
         if row.left_out
     ]
@@ -224,68 +207,6 @@ def _counted_remarks(run: RunResults) -> list[str]:
     ]
 
 
-@dataclass
-class Notice:
-    """Notable events of one kind and one reason, grouped.
-
-    Args:
-        kind: What happened.
-        reason: Why, and further details where they are the same for all.
-        times: How often.
-        homes: Which homes, each once.
-        rounds: In which rounds, each once.
-    """
-
-    kind: str
-    reason: str
-    times: int = 0
-    homes: dict[str, None] = field(default_factory=dict)
-    rounds: dict[int, None] = field(default_factory=dict)
-
-    @property
-    def where(self) -> str:
-        """The homes and rounds, shortened."""
-        names = list(self.homes)
-        shown = ", ".join(names[:MOST_NAMES])
-        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        rounds = sorted(self.rounds)
-        parts = [shown + more] if names else []
-        if len(rounds) == 1:
-            parts.append(f"round {rounds[0]}")
-        elif rounds:
-            parts.append(f"{counted(len(rounds), 'round')} from {rounds[0]} to {rounds[-1]}")
-        return "; ".join(parts) or NOTHING
-
-
-def notices(events: Sequence[Event]) -> list[Notice]:
-    """Return the notable events, equal ones grouped, in the order of the first of each."""
-    notices_by_kind: dict[tuple[str, str], Notice] = {}
-    for event in events:
-        if event.event.rpartition("-")[2] not in NOTABLE:
-            continue
-        kind = event.event.replace("-", " ").capitalize()
-        reason = str(event.data.get("reason") or event.data.get("text") or "")
-        details = [
-            f"{name.replace('_', ' ')} {_short(value)}"
-            for name, value in event.data.items()
-            if name in DETAILS and value is not None
-        ]
-        reason = "; ".join([reason, *details] if reason else details) or NOTHING
-        notice = notices_by_kind.setdefault((kind, reason), Notice(kind, reason))
-        notice.times += 1
-        if isinstance(home := event.data.get("home"), str):
-            notice.homes[home] = None
-        elif (node := event.data.get("node")) is not None:
-            notice.homes[f"node {node}"] = None
-        if isinstance(number := event.data.get("round"), int):
-            notice.rounds[number] = None
-    return list(notices_by_kind.values())
-
-
-DETAILS: Final = ("best_loss", "best_round", "bytes", "homes", "needed", "patience", "stage")
-"""What else of a notable event is shown: a list, so that nothing private slips through."""
-
-
 def differing_settings(runs: Sequence[RunResults]) -> dict[str, list[str]]:
     """Return the settings in which the plans differ, each with its value in every run."""
     plans = [_flat(run.plan) for run in runs]
@@ -298,52 +219,6 @@ def command(run: RunResults) -> str:
     """Return the command that started the run, empty where the log does not have it."""
     value = run.started.get("command", "")
     return shlex.join(map(str, value)) if isinstance(value, list) else str(value or "")
-
-
-def number(value: float) -> str:
-    """Return a score with three decimals."""
-    return NOTHING if math.isnan(value) else f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
-
-
-def signed(value: float) -> str:
-    """Return a difference of scores with its sign and three decimals."""
-    return NOTHING if math.isnan(value) else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
-
-
-def share(value: float) -> str:
-    """Return a share as whole per cent; what is not quite none or all does not look like it."""
-    if math.isnan(value):
-        return NOTHING
-    if 0 < value < 0.01:  # noqa: PLR2004
-        return "<1 %"
-    return ">99 %" if 0.99 < value < 1 else f"{value:.0%}".replace("%", " %")  # noqa: PLR2004
-
-
-def p_value(value: float) -> str:
-    """Return a p-value with two significant digits, or that it is below 0.001."""
-    if math.isnan(value):
-        return NOTHING
-    return "<0.001" if value < 0.001 else f"{value:.2g}"  # noqa: PLR2004
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in its two largest units."""
-    if seconds < 60:  # noqa: PLR2004
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes_rest = divmod(minutes, 60)
-    return f"{hours} h {minutes_rest} min" if hours else f"{minutes} min {rest} s"
-
-
-def size(amount: float) -> str:
-    """Return bytes in a handy unit."""
-    unit, factor = byte_unit(amount)
-    return f"{amount / factor:.3g} {unit}"
-
-
-def count(amount: int, noun: str) -> str:
-    """Return ``1 home`` or ``2 homes``."""
-    return f"{amount} {noun}{'' if amount == 1 else 's'}"
 
 
 def _homes(run: RunResults) -> int | None:
@@ -386,10 +261,6 @@ def _replies(run: RunResults) -> str:
 def _traffic(run: RunResults) -> str:
     up, down = (sum(v or 0 for v in run.column(name)) for name in ("bytes_up", "bytes_down"))
     return f"{size(up)} up, {size(down)} down"
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _pairs(versions: object) -> str:

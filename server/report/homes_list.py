@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fedhome.run.compared_models import EXPERTS
-from fedhome.server.report.facts import NOTHING, number, signed
+from fedhome.server.report.number_words import NOTHING, number, signed
 from fedhome.server.report.run_results import RunResults
 from fedhome.server.report.theme import EXPERT_NAMES, MODEL_NAMES
 from fedhome.server.report.tiers_table import HomeTier, home_tiers

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fedhome.run.compared_models import MODELS
 from fedhome.run.horizon_scores import horizon_scores
-from fedhome.server.report.facts import NOTHING, number
+from fedhome.server.report.number_words import NOTHING, number
 from fedhome.server.report.run_results import RunResults
 from fedhome.server.report.theme import MODEL_NAMES
 

@@ -16,6 +16,7 @@ from fedhome.server.report.comparison import comparison_figures
 from fedhome.server.report.figure_drawing import drawings
 from fedhome.server.report.homes_list import homes_list, sorting_script
 from fedhome.server.report.horizons_table import horizons_table
+from fedhome.server.report.notices import notices
 from fedhome.server.report.reading_groups import reading_groups
 from fedhome.server.report.run_figures import figures
 from fedhome.server.report.run_results import RunResults, load
@@ -59,7 +60,7 @@ def _page(runs: Sequence[RunResults]) -> str:
         summaries=[(run, rows) for run in runs if (rows := run.summary())],
         compared=any(row.compared for run in runs for row in run.summary()),
         remarks=[(run, sentences) for run in runs if (sentences := facts.remarks(run))],
-        notices=[(run, notices) for run in runs if (notices := facts.notices(run.events))],
+        notices=[(run, told) for run in runs if (told := notices(run.events))],
         horizons=[(run, found) for run in runs if (found := horizons_table(run))],
         tier_columns=TIER_COLUMNS,
         tiers=[(run, tiers) for run in runs if (tiers := tier_rows(run))],

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced, tiers_of
-from fedhome.server.report.facts import NOTHING, number, signed, size
+from fedhome.server.report.number_words import NOTHING, number, signed, size
 from fedhome.server.report.run_results import RunResults
 
 CARRIED: Final = "tier-carried"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fedhome.clients.agent.resident import Agent
+from fedhome.clients.agent.sent_answer import send_answer
 from fedhome.errors import LinkError
 from fedhome.fleet.claims import installed_app
 from fedhome.fleet.state_file import FileStore
@@ -51,21 +52,21 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 @pytest.mark.parametrize("reason", ["session", "too-large"])
 def test_a_reply_is_announced_anew(agent: Agent, reason: str) -> None:
     wire: Any = Wire(reason, "")
-    agent._send(wire, ANSWER)
+    send_answer(wire, ANSWER, agent._insist)
     assert wire.announced == 2
 
 
 def test_a_reply_that_is_too_large_is_given_up(agent: Agent) -> None:
     wire: Any = Wire("too-large", "too-large")
     with pytest.raises(LinkError) as given_up:
-        agent._send(wire, ANSWER)
+        send_answer(wire, ANSWER, agent._insist)
     assert (given_up.value.reason, wire.announced) == ("too-large", 2)
 
 
 def test_a_reply_that_no_session_ends_is_given_up_aloud(agent: Agent) -> None:
     wire: Any = Wire(*["session"] * 5)
     with pytest.raises(LinkError, match="announced 5 times") as given_up:
-        agent._send(wire, ANSWER)
+        send_answer(wire, ANSWER, agent._insist)
     assert (given_up.value.reason, wire.announced) == (NOT_KEPT, 5)
     assert "superlink.log" in given_up.value.hint
 
@@ -84,7 +85,8 @@ def test_the_server_hears_of_it_with_the_next_claim(
             raise ShutError
         agent._refused = NOTHING
         if len(claims) == 1:
-            agent._send(Wire(*["session"] * 5), ANSWER)  # type: ignore[arg-type]
+            wire: Any = Wire(*["session"] * 5)
+            send_answer(wire, ANSWER, agent._insist)
         raise LinkError("gone", reason="unreachable")
 
     monkeypatch.setattr(agent, "_join_and_serve", join_and_serve)

@@ -18,8 +18,10 @@ from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder, differences, homes_table, rounds_table
 from fedhome.server.report import write_report
 from fedhome.server.report.comparison import comparison_figures
-from fedhome.server.report.facts import differing_settings, duration, facts, notices, p_value, share
+from fedhome.server.report.facts import differing_settings, facts
 from fedhome.server.report.figures import Figure
+from fedhome.server.report.notices import notices
+from fedhome.server.report.number_words import duration, p_value, share
 from fedhome.server.report.run_figures import figures
 from fedhome.server.report.run_results import RunResults, load
 from fedhome.server.report.theme import DARK
