@@ -174,7 +174,9 @@ def simulate(
         strategy: Flower's strategy. An instance is copied and not changed itself; it says what
             share of the homes is asked. A class is made with the plan's settings.
         homes: A table for each home by its name (a DataFrame, an Arrow table or columns by name),
-            :class:`fedhome.HomeTable` objects, or a function of the plan that yields these.
+            :class:`fedhome.HomeTable` objects, or a function of the plan that yields these. All
+            of their readings are used unless the plan has ``data.history_days``: that homes have
+            five days to learn from is a default of the synthetic ones alone.
         personaliser: An object with ``trial`` and ``outcome``, or a class or function that gives
             one.
         out: Folder of the run; None for the next free ``runs/NAME-1``, ``runs/NAME-2``, ...

@@ -17,6 +17,7 @@ from fedhome.data.classes import in_blocks
 from fedhome.data.homes_folder import Exclusion
 from fedhome.data.inputs import InputSchema, matched
 from fedhome.data.series.examples import HomeExamples, Targets
+from fedhome.data.series.local_time import CALENDAR
 from fedhome.data.series.scaling import FAR
 from fedhome.data.series.windows import examples, is_own, with_indicators
 from fedhome.data.table import HomeTable
@@ -89,7 +90,7 @@ def fleet_examples(
     indicators = data.indicators
     if indicators is None:
         indicators = tuple(_indicators(homes))
-    told += [("", note) for note in _beyond_training(homes, data.target)]
+    told += [("", note) for note in _beyond_training(homes, data)]
     told += [("", note) for note in filled_in(homes, data, indicators)]
     return FleetExamples(
         homes=tuple(with_indicators(home, indicators) for home in homes),
@@ -113,12 +114,15 @@ def _sorted_by_class(tables: Sequence[HomeTable], target: str) -> Iterator[str]:
         )
 
 
-def _beyond_training(homes: Sequence[HomeExamples], target: str) -> Iterator[str]:
+def _beyond_training(homes: Sequence[HomeExamples], data: DataSettings) -> Iterator[str]:
     """Yield which inputs are cut off in many rows after training, and in which homes.
 
-    Of a series that is learnt as its change the level is none of them: statements follow it.
+    Of a series that is learnt as its change the level is none of them: statements follow it. Nor
+    is the time of day or week, which lies beyond what a home of a few days was trained on: it is
+    no reading that somebody could look into.
     """
     cut: Counter[str] = Counter()
+    clock = CALENDAR if data.calendar else ()
     where = []
     for home in homes:
         scaling, later = home.scaling, home.x[home.counts[0] :]
@@ -126,8 +130,9 @@ def _beyond_training(homes: Sequence[HomeExamples], target: str) -> Iterator[str
             continue
         often = (np.abs(later) >= FAR).mean(axis=0) >= BEYOND
         if len(home.anchors):
-            newest = [is_own(name, target) for name in scaling.features] & ~scaling.relative
+            newest = [is_own(name, data.target) for name in scaling.features] & ~scaling.relative
             often[: len(newest)] &= ~newest
+        often &= [name not in clock for name in scaling.features]
         if often.any():
             where.append(home.home)
             cut.update(name for name, one in zip(scaling.features, often, strict=True) if one)

@@ -290,3 +290,17 @@ def test_what_is_filled_in_knows_nothing_of_what_comes_later(
     assert before.x.shape[1] == 5
     np.testing.assert_array_equal(after.x[:last], before.x[:last])
     np.testing.assert_array_equal(after.naive[:last], before.naive[:last])
+
+
+def test_an_input_that_leaves_its_range_is_told_and_the_clock_is_not() -> None:
+    """A home of four days knows no weekend: there is nothing wrong with its readings."""
+    drawn = np.random.default_rng(5)
+    hours = 4 * 24
+    load, wind = drawn.normal(size=hours), drawn.normal(size=hours)
+    settled = {"calendar": True, "scale": "home", "split": (0.2, 0.2, 0.6)}
+    assert np.abs(fleet(table(load=load), **settled).homes[0].x[:, -3:]).max() == 5
+    assert not [said for _, said in fleet(table(load=load), **settled).told if "spreads" in said]
+    wind[30:] += 40
+    told = [said for _, said in fleet(table(load=load, wind=wind), **settled).told]
+    assert any("more than 5 spreads from the mean of training" in said for said in told)
+    assert any("(wind)" in said for said in told)

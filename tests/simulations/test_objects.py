@@ -330,6 +330,17 @@ def test_words_have_the_same_numbers_in_all_homes_that_are_handed_over() -> None
     assert "fedhome.resume" in refused.value.hint
 
 
+def test_homes_that_are_handed_over_are_used_whole() -> None:
+    """Five days to learn from are a default of the synthetic homes alone."""
+    homes = {"home-0": readings(0, hours=480)}
+    source = {"source": "handed over: 1 homes"}
+    with given({"source": homes}):
+        (whole,) = gather(settings(data=source)).homes
+        (few,) = gather(settings(data={**source, "history_days": 5})).homes
+    assert whole.counts[0] > 250
+    assert sum(few.counts[:2]) <= 120
+
+
 def interrupted(out: Path, **objects: Any) -> None:
     """Begin a run and stop it behind its first round."""
 
