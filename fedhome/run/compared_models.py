@@ -16,6 +16,32 @@ MODELS: Final = ("baseline", *ALONE, "alone", *FEDERATED)
 """All models that a home may be scored with. ``alone`` is the one of a plan's opponents that was
 best on the home's own validation rows: what the fleet has to beat."""
 
+_MEANT: Final = {
+    "baseline": "no learning",
+    "seasonal": "naive",
+    "linear": "alone",
+    "trees": "alone",
+    "local": "network, alone",
+    "settings": "network, alone",
+    "alone": "best of these",
+    "tuned": "fine-tuned",
+}
+
+
+def with_meaning(model: str) -> str:
+    """Return the name of a model, and what it is where the name does not say it.
+
+    A model has one name in plans, tables, files and reports; only people are told more.
+
+    >>> with_meaning("alone")
+    'alone (best of these)'
+
+    Args:
+        model: One of :data:`MODELS`.
+    """
+    return f"{model} ({_MEANT[model]})" if model in _MEANT else model
+
+
 EXPERTS: Final = ("tuned", "global", "naive", "linear", "trees")
 """What a home's predictions may be a mean of."""
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from fedhome.errors import RunError
 from fedhome.run.cold_start_table import ColdStartPoint, best_alone, by_days, cold_start_points
+from fedhome.run.compared_models import MODELS, with_meaning
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from fedhome.run.horizon_scores import HorizonScores, horizon_scores
@@ -23,20 +24,8 @@ from fedhome.run.rate_words import rates_in
 from fedhome.run.results import SummaryRow, counted_summary, means_of, over_seeds, summary
 from fedhome.run.waiting import FAILED, THERE
 
-_NAMES = {
-    "baseline": "no learning",
-    "seasonal": "seasonal naive",
-    "linear": "linear, alone",
-    "trees": "trees, alone",
-    "local": "network, alone",
-    "settings": "network, alone *",
-    "alone": "best alone",
-    "global": "global",
-    "tuned": "fine-tuned",
-    "personalised": "personalised",
-}
 _TEXT_WIDE = 80
-_WIDE = 66  # columns that the table of models takes with its lines
+_WIDE = 76  # columns that the table of models takes with its lines
 _FOLDED = {"alone", "personalised"}  # what a reader looks for first
 
 
@@ -62,7 +51,7 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         if at_each is not None:
             console.print(_horizons(at_each))
         sure = means_of(folder.read_homes(), _SURE) if folder.homes_path.exists() else {}
-        for line in _explained(rows, sure):
+        for line in _explained(rows, sure, narrow=console.width < _WIDE):
             console.print(line, style="dim")
         if not folder.homes_path.exists():
             told = "counted in sums over homes: no single home's score is shown"
@@ -106,7 +95,7 @@ def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:
     rows = over_seeds(tables)
     title = f"over {len(tables)} seeds and {max(row.homes for row in rows)} homes"
     console.print(_models(title, rows, narrow=console.width < _WIDE))
-    for line in _explained(rows, {}):
+    for line in _explained(rows, {}, narrow=console.width < _WIDE):
         console.print(line, style="dim")
     joined = [new for folder in folders if (new := folder.read_cold_start()) is not None]
     if joined:
@@ -137,7 +126,7 @@ def _strongest(points: Sequence[ColdStartPoint]) -> str:
     found: dict[str, list[str]] = {}
     for days, some in by_days(points).items():
         if (alone := best_alone(some.values())) is not None:
-            found.setdefault(_NAMES[alone.model].split(",")[0], []).append(f"{days:g}")
+            found.setdefault(alone.model, []).append(f"{days:g}")
     which = "; ".join(f"{name} at {', '.join(days)}" for name, days in found.items())
     return (
         "alone: what was best on test rows, harder to beat than what a home knows beforehand "
@@ -150,7 +139,7 @@ def _pair(point: ColdStartPoint | None) -> str:
 
 
 def _models(title: str, rows: Sequence[SummaryRow], *, narrow: bool) -> Table:
-    """Return the table of models; where it is narrow, names fold and numbers stay whole."""
+    """Return the table of models; where it is narrow, the names alone, and numbers stay whole."""
     table = Table(title=title, title_style="")
     if narrow:
         table.box, table.pad_edge, table.padding = None, False, (0, 1, 0, 0)
@@ -159,7 +148,7 @@ def _models(title: str, rows: Sequence[SummaryRow], *, narrow: bool) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            _NAMES[row.model],
+            row.model if narrow else with_meaning(row.model),
             _score(row.mean),
             _score(row.median),
             _score(row.p10),
@@ -175,10 +164,10 @@ def _horizons(found: HorizonScores) -> Table:
     table.add_column("model")
     for name in found.horizons:
         table.add_column(name, justify="right")
-    for model, name in _NAMES.items():
+    for model in MODELS:
         if model in found.models:
             scores = map(_score, found.models[model])
-            table.add_row(name, *scores, style="bold" if model in _FOLDED else None)
+            table.add_row(with_meaning(model), *scores, style="bold" if model in _FOLDED else None)
     if found.coverage:
         table.add_row("bands of 80 % hold", *(_share(one) or "unknown" for one in found.coverage))
     return table
@@ -187,12 +176,17 @@ def _horizons(found: HorizonScores) -> Table:
 _SURE = ("coverage", "ece")
 
 
-def _explained(rows: Sequence[SummaryRow], sure: Mapping[str, float]) -> Iterator[str]:
+def _explained(
+    rows: Sequence[SummaryRow], sure: Mapping[str, float], *, narrow: bool
+) -> Iterator[str]:
     """Yield what the table means, a line each."""
+    if narrow:
+        told = (with_meaning(row.model) for row in rows if with_meaning(row.model) != row.model)
+        yield ", ".join(told)
     if any(row.model == "settings" for row in rows):
-        yield "*: with the rate and passes that suit all homes together"
+        yield "settings: with the rate and passes that suit all homes together"
     yield (
-        "best alone: what was best in a home's validation; hurt, helped: homes that are surely "
+        "alone: what was best in a home's validation; hurt, helped: homes that are surely "
         "worse, better off than with that"
     )
     learnt = next((row for row in rows if row.model == "personalised"), None)

@@ -15,7 +15,6 @@ from fedhome.server.report.run_results import RunResults
 from fedhome.server.report.theme import (
     INK,
     MODEL_COLOURS,
-    MODEL_NAMES,
     RUN_COLOURS,
     RUN_DASHES,
     figure,
@@ -83,7 +82,7 @@ def distributions(runs: Sequence[RunResults]) -> Figure | None:
             colour = MODEL_COLOURS[model]
             plot.add_trace(
                 go.Violin(
-                    name=MODEL_NAMES[model],
+                    name=model,
                     legendgroup=model,
                     showlegend=model not in in_legend,
                     orientation="h",
@@ -104,7 +103,7 @@ def distributions(runs: Sequence[RunResults]) -> Figure | None:
                 )
             )
             in_legend.add(model)
-            medians.append(f"{run.label}, {MODEL_NAMES[model].lower()}: {median(values):.3f}")
+            medians.append(f"{run.label}, {model}: {median(values):.3f}")
     plot.update_yaxes(
         tickvals=list(range(len(scored))),
         ticktext=[_wrapped(run.label) for run in reversed(scored)],

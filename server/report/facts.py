@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fedhome.counted import counted
+from fedhome.run.compared_models import with_meaning
 from fedhome.run.events import SPENT
 from fedhome.run.folder import SummaryRow, summary
 from fedhome.server.report.number_words import (
@@ -21,7 +22,6 @@ from fedhome.server.report.number_words import (
     size,
 )
 from fedhome.server.report.run_results import RunResults
-from fedhome.server.report.theme import EXPERT_NAMES, MODEL_NAMES
 
 
 def facts(run: RunResults) -> dict[str, str]:
@@ -79,8 +79,7 @@ def headlines(run: RunResults) -> list[tuple[str, str]]:
     if not best:
         return []
     learnt = rows[best]
-    name = MODEL_NAMES[best].lower()
-    numbers = [(number(learnt.mean), f"mean {run.score_name}, {name}")]
+    numbers = [(number(learnt.mean), f"mean {run.score_name}, {best}")]
     if "alone" in rows:
         numbers.append((number(rows["alone"].mean), f"mean {run.score_name}, best alone"))
     if not math.isnan(learnt.gain_low):
@@ -104,7 +103,7 @@ def gain(row: SummaryRow) -> str:
 def summary_cells(row: SummaryRow) -> list[str]:
     """Return a row of the summary as text, in the order of :data:`SUMMARY_COLUMNS`."""
     return [
-        MODEL_NAMES[row.model],
+        with_meaning(row.model),
         number(row.mean),
         number(row.median),
         number(row.p10),
@@ -135,7 +134,7 @@ def remarks(run: RunResults) -> list[str]:
     if run.homes is None:
         return _counted_remarks(run) or ["This run scored no homes."]
     sentences = [
-        f"{MODEL_NAMES[row.model]}: {counted(row.left_out, 'home')} left out for want of a score."
+        f"{row.model}: {counted(row.left_out, 'home')} left out for want of a score."
         for row in summary(run.homes)
         if row.left_out
     ]
@@ -160,11 +159,7 @@ _BEST = "What was best alone, by the homes' own validation: {} of {} homes."
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(
-        f"{EXPERT_NAMES.get(name, MODEL_NAMES.get(name, name)).lower()} in {n}"
-        for name, n in counts.items()
-        if n
-    )
+    return ", ".join(f"{name} in {n}" for name, n in counts.items() if n)
 
 
 def _null(run: RunResults) -> str:

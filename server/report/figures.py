@@ -11,6 +11,7 @@ from typing import Any, Final
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from fedhome.run.compared_models import with_meaning
 from fedhome.run.folder import differences
 from fedhome.server.report.run_results import RunResults
 from fedhome.server.report.theme import (
@@ -19,7 +20,6 @@ from fedhome.server.report.theme import (
     GREY,
     INK,
     MODEL_COLOURS,
-    MODEL_NAMES,
     OLIVE,
     ORANGE,
     PURPLE,
@@ -116,9 +116,7 @@ def distribution(run: RunResults) -> Figure | None:
     medians = {model: median(values.values()) for model, values in run.drawn.items()}
     plot.update_xaxes(
         tickvals=list(range(len(models))),
-        ticktext=[
-            MODEL_NAMES[model].replace(" ", "<br>").replace("-", "-<br>") for model in models
-        ],
+        ticktext=[with_meaning(model).replace(" ", "<br>") for model in models],
         tickfont={"size": 11},
         tickangle=0,
         range=[-0.5, len(models) - 0.5],
@@ -130,7 +128,7 @@ def distribution(run: RunResults) -> Figure | None:
         reading=f"{reading}: higher is better, and a long lower tail means that some homes are "
         "served badly whatever the average says.",
         alt="Median "
-        + ", ".join(f"{MODEL_NAMES[m].lower()} {value:.3f}" for m, value in medians.items())
+        + ", ".join(f"{m} {value:.3f}" for m, value in medians.items())
         + f", over up to {most} homes.",
         plot=plot,
     )
@@ -164,20 +162,19 @@ def hurt_and_helped(run: RunResults) -> Figure | None:
                 showlegend=True,
             )
         )
-    name = MODEL_NAMES[run.learnt]
     plot.add_hline(y=0, line={"color": INK, "width": 1})
     plot.update_xaxes(
         title_text="homes, sorted",
         showticklabels=False,
         range=[0.4, len(ordered) + 0.6],
     )
-    plot.update_yaxes(title_text=f"{name.lower()} minus best alone, {text(run.score_name)}")
+    plot.update_yaxes(title_text=f"{run.learnt} minus best alone, {text(run.score_name)}")
     plot.update_layout(legend={"y": -0.12})
     return Figure(
         key="differences",
         title="Homes hurt and helped",
         reading="Each bar is one home, from most hurt to most helped: above zero its "
-        f"{name.lower()} model beats the best that it could do alone, below zero it would have "
+        f"{run.learnt} model beats the best that it could do alone, below zero it would have "
         "been better off alone. Grey bars are within what chance makes of its test days.",
         alt=f"Of {len(ordered)} homes, "
         + ", ".join(f"{sum(mask)} {label}" for label, _, mask in kinds)
@@ -299,7 +296,7 @@ def _add_dots(plot: go.Figure, run: RunResults) -> None:
         colour = MODEL_COLOURS[model]
         plot.add_trace(
             go.Scatter(
-                name=MODEL_NAMES[model],
+                name=model,
                 x=[position] * len(by_home),
                 y=list(by_home.values()),
                 customdata=[text(home) for home in by_home],
@@ -325,7 +322,7 @@ def _add_violins(plot: go.Figure, run: RunResults) -> None:
         colour = MODEL_COLOURS[model]
         plot.add_trace(
             go.Violin(
-                name=MODEL_NAMES[model],
+                name=model,
                 x=[position] * len(by_home),
                 y=list(by_home.values()),
                 width=0.9,

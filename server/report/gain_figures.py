@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from fedhome.run.cold_start_table import ColdStartPoint, best_alone, by_days, cold_start_points
+from fedhome.run.compared_models import with_meaning
 from fedhome.run.folder import differences
 from fedhome.run.mean_intervals import mean_interval
 from fedhome.server.report.figures import Figure, text
@@ -19,7 +20,6 @@ from fedhome.server.report.theme import (
     GREEN,
     GREY,
     INK,
-    MODEL_NAMES,
     ORANGE,
     figure,
     styled,
@@ -57,7 +57,7 @@ def gains(run: RunResults) -> Figure | None:
         sure = not math.isnan(low)
         colour = GREEN if sure and low > 0 else ORANGE if sure and high < 0 else GREY
         said = f"{mean:+.3f}" + (f" ({low:+.3f} to {high:+.3f})" if sure else "")
-        told.insert(0, f"against {MODEL_NAMES[model].lower()} {said}")
+        told.insert(0, f"against {model} {said}")
         if sure:
             plot.add_trace(_stroke([low, high], [at, at], colour, 4))
         plot.add_trace(
@@ -73,7 +73,7 @@ def gains(run: RunResults) -> Figure | None:
     plot.add_trace(_stroke([0, 0], [-0.5, len(found) - 0.5], INK, 1))
     plot.update_yaxes(
         tickvals=list(range(len(found))),
-        ticktext=[_SHORT.get(model, MODEL_NAMES[model]) for model, *_ in reversed(found)],
+        ticktext=[with_meaning(model) for model, *_ in reversed(found)],
         range=[-0.5, len(found) - 0.5],
         showgrid=False,
     )
@@ -81,7 +81,7 @@ def gains(run: RunResults) -> Figure | None:
     return Figure(
         key="gains",
         title="Gains with intervals",
-        reading=f"How much more {MODEL_NAMES[run.learnt].lower()} models score than each other "
+        reading=f"How much more {run.learnt} models score than each other "
         "model, on average over homes; lines are intervals of 95 %, resampled over homes. Green is "
         "surely more, orange surely less.",
         alt=f"{'; '.join(told)}.",
@@ -99,9 +99,6 @@ def _stroke(x: list[float], y: list[float], colour: str, width: int) -> go.Scatt
     return go.Scatter(
         x=x, y=y, mode="lines", line={"color": colour, "width": width}, hoverinfo="skip"
     )
-
-
-_SHORT: Final = {"settings": "Network, fleet's settings"}
 
 
 CURVES: Final = (
@@ -173,7 +170,7 @@ def _curve(
         name=label,
         x=list(range(len(curve))),
         y=[None if point is None else getattr(point, name) for point in curve],
-        customdata=["" if point is None else MODEL_NAMES[point.model] for point in curve],
+        customdata=["" if point is None else point.model for point in curve],
         mode="lines+markers",
         line={"color": colour, "width": 2, "dash": dash},
         marker={"color": colour, "size": 6},

@@ -13,7 +13,6 @@ from typing import Any, Final
 from fedhome.run.compared_models import EXPERTS
 from fedhome.server.report.number_words import NOTHING, number, signed
 from fedhome.server.report.run_results import RunResults
-from fedhome.server.report.theme import EXPERT_NAMES, MODEL_NAMES
 from fedhome.server.report.tiers_table import HomeTier, home_tiers
 
 MOST_HOMES: Final = 120
@@ -96,7 +95,7 @@ def _row(
         *(tier.cells if tier else ()),
         str(row["examples_train"]),
         number(alone.get(row["home"], math.nan)),
-        NOTHING if best is None else EXPERT_NAMES.get(best, MODEL_NAMES.get(best, best)).lower(),
+        best or NOTHING,
         number(math.nan if score is None else score),
         signed(gain),
         row["verdict"] or NOTHING,
@@ -110,13 +109,9 @@ def _kept(row: Mapping[str, Any]) -> str:
     weights = {name: row.get(f"weight_{name}") for name in EXPERTS}
     known = {name: weight for name, weight in weights.items() if weight is not None}
     if not known:
-        return _expert(row["expert"]) if row["expert"] else NOTHING
+        return row["expert"] or NOTHING
     heavy = sorted(known.items(), key=lambda one: -one[1])
-    return ", ".join(f"{_expert(n)} {w:.0%}" for n, w in heavy if w >= _SMALL)
-
-
-def _expert(name: str) -> str:
-    return EXPERT_NAMES.get(name, MODEL_NAMES.get(name, name)).lower()
+    return ", ".join(f"{n} {w:.0%}" for n, w in heavy if w >= _SMALL)
 
 
 def _own_say(run: RunResults, home: str) -> str:

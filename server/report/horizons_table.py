@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fedhome.run.compared_models import MODELS
+from fedhome.run.compared_models import MODELS, with_meaning
 from fedhome.run.horizon_scores import horizon_scores
 from fedhome.server.report.number_words import NOTHING, number
 from fedhome.server.report.run_results import RunResults
-from fedhome.server.report.theme import MODEL_NAMES
 
 
 class HorizonsTable(NamedTuple):
@@ -34,7 +33,7 @@ def horizons_table(run: RunResults) -> HorizonsTable | None:
     if found is None:
         return None
     rows = [
-        (MODEL_NAMES[model], *map(number, found.models[model]))
+        (with_meaning(model), *map(number, found.models[model]))
         for model in MODELS
         if model in found.models
     ]

@@ -48,26 +48,6 @@ MODEL_COLOURS: Final = {
     "personalised": GREEN,
 }
 """Of the models that are drawn."""
-MODEL_NAMES: Final = {
-    "baseline": "No learning",
-    "seasonal": "Seasonal naive",
-    "linear": "Linear, alone",
-    "trees": "Trees, alone",
-    "local": "Network, alone",
-    "settings": "Network, alone, fleet's settings",
-    "alone": "Best alone",
-    "global": "Global",
-    "tuned": "Fine-tuned",
-    "personalised": "Personalised",
-}
-EXPERT_NAMES: Final = {
-    "naive": "No learning",
-    "linear": "Linear model",
-    "trees": "Trees",
-    "local": "Network",
-    "settings": "Network with the fleet's settings",
-}
-"""What experts, and ways to be alone, are called where it is clear that they are such."""
 RUN_COLOURS: Final = (BLUE, ORANGE, GREEN, PURPLE, OLIVE, ROSE, GREY)
 RUN_DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
 

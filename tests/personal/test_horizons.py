@@ -265,7 +265,7 @@ def test_a_run_tells_what_each_horizon_is_worth(run: Result) -> None:
     rows = [_row(run, home) for home in _tables()]
     for place, one in enumerate(AHEAD):
         mean = float(np.mean([row[f"skill@{one}"] for row in rows]))
-        at = cells.index("Personalised")
+        at = cells.index("personalised")
         assert float(cells[at + 1 + place].replace("\N{MINUS SIGN}", "-")) == pytest.approx(
             mean, abs=6e-4
         )

@@ -62,13 +62,13 @@ def test_every_model_is_printed_and_the_gain_has_its_interval(tmp_path: Path) ->
     run.write_homes(homes_table(_rows()))
     said = _printed(run)
     assert "skill on test rows, over 8 homes" in said
-    for name in ("no learning", "seasonal naive", "trees, alone", "network, alone *", "best alone"):
+    for name in ("baseline (no learning)", "trees (alone)", "settings (network, alone)", "global "):
         assert name in said
     (personalised,) = [line for line in said.splitlines() if "personalised" in line]
     cells = [cell.strip() for cell in personalised.strip("│").split("│")]
     assert cells[-2:] == ["12%", "50%"]
     assert "gain over the best alone: +0.125 (" in said
-    assert "*: with the rate and passes that suit all homes together" in said
+    assert "settings: with the rate and passes that suit all homes together" in said
     assert "bands of 80 % around predictions hold 35% of the test rows" in said
     assert means_of(run.read_homes(), ["coverage", "ece"]) == {"coverage": np.mean(range(8)) / 10}
 
@@ -81,9 +81,11 @@ def test_in_a_narrow_terminal_every_number_of_the_table_stays_whole(
     run.write_homes(homes_table(_rows(-2.0)))
     said = _printed(run, width)
     assert "…" not in said
-    table = said[: said.index("*: with")].splitlines()
+    table = said[: said.index("settings: with")].splitlines()
     assert max(map(len, table)) <= width
     (personalised,) = [line for line in table if line.startswith("personalised")]
+    assert not any("(" in line for line in table[1:13])
+    assert "baseline (no learning), seasonal (naive)" in " ".join(said.split())
     assert personalised.split() == ["personalised", "-1.375", "-1.350", "-1.560", "12%", "50%"]
 
 
@@ -102,7 +104,7 @@ def test_of_counts_no_single_home_and_no_interval_is_printed(tmp_path: Path) -> 
             best=dict.fromkeys(ALONE, 0),
         )
     )
-    (tuned,) = [line for line in said.splitlines() if "fine-tuned" in line]
+    (tuned,) = [line for line in said.splitlines() if "tuned (fine-tuned)" in line]
     assert [cell.strip() for cell in tuned.strip("│").split("│")][1:] == [
         "0.500",
         "-",

@@ -265,11 +265,11 @@ def test_curves_hold_the_rounds_numbers(run: RunFolder, page: Page) -> None:
 def test_distribution_holds_every_home_under_every_model(run: RunFolder, page: Page) -> None:
     data = page.plots["distribution"]["data"]
     dots = {trace["name"]: trace for trace in data if trace["mode"] == "markers"}
-    assert list(dots) == ["No learning", "Best alone", "Global", "Personalised"]
+    assert list(dots) == ["baseline", "alone", "global", "personalised"]
     table = run.read_homes().to_pylist()
     expected = {row["home"]: row["score"] for row in table if row["model"] == "personalised"}
     assert dict(
-        zip(dots["Personalised"]["customdata"], dots["Personalised"]["y"], strict=True)
+        zip(dots["personalised"]["customdata"], dots["personalised"]["y"], strict=True)
     ) == pytest.approx(expected)
     assert sum(x is None for x in data[0]["x"]) == 17
 
@@ -297,10 +297,10 @@ def test_differences_are_sorted_and_told_apart_by_the_verdicts(run: RunFolder) -
 def test_the_homes_mixtures_and_the_null_are_told_in_words(run: RunFolder, page: Page) -> None:
     table = [row for row in run.read_homes().to_pylist() if row["model"] == "personalised"]
     tuned = sum(row["expert"] == "tuned" for row in table)
-    assert tuned == 17 or f"fine-tuned in {tuned}" in page.text
+    assert tuned == 17 or f"tuned in {tuned}" in page.text
     for said in (
-        "What weighs most in the homes' mixtures: fine-tuned in ",
-        "What was best alone, by the homes' own validation: network in 17 of 17 homes.",
+        "What weighs most in the homes' mixtures: tuned in ",
+        "What was best alone, by the homes' own validation: local in 17 of 17 homes.",
         # Homes 0 and 10 of 17.
         "batches, seems to hurt 12 % and to help 0 % of the homes.",
         "gain over the best alone (95\N{NO-BREAK SPACE}%: ",

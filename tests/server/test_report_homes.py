@@ -126,7 +126,7 @@ def test_new_homes_are_a_curve_of_means_and_of_percentiles(run: RunFolder) -> No
     assert gets[0]["y"] == pytest.approx([0.412, 0.432, 0.472])
     assert gets[1]["y"] == pytest.approx([0.4104, 0.4304, 0.4704])
     strongest = next(trace for trace in data if trace["name"].startswith("strongest"))
-    assert strongest["customdata"] == ["Trees, alone"] * 3
+    assert strongest["customdata"] == ["trees"] * 3
     assert page.plots["cold-start"]["layout"]["xaxis"]["ticktext"] == ["1<br>5", "3<br>5", "7<br>5"]
 
 
@@ -152,9 +152,9 @@ def test_homes_are_listed_with_what_they_keep_and_why(run: RunFolder) -> None:
     assert len(found.rows) == 17
     gains = [float(row[5].replace("\N{MINUS SIGN}", "-")) for row in found.rows]
     assert gains == sorted(gains)
-    assert {row[3] for row in found.rows} == {"network"}
+    assert {row[3] for row in found.rows} == {"local"}
     assert {row[8] for row in found.rows} == {"25 %"}  # two blocks of eight
-    assert {row[7] for row in found.rows} <= {"fine-tuned", "global"}
+    assert {row[7] for row in found.rows} <= {"tuned", "global"}
     page = page_of(run)
     assert "least gain first" in page.text
 
