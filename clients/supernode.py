@@ -30,6 +30,7 @@ from fedhome.clients.membership.consent import check_consent
 from fedhome.clients.membership.home_folder import CA, UNPACKED, HomeFolder
 from fedhome.clients.membership.may_run import check_present
 from fedhome.clients.membership.method_state import SealedState
+from fedhome.clients.membership.one_place import forget_keys_of_elsewhere
 from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.clients.secure_sums import Participant
 from fedhome.errors import FedHomeError, RunError, StateError
@@ -168,8 +169,9 @@ def claim(home_folder: HomeFolder) -> NodeKey:
         LinkError: The server cannot be reached, or refuses.
         SecAggError: The directory does not hold.
     """
-    key = home_folder.node_key()
     with open_store(home_folder) as store:
+        forget_keys_of_elsewhere(home_folder, store)
+        key = home_folder.node_key()
         welcome = join(
             home_folder.settings.server,
             home_folder.authorities,

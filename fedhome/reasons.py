@@ -63,7 +63,8 @@ QUESTIONS: Mapping[str, Reason] = {
     ),
     "bundle-used": Reason(
         "one-time keys that were used, or never made",
-        f"a server or a home came back from a backup; {_SIGN}",
+        "after a home's machine was started anew, or its folder copied, it passes with the next "
+        f"sum; else a server or a home came back from a backup: {_SIGN}",
     ),
     "canonical": Reason("bytes that are no message, or not in its one form", _SAME_RELEASE),
     "check": Reason("shares to check that are malformed, or none of a member's"),

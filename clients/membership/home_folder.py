@@ -204,13 +204,26 @@ class HomeFolder:
         """
         from fedhome.flower.node_key import NodeKey  # noqa: PLC0415 - as above
 
-        path, mark = self.path / NODE, _folder_mark(self.path)
-        content = disk.read(path) if path.exists() else b""
-        if not content.startswith(mark):
+        content = self._own_node
+        if not content:
             self.at_hand = None  # what another node was asked only that node can answer
-            content = mark + NodeKey.create().to_bytes()
-            disk.put(path, content)
+            content = _folder_mark(self.path) + NodeKey.create().to_bytes()
+            disk.put(self.path / NODE, content)
         return NodeKey.from_bytes(content)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the folder was last used elsewhere: it is a copy, or the machine was restarted.
+
+        Another process may then hold what this one finds here; without a node's key it may, too.
+        """
+        return not self._own_node
+
+    @property
+    def _own_node(self) -> bytes:
+        path = self.path / NODE
+        content = disk.read(path) if path.exists() else b""
+        return content if content.startswith(_folder_mark(self.path)) else b""
 
     def retire_node_key(self) -> None:
         """Let `node_key` make another one."""

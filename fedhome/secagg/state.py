@@ -166,6 +166,10 @@ class HomeState:
         newest = dict(sorted(live.items())[-MOST_LIVE:])
         return self._next(serial=self.serial + 1, live=newest)
 
+    def without_bundles(self) -> HomeState:
+        """Return the state without the secrets of bundles that wait; their numbers stay used."""
+        return self._next(live={})
+
     def with_sum(
         self, sum_number: int, serial: int, entry: LedgerEntry, *, spent: int = 0
     ) -> HomeState:

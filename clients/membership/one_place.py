@@ -1,0 +1,38 @@
+"""One-time keys serve in the place where they were made: a copy of a home's folder has none.
+
+Two copies of a folder, as of a card that was copied or a machine that was cloned, hold the same
+keys. If a server asked both to join one sum, their vectors would have the same masks, and the
+difference of what they send would be that of their updates. A copy cannot know whether the other
+one is there; but it can know that it is one.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.fleet.state_file import FileStore
+
+_log = logging.getLogger("fedhome.agent")
+
+
+def forget_keys_of_elsewhere(home_folder: HomeFolder, store: FileStore) -> None:
+    """Erase one-time keys that may also lie elsewhere; the home makes others when it is asked.
+
+    They may where the folder is a copy. A machine that was started anew cannot tell itself from a
+    copy of its card: then one sum at most goes on without this home. Call it before
+    :meth:`.HomeFolder.node_key`, and before anything reads the state.
+
+    Args:
+        home_folder: The home's folder.
+        store: Its state.
+
+    Raises:
+        StateError: The state cannot be saved.
+    """
+    if store.state.live and home_folder.is_elsewhere:
+        store.save(store.state.without_bundles())
+        _log.warning(
+            "this folder is a copy, or its machine was started anew: one-time keys that were made "
+            "before are erased"
+        )
