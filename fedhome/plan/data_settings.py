@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -23,6 +23,11 @@ SYNTHETIC_HISTORY_DAYS = 5.0
 
 ROWS_APART = 24
 """Rows between the parts of rows that are no series, where a plan names no gap."""
+
+MOST_LAGS: Final = 1000
+"""Earlier targets that go into a model: each is a column of a home's examples."""
+MOST_HORIZONS: Final = 512
+"""Horizons of one model: each is a column, too, and a model beside it."""
 
 Rule = Literal["mean", "last", "hold", "sum", "difference"]
 """How readings become one a step of the grid: `fedhome.data.series.step_rules`."""
@@ -85,6 +90,7 @@ class DataSettings(ReadingSettings):
     )
     lags: Annotated[tuple[Span, ...] | None, BeforeValidator(_as_list)] = Field(
         None,
+        max_length=MOST_LAGS,
         description='earlier targets, before the predicted time: steps, or lengths such as "1d"; '
         "unset: the last three steps and a day before, in a long series a week before too",
     )
@@ -259,6 +265,9 @@ def _span_faults(data: DataSettings) -> Iterator[str]:
 def _horizon_faults(data: DataSettings) -> Iterator[str]:
     """Yield what is wrong with several horizons, as far as it shows without a step."""
     if not isinstance(data.horizon, tuple):
+        return
+    if len(data.horizon) > MOST_HORIZONS:
+        yield f"data.horizon holds {len(data.horizon)} horizons: name {MOST_HORIZONS} at most"
         return
     if not data.horizon:
         yield 'data.horizon is an empty list: name one or more, such as 1 or ["1h", "6h"]'

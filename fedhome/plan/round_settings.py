@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field
 
 from fedhome.plan.section import Section
+
+MOST_WAIT_S: Final = 31 * 86_400.0
+"""Of a home's work on one question, which ends by then: a month."""
 
 
 class RoundSettings(Section):
@@ -13,7 +18,9 @@ class RoundSettings(Section):
     count: int = Field(40, ge=1, le=1_000_000, description="most rounds of the run")
     fraction: float = Field(1.0, gt=0, le=1, description="share of the homes asked in a round")
     quorum: float = Field(0.5, gt=0, le=1, description="share of the asked that must answer")
-    deadline_s: float = Field(3600.0, gt=0, description="replies after this many s are late")
+    deadline_s: float = Field(
+        3600.0, gt=0, le=MOST_WAIT_S, description="replies after this many s are late"
+    )
     close_share: float = Field(
         1.0, gt=0, le=1, description="a fleet's question is closed at this share of answers, or ..."
     )

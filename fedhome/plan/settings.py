@@ -48,7 +48,8 @@ AUTO: Final = "auto"
 """Of a rate: the fleet chooses it (:mod:`fedhome.plan.tried_rates`)."""
 
 MOST_PASSES: Final = 1000
-"""Of what homes make of a model: each pass is one way to train, of which a sum tells."""
+"""Of training in a round, and of what homes make of a model: there each is one way of a trial."""
+_MOST_STEPS, _MOST_IN_BATCH, _MOST_LAYERS = 100_000, 65_536, 64  # what a small device can do
 MOST_RATES: Final = 16
 """Rates that are tried: each is compared with every other one."""
 _MOST_TOLD = 100  # faults: a plan may come from anybody, and names thousands in a few kilobytes
@@ -89,7 +90,7 @@ class ModelSettings(Section):
 
     name: str = Field("mlp", description='"mlp", or a class or function of yours as "file.py:Name"')
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (64, 64), description="widths of the hidden layers"
+        (64, 64), max_length=_MOST_LAYERS, description="widths of the hidden layers"
     )
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="share of hidden units left out")
     norm: Literal["none", "layer", "group"] = Field(
@@ -116,11 +117,14 @@ class TrainSettings(Section):
     )
     momentum: float = Field(0.0, ge=0, lt=1, description="share of the last step kept (sgd)")
     weight_decay: float = Field(0.0, ge=0, description="pull of every parameter towards 0")
-    batch_size: int = Field(32, ge=1, description="examples in a training step")
-    epochs: int = Field(2, ge=1, description="passes over the home's data in a round")
+    batch_size: int = Field(32, ge=1, le=_MOST_IN_BATCH, description="examples in a training step")
+    epochs: int = Field(
+        2, ge=1, le=MOST_PASSES, description="passes over the home's data in a round"
+    )
     steps: int = Field(
         0,
         ge=0,
+        le=_MOST_STEPS,
         description="steps in a round, the same for homes with few rows and with many; 0: as many "
         "as train.epochs has",
     )

@@ -220,6 +220,13 @@ def test_the_longest_whole_numbers_are_read_and_longer_ones_would_end_what_shows
     ("text", "why"),
     [
         # As many lanes, and lines of what people agree to, as there are ways to train.
+        ("[train]\nepochs = 1000000000", "train.epochs: .*equal to 1000 "),
+        ("[train]\nsteps = 1000000000", "train.steps: .*equal to 100000 "),
+        ("[train]\nbatch_size = 1000000000", "train.batch_size: .*equal to 65536 "),
+        (f"[model]\nhidden = {[1] * 65}", "model.hidden: .*at most 64 items"),
+        (f"[data]\nlags = {list(range(1, 1002))}", "data.lags: .*at most 1000 items"),
+        (f"[data]\nhorizon = {list(range(1, 514))}", "513 horizons: name 512 at most"),
+        ("[rounds]\ndeadline_s = 1e300", "rounds.deadline_s: .*equal to 2678400 "),
         ("[personalise]\nepochs = 1000000000", "personalise.epochs: .*equal to 1000 "),
         ("[personalise]\nlocal_epochs = 1001", "personalise.local_epochs: .*equal to 1000 "),
         # Each is compared with each other one.
