@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from fedhome.clients.membership import method_words, private_words, tier_words, weight_words
+from fedhome.clients.membership.consent_summary import ALL_OF_IT, summary_of
 from fedhome.clients.membership.home_folder import PLAN, HomeFolder
 from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
@@ -57,7 +58,10 @@ class Invitation:
 
 
 def consent_text(invitation: Invitation) -> str:
-    """Return what will ever leave a home, to whom, and what can be learnt from it."""
+    """Return what will ever leave a home, to whom, and what can be learnt from it.
+
+    It begins with a screen that says so in short (:func:`.short_of`).
+    """
     plan = invitation.plan
     plain = is_plain(plan)
     size = (
@@ -80,8 +84,8 @@ def consent_text(invitation: Invitation) -> str:
         *tier_words.carried(invitation.tier),
     ]
     parts = [
-        *([_PLAIN] if plain else []),
-        "WHAT LEAVES THIS DEVICE\n" + "".join(f"\n  {name:<8}{value}" for name, value in head),
+        summary_of(head, plan, size=size, plain=plain),
+        ALL_OF_IT,
         _paragraph(
             "The readings stay on this device. What is listed here goes over an encrypted "
             "connection to the server named above, and this home tells it to nobody else."
@@ -103,15 +107,6 @@ def consent_text(invitation: Invitation) -> str:
 def is_plain(plan: Plan) -> bool:
     """Return whether a home of this plan sends its own update readable."""
     return plan.aggregation.mode == "plain"  # of all others, a real home makes secret sums
-
-
-_PLAIN = """\
-THIS PLAN IS PLAIN: THE SERVER READS THIS HOME'S OWN UPDATE
-===========================================================
-
-Nothing is added up in secret. Each update goes to the server readable, and so do losses and
-scores of this home alone. From an update, parts of the readings behind it can be worked out.
-Agree only if whoever runs the server may know them."""
 
 
 def _summed_kinds(plan: Plan, values: Mapping[str, object]) -> list[str]:
@@ -208,9 +203,9 @@ def _server_learns(plan: Plan) -> list[str]:
     )
     noise = [_bullets("What the noise promises:", private_words.promises(plan))] if private else []
     return [
-        _bullets("What a server learns that keeps to the rules:", _honest_server_learns(plan)),
+        _bullets("What a server that keeps to the rules learns:", _honest_server_learns(plan)),
         _bullets(
-            "What a server that breaks the rules can learn today, and no home would refuse:",
+            "What a server that breaks the rules can learn today, without any home refusing:",
             cheating,
         ),
         *noise,

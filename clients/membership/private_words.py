@@ -48,7 +48,7 @@ def summed_lines(plan: Plan, values: Mapping[str, object]) -> list[str]:
 def promises(plan: Plan) -> list[str]:
     """Return what the noise promises, and on what that rests."""
     run = private_run(plan)
-    surer, between = map(_factor, (run.epsilon, run.between))
+    surer, between = map(odds_factor, (run.epsilon, run.between))
     return [
         (
             "this device draws its noise anew for each sum, adds it before anything is hidden "
@@ -78,8 +78,12 @@ def promises(plan: Plan) -> list[str]:
     ]
 
 
-def _factor(epsilon: float) -> str:
-    """Return e to the epsilon, in digits."""
+def odds_factor(epsilon: float) -> str:
+    """Return e to the epsilon, in digits.
+
+    Args:
+        epsilon: By how much odds may change, as their logarithm.
+    """
     tens = epsilon / math.log(10)
     return f"{10**tens:.3g}" if tens < _MOST_TENS else f"10^{math.ceil(tens)}"
 

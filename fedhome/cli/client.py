@@ -100,9 +100,20 @@ def status(folder: _Home = Path(), *, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def consent(folder: _Home = Path(), *, as_json: JsonFlag = False) -> None:
-    """Print what was agreed to: all that ever leaves this device."""
+def consent(
+    folder: _Home = Path(),
+    *,
+    every_point: Annotated[
+        bool, typer.Option("--all", help="Print all that ever leaves this device, point by point.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print what was agreed to: what leaves this device, who reads it, and how to say no.
+
+    In short; --all prints every point of the text that was agreed to, and --json has it too.
+    """
     from fedhome.clients.membership.consent import check_consent  # noqa: PLC0415
+    from fedhome.clients.membership.consent_summary import short_of  # noqa: PLC0415
 
     agreed = check_consent(_home_folder_at(folder))
     if as_json:
@@ -112,8 +123,11 @@ def consent(folder: _Home = Path(), *, as_json: JsonFlag = False) -> None:
         print_json(told)
         return
     console = Console()
-    typer.echo(fitting(console, agreed.text))
+    shown = agreed.text if every_point else short_of(agreed.text)
+    typer.echo(fitting(console, shown))
     say(console, f"agreed to on {when(agreed.time)}, with fedhome {agreed.release}")
+    if shown != agreed.text:
+        say(console, "every point of it: `fedhome client consent --all`")
 
 
 @app.command()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedhome.cli.console import Console, say
 from fedhome.cli.narrow import fitting
 from fedhome.wire.moments import when
+
+if TYPE_CHECKING:
+    from fedhome.clients.membership.join import JoinRequest
 
 
 def join(  # noqa: PLR0917 - typer gives them by name
@@ -54,6 +57,10 @@ def join(  # noqa: PLR0917 - typer gives them by name
             help="Let code run that the plan names and that is not fedhome's: only if you know it.",
         ),
     ] = False,
+    every_point: Annotated[
+        bool,
+        typer.Option("--all", help="Show all that will ever leave the device, not the short text."),
+    ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Agree without being asked: for scripts.")
     ] = False,
@@ -64,12 +71,14 @@ def join(  # noqa: PLR0917 - typer gives them by name
     --data the home gets an empty store, and takes part once `fedhome client record` fills it.
 
     Keys are made on this device. Nothing is written or sent before somebody agrees to what will
-    ever leave it. After a lost answer, or with a newer invite, run it again: the keys stay.
+    ever leave it, which is told in short, and point by point with --all. After a lost answer, or
+    with a newer invite, run it again: the keys stay.
     """
     from fedhome.cli.data_words import print_alike  # noqa: PLC0415 - arrow, only where needed
     from fedhome.cli.join_words import findings_table, inputs_table  # noqa: PLC0415
     from fedhome.clients.membership import join  # noqa: PLC0415 - found only at run time
     from fedhome.clients.membership.carried_tier import carried_tier  # noqa: PLC0415
+    from fedhome.clients.membership.consent_summary import short_of  # noqa: PLC0415
     from fedhome.plan.own_reading import parse_reading  # noqa: PLC0415
 
     console = Console()
@@ -89,8 +98,8 @@ def join(  # noqa: PLR0917 - typer gives them by name
         say(console, f"note: {note}")
     console.print()
     if request.consent is None:
-        typer.echo(fitting(console, request.text))
-        if not yes and not typer.confirm(f"Take part as {opened_invite.home}?"):
+        typer.echo(fitting(console, request.text if every_point else short_of(request.text)))
+        if not yes and not _agrees(console, request, shown=every_point):
             say(console, "declined: nothing was written, and nothing was sent")
             raise typer.Exit(1)
     else:
@@ -113,3 +122,27 @@ def join(  # noqa: PLR0917 - typer gives them by name
         say(console, f"\nrecord readings: `SENSORS | fedhome client record {folder} -`, or a file")
     say(console, f"\nnext: `fedhome client start {folder}`")
     say(console, f"or, as a service that outlives a reboot: `fedhome client service {folder}`")
+
+
+def _agrees(console: Console, request: JoinRequest, *, shown: bool) -> bool:
+    """Ask until somebody says yes or no; show every point to whoever asks for them.
+
+    Args:
+        console: Where to.
+        request: What is asked for.
+        shown: Whether every point stands there already.
+    """
+    choice = "y/N" if shown else "y/N, or all: every point"
+    while True:
+        said = typer.prompt(
+            f"Take part as {request.invite.home}? [{choice}]", default="n", show_default=False
+        )
+        answer = said.strip().lower()
+        if answer in {"y", "yes"}:
+            return True
+        if answer in {"n", "no"}:
+            return False
+        if answer == "all":
+            typer.echo(fitting(console, request.text))
+        else:
+            say(console, "answer y, n or all")

@@ -20,6 +20,7 @@ from fedhome.clients.agent.known_head import HeadKeeper
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership import leave
 from fedhome.clients.membership.consent import ConsentRecord
+from fedhome.clients.membership.consent_summary import short_of
 from fedhome.clients.membership.home_folder import HomeStatus
 from fedhome.clients.membership.own_models import OwnModels
 from fedhome.errors import LinkError, RunError, StateError
@@ -339,7 +340,10 @@ def test_the_consent_can_be_read_again(world: World) -> None:
     place = joined(world)
     consent = ConsentRecord.of(place)
     assert consent is not None
-    assert consent.text in fedhome("consent", "oak").output
+    assert consent.text in fedhome("consent", "oak", "--all").output
+    short = fedhome("consent", "oak").output
+    assert short.startswith(short_of(consent.text))
+    assert "every point of it: `fedhome client consent --all`" in short
     told = checked("client consent", fedhome("consent", "oak", "--json").output)
     assert (told["text"], told["plan"]) == (consent.text, consent.plan)
     spent = checked("client privacy", fedhome("privacy", "oak", "--json").output)

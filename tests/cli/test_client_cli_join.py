@@ -16,6 +16,7 @@ import pytest
 
 from fedhome.clients.home import real_home
 from fedhome.clients.membership.consent import ConsentRecord
+from fedhome.clients.membership.consent_summary import ALL_OF_IT, short_of
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.join import _plan_of
 from fedhome.errors import (
@@ -84,9 +85,9 @@ def test_a_device_joins(world: World) -> None:
         f"{HOURS} rows over 9.0 days, 2023-11-14 to 2023-11-23",
         "2: load_kwh, outdoor_c",
         "tiny: predict load_kwh",
-        "WHAT LEAVES THIS DEVICE\n",
+        "WHAT YOU AGREE TO\n",
         f"  server  {world.card.server}\n",
-        "Take part as oak? [y/N]: y",
+        "Take part as oak? [y/N, or all: every point]: y",
         "next: `fedhome client start oak`",
     ):
         assert words in done.output
@@ -99,7 +100,8 @@ def test_a_device_joins(world: World) -> None:
     assert (place.anchor, place.authorities) == (world.fleet.anchor, world.card.authorities)
     consent = ConsentRecord.of(place)
     assert consent is not None
-    assert consent.text in done.output
+    assert short_of(consent.text) in done.output
+    assert consent.text not in done.output
     # The server has it, and the owner admits these very keys.
     (name,) = world.pending()
     (entry,) = world.fleet.admit((world.server.path / "enrolments" / name).read_bytes())
@@ -146,7 +148,12 @@ def test_a_new_plan_asks_anew(world: World) -> None:
     before = place.plan_path.read_bytes()
     invite = world.invite(plan=PLAN.change(rounds={"count": 2}).to_toml())
     declined = join(invite, answer="n\n")
-    assert "WHAT LEAVES THIS DEVICE" in declined.output
+    assert "WHAT YOU AGREE TO" in declined.output
+    assert ALL_OF_IT not in declined.output
+    told = join(invite, answer="perhaps\nall\nno\n").output
+    assert told.index("answer y, n or all") < told.index(ALL_OF_IT)
+    assert told.index(ALL_OF_IT) < told.index("declined: nothing was written")
+    assert ALL_OF_IT in join(invite, "--all", answer="n\n").output
     assert place.plan_path.read_bytes() == before
     assert join(invite).exit_code == 0
     assert place.plan_path.read_bytes() != before
@@ -343,7 +350,7 @@ def test_an_invite_runs_no_code_of_its_writers_choice_unless_the_device_lets_it(
     assert not (world.device / "oak").exists()
     declined = join(invite, "--own-code", answer="n\n")
     assert "declined: nothing was written" in declined.output
-    assert "it also runs code that is not fedhome's, as the plan names it" in declined.output
+    assert "it runs code that is not fedhome's: model 'torch.hub:load'" in declined.output
     assert ran.exists(), "the control: it would have, before anybody agreed"
 
 

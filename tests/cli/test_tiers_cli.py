@@ -55,7 +55,7 @@ def world(
 
 def test_a_device_joins_with_its_tier_and_its_people_are_told(world: World) -> None:
     invite = world.invite(plan=SLICED.to_toml())
-    done = join(invite, "--tier", "hub")
+    done = join(invite, "--tier", "hub", "--all")
     assert done.exit_code == 0, done.exception
     assert "172 parameters, 10 inputs" in done.output
     assert "hub: it carries 172 of them" in done.output

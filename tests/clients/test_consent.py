@@ -17,6 +17,7 @@ from fedhome.clients.membership.consent import (
     is_plain,
     plan_digest,
 )
+from fedhome.clients.membership.consent_summary import short_of
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.clients.protocol_questions import PROTOCOL
 from fedhome.errors import RunError
@@ -28,12 +29,43 @@ from fedhome.questions.question_table import SUMMED
 
 SETTINGS = ["personalise.rates=[1.0]", "personalise.epochs=2"]
 SECURE = """\
-WHAT LEAVES THIS DEVICE
+WHAT YOU AGREE TO
 
   home    oak
   fleet   000102030405060708090a0b0c0d0e0f
   server  hub.example:9443
   plan    default: learns to predict load_kwh
+
+This device learns from its readings, and other homes from theirs: one model
+for all. The readings stay on this device.
+
+What leaves it:
+  * hidden under masks, which cancel in sums alone: how this home would change
+    the model (5,761 numbers), how many examples it has, and how well models
+    do on its readings.
+  * readable for the server: its name and keys, its internet address, which
+    fedhome it runs, when it is connected, when it answers, and at what
+    length.
+
+Who can read what:
+  * a server that keeps to the rules: sums over at least 5 homes. Many of them
+    tell it roughly what this home adds, as homes add no noise.
+  * a server that breaks the rules: this home's own change of the model, from
+    which parts of its readings can be worked out. Agree only if you trust
+    whoever runs the server.
+  * other homes and the fleet's owner: this home's name and keys, and the
+    fleet's model, which says what homes learnt together.
+
+What it costs this device:
+  * it trains in up to 40 rounds a run, and takes part in at most 279 sums a
+    day; in each it is sent the model and answers.
+
+How to say no:
+  * now: answer no. Nothing is written, nothing is sent.
+  * later: `fedhome client pause` for a while, `fedhome client leave` for
+    good. What is in a sum or a model by then stays in it.
+
+ALL OF IT, POINT BY POINT
 
 The readings stay on this device. What is listed here goes over an encrypted connection
 to the server named above, and this home tells it to nobody else.
@@ -102,7 +134,7 @@ How often:
   * in at most 279 sums a day: those of three runs of this plan. `fedhome client ledger`
     lists them.
 
-What a server learns that keeps to the rules:
+What a server that keeps to the rules learns:
   * sums over at least 5 homes; this home takes part in no smaller one.
   * the fleet's model, which is made of these sums; all homes and the fleet's owner can
     have it. From those of two rounds they know about the mean of what all homes learnt
@@ -118,7 +150,7 @@ What a server learns that keeps to the rules:
     no model of the fleet moves these numbers, so that the difference of both sums is
     this home's.
 
-What a server that breaks the rules can learn today, and no home would refuse:
+What a server that breaks the rules can learn today, without any home refusing:
   * this home's own update: by models made so that all other homes have nothing to add.
     Also by asking about two models that differ in last digits alone, the second time
     without this home. Only noise would prevent that, and homes add none.
@@ -156,16 +188,44 @@ PLAIN = """\
 THIS PLAN IS PLAIN: THE SERVER READS THIS HOME'S OWN UPDATE
 ===========================================================
 
-Nothing is added up in secret. Each update goes to the server readable, and so do losses and
-scores of this home alone. From an update, parts of the readings behind it can be worked out.
-Agree only if whoever runs the server may know them.
+Nothing is added up in secret. Each update goes to the server readable, and so
+do losses and scores of this home alone. From an update, parts of the readings
+behind it can be worked out. Agree only if whoever runs the server may know
+them.
 
-WHAT LEAVES THIS DEVICE
+WHAT YOU AGREE TO
 
   home    oak
   fleet   000102030405060708090a0b0c0d0e0f
   server  hub.example:9443
   plan    default: learns to predict load_kwh
+
+This device learns from its readings, and other homes from theirs: one model
+for all. The readings stay on this device.
+
+What leaves it:
+  * readable for the server: the model as this home has trained it (5,761
+    numbers), how many examples it has, and how well models do on its
+    readings.
+  * readable for the server: its name and keys, its internet address, which
+    fedhome it runs, when it is connected, when it answers, and at what
+    length.
+
+Who can read what:
+  * the server: all of the above.
+  * other homes and the fleet's owner: this home's name and keys, and the
+    fleet's model, which says what homes learnt together.
+
+What it costs this device:
+  * it trains in up to 40 rounds a run; in each it is sent the model and
+    answers.
+
+How to say no:
+  * now: answer no. Nothing is written, nothing is sent.
+  * later: `fedhome client pause` for a while, `fedhome client leave` for
+    good. What is in a sum or a model by then stays in it.
+
+ALL OF IT, POINT BY POINT
 
 The readings stay on this device. What is listed here goes over an encrypted connection
 to the server named above, and this home tells it to nobody else.
@@ -362,6 +422,38 @@ def test_the_text_with_noise_names_every_number_that_is_asked() -> None:
         meanings = SUMMED[kind].consent.numbers
         for stem in {scalar.name.partition("-")[0] for scalar in scalars}:
             assert meanings[stem].format(bins=outcomes.MOST_BINS) in flat, stem
+
+
+@pytest.mark.parametrize("sets", [[], ["aggregation.mode=plain"], NOISE], ids=str)
+def test_a_screen_says_what_matters_before_every_point(sets: list[str]) -> None:
+    text = consent_text(asked(*sets))
+    short = short_of(text)
+    assert text.startswith(short)
+    assert len(short.splitlines()) <= 40
+    assert max(map(len, short.splitlines())) <= 80
+    for title in ("What leaves it:", "Who can read what:", "What it costs", "How to say no:"):
+        assert f"\n{title}" in short
+    for said in ("The readings stay on this device.", "fedhome client leave", "Agree only if"):
+        assert said in " ".join(short.split())
+
+
+def test_the_screen_says_who_can_learn_this_homes_update_or_that_noise_bounds_it() -> None:
+    secure, noisy, equal = (
+        " ".join(short_of(consent_text(asked(*sets))).split())
+        for sets in ([], NOISE, ["aggregation.weights=equal"])
+    )
+    assert "a server that breaks the rules: this home's own change of the model" in secure
+    assert "breaks the rules" not in noisy
+    assert "by a factor of 77.8 at most" in noisy
+    assert "how many examples" in secure
+    assert "how many examples" not in equal + noisy
+    own = replace(asked(), plan=Plan.load(sets=["model.name=my_net:Net"]))
+    assert "it runs code that is not fedhome's: model 'my_net:Net'" in short_of(consent_text(own))
+
+
+def test_what_an_older_fedhome_showed_is_shown_whole() -> None:
+    older = "WHAT LEAVES THIS DEVICE\n\n  home    oak\n\nAnd:\n  * nothing.\n"
+    assert short_of(older) == older
 
 
 def test_a_weak_promise_is_told_as_one() -> None:

@@ -63,7 +63,7 @@ def test_a_device_joins_without_readings_and_has_some_later(world: World) -> Non
         "what the home records",
         "no readings yet",
         "`fedhome client record` has brought some, of load_kwh, outdoor_c",
-        "WHAT LEAVES THIS DEVICE",
+        "WHAT YOU AGREE TO",
         "record readings: `SENSORS | fedhome client record oak -`",
     ):
         assert words in done.output

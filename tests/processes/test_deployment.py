@@ -179,7 +179,7 @@ def _set_up(there: Deployment) -> None:
     with ThreadPoolExecutor(2) as pool:
         for name, told in zip(NAMES, pool.map(join, NAMES), strict=True):
             assert f"enrolled {name} at {HOST}:{port}; made keys" in told
-            assert "WHAT LEAVES THIS DEVICE" in told
+            assert "WHAT YOU AGREE TO" in told
     there.starts_home(NAMES[0])
     shown = there.until_state(NAMES[0], "waiting", "no directory yet")
     assert "`fedhome fleet admit`" in shown
@@ -450,7 +450,7 @@ def test_a_home_is_asked_for_another_plan(world: Deployment) -> None:
     assert "is in use by" in world.types(*join, status=1)
     assert ended(world.running[name]) == 0
     told = world.types(*join)
-    assert "WHAT LEAVES THIS DEVICE" in told
+    assert "WHAT YOU AGREE TO" in told
     assert "kept the keys that were there" in told
     assert "the fleet's owner has admitted this home already" in told
     assert world.home(name).plan_path.read_text() != before
