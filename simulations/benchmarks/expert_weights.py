@@ -199,7 +199,8 @@ def run_set(given: argparse.Namespace, name: str, seed: int) -> None:
     for setting in given.sets:
         merge(changes, parse_set(setting))
     plan = Plan.parse(changes)
-    if history := plan.data.simulated().history_days:  # given as tables, homes are made no longer
+    history = plan.data.simulated().history_days if one.read is None else None
+    if history:  # given as tables, homes are made no longer; those of a folder keep all they have
         merge(changes, {"data": {"history_days": history}})
         plan = Plan.parse(changes)
     whole = read_source(plan).homes if one.read is None else one.read(given.data / one.folder)

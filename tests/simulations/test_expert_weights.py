@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,16 @@ from fedhome.errors import RunError
 from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import ALONE, EXPERTS
 from fedhome.run.results import scores
+from fedhome.simulations.benchmarks import expert_weights
 from fedhome.simulations.benchmarks.expert_weights import (
     by_rule,
     compared,
     in_errors,
     main,
+    run_set,
     table,
 )
+from fedhome.simulations.benchmarks.learning_sets import LearningSet
 from fedhome.simulations.benchmarks.mixture_rules import (
     FIRST,
     OPPONENT_RULES,
@@ -179,6 +183,18 @@ def test_a_run_that_personalises_nothing_is_refused_in_words() -> None:
     plan = Plan.parse(SETTINGS | {"personalise": {"name": "none"}})
     with pytest.raises(RunError, match="mine: no home stated anything here"):
         stated_fleet("mine", plan, read_source(plan).homes)
+
+
+@pytest.mark.long
+def test_real_homes_keep_all_their_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = read_source(Plan.parse({"data": {"homes": 5, "days": 20}})).homes
+    one = LearningSet(name="real", plan={"rounds": {"count": 1}}, folder=".", read=lambda _: tables)
+    monkeypatch.setattr(expert_weights, "SETS", (one,))
+    short = {"sets": ["personalise.epochs=1", "personalise.local_epochs=1"], "homes": None}
+    run_set(argparse.Namespace(out=tmp_path, data=tmp_path, **short), "real", 11)
+    kept = StatedFleet.read(tmp_path / "real-11.npz")
+    # Sixteen days are left, and a fifth of them is for validation, which of five days is one.
+    assert min(len(home.times[0]) for home in kept.homes) > 48
 
 
 @pytest.mark.long
