@@ -23,7 +23,7 @@ _MEANT: Final = {
     "trees": "alone",
     "local": "network, alone",
     "settings": "network, alone",
-    "alone": "best of these",
+    "alone": "each home's pick",
     "tuned": "fine-tuned",
 }
 
@@ -34,7 +34,7 @@ def with_meaning(model: str) -> str:
     A model has one name in plans, tables, files and reports; only people are told more.
 
     >>> with_meaning("alone")
-    'alone (best of these)'
+    "alone (each home's pick)"
 
     Args:
         model: One of :data:`MODELS`.

@@ -11,7 +11,6 @@ from typing import Any, Final
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fedhome.run.compared_models import with_meaning
 from fedhome.run.folder import differences
 from fedhome.server.report.run_results import RunResults
 from fedhome.server.report.theme import (
@@ -116,7 +115,7 @@ def distribution(run: RunResults) -> Figure | None:
     medians = {model: median(values.values()) for model, values in run.drawn.items()}
     plot.update_xaxes(
         tickvals=list(range(len(models))),
-        ticktext=[with_meaning(model).replace(" ", "<br>") for model in models],
+        ticktext=models,
         tickfont={"size": 11},
         tickangle=0,
         range=[-0.5, len(models) - 0.5],

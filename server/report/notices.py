@@ -52,6 +52,11 @@ class Notice:
     rounds: dict[int, None] = field(default_factory=dict)
 
     @property
+    def somewhere(self) -> bool:
+        """Whether it is told where it happened."""
+        return bool(self.homes or self.rounds)
+
+    @property
     def where(self) -> str:
         """The homes and rounds, shortened."""
         names = list(self.homes)

@@ -509,5 +509,9 @@ def test_a_file_of_another_name_is_refused_as_what_it_is(
         read_folder(path, DataSettings(source=str(path)))
     assert caught.value.hint != LAYOUT_HINT
     (tmp_path / "a.odd").write_bytes(b"\0\1")
+    log = b"[2024-09-20 00:00:00] info: z2m:mqtt: MQTT publish: topic 'z2m/plug', payload '{}'\n"
+    (tmp_path / "a.log").write_bytes(log)
+    with pytest.raises(SourceError, match="is no folder, and no file of readings"):
+        read_folder(tmp_path / "a.log", DataSettings(source=str(tmp_path / "a.log")))
     with pytest.raises(SourceError, match="is no folder, and no file of readings"):
         read_folder(tmp_path / "a.odd", DataSettings(source="a.odd"))

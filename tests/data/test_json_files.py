@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +164,25 @@ def test_a_line_that_is_recorded_is_refused_for_the_same(line: bytes, why: str) 
     assert parsed(b'{"load": 1}') == {"load": 1}
     with pytest.raises(SourceError, match=why):
         parsed(line)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("payload", ".payload"), ("it's on", '."it\'s on"'), ("ä", '."\\u00e4"')]
+)
+def test_fields_within_a_field_are_refused_with_the_command_that_lays_them_flat(
+    name: str, path: str
+) -> None:
+    with pytest.raises(SourceError, match="is no single value") as refused:
+        parsed(json.dumps({"time": 1, name: {"power": 2.5, "state": "ON"}}).encode())
+    flat, without = (
+        shlex.split(words)[2]
+        for words in re.findall(r"jq -c .*?(?= lays| leaves)", refused.value.hint)
+    )
+    assert flat == f"del({path}) + {path}"
+    assert without == f"del({path})"
+    with pytest.raises(SourceError, match="is no single value") as refused:
+        parsed(b'{"time": 1, "load": [1, 2]}')
+    assert "jq" not in refused.value.hint
 
 
 def test_an_entity_without_a_state_takes_nothing_from_the_others(tmp_path: Path) -> None:

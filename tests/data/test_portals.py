@@ -231,6 +231,23 @@ def read_typed(tmp_path: Path, values: pa.Array, settings: ReadingSettings) -> H
     return read_home(tmp_path / "home.parquet", settings=settings)
 
 
+def test_columns_of_units_that_are_called_alike_are_of_the_column_before(tmp_path: Path) -> None:
+    """As a Fritz!Box exports a plug's readings."""
+    lines = [
+        f"{one:%d.%m.%Y %H:%M};{number},250;Wh;0,0{number};Euro"
+        for number, one in enumerate(hours(9))
+    ]
+    head = "Datum/Uhrzeit;Energie;Einheit;Energie in Euro;Einheit"
+    home = read(tmp_path, ["sep=;", head, *lines], ReadingSettings(decimal=","))
+    assert home.table.units == {"Energie": "Wh", "Energie in Euro": "€"}
+    assert home.table.columns["Energie"].tolist() == [number + 0.25 for number in range(9)]
+    told = "the column 'Energie Einheit' says in which unit each row of 'Energie' is"
+    assert told in home.notes
+    twice = [line.replace("Einheit", "Wert") for line in (head, *lines)]
+    with pytest.raises(SourceError, match="several columns of the name 'Wert'"):
+        read(tmp_path, twice)
+
+
 @pytest.mark.parametrize("nameless", ["", "Unnamed: 0"])
 def test_numbers_of_rows_are_no_readings_of_a_unit(tmp_path: Path, nameless: str) -> None:
     """A first column without a name, as pandas writes it, made it open what a unit is of."""

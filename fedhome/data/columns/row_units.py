@@ -34,16 +34,19 @@ def with_row_units(
         leave: Columns that are no readings.
 
     Returns:
-        The rows without the column of units, and a sentence about it; the same rows and nothing
-        where there is no such column, where all rows have one unit, or where it is open of what or
-        of no number.
+        The rows without columns of units, and a sentence about each; the same rows and nothing
+        where there is none, where it is open of what or of no number, or where all rows have one
+        unit and its name does not say of what.
     """
+    told: tuple[str, ...] = ()
     for name in rows.column_names:
         of = _called(name)
-        if name in (*leave, value) or of is None or not _are_units(rows[name]):
+        if name in (*leave, value) or of is None:
             continue
         readings = [other for other in rows.column_names if other not in (*leave, name)]
         named = [other for other in readings if of and other.casefold() == of]
+        if not _are_units(rows[name], least=1 if named else 2):
+            continue
         numbers = [other for other in readings if _has_numbers(rows[other])]
         which = [value] if value else named or numbers
         if len(which) != 1 or not _has_numbers(rows[which[0]]):
@@ -53,9 +56,14 @@ def with_row_units(
         unit = pc.fill_null(_text(rows[name]), "")
         both = pc.if_else(number, pc.binary_join_element_wise(cells, unit, " "), cells)
         place = rows.column_names.index(which[0])
-        told = f"the column {name!r} says in which unit each row of {which[0]!r} is"
-        return rows.set_column(place, which[0], both).drop_columns([name]), (told,)
-    return rows, ()
+        told += (f"the column {name!r} says in which unit each row of {which[0]!r} is",)
+        rows = rows.set_column(place, which[0], both).drop_columns([name])
+    return rows, told
+
+
+def name_of_units(name: str) -> bool:
+    """Tell whether a column's name says that units are in it, and not of what."""
+    return _called(name) == ""
 
 
 def _called(name: str) -> str | None:
@@ -67,14 +75,14 @@ def _called(name: str) -> str | None:
     return plain[: len(of)] if of and last in _NAMES else None
 
 
-def _are_units(column: pa.ChunkedArray) -> bool:
-    """Tell whether a column holds several units, and nothing else."""
+def _are_units(column: pa.ChunkedArray, least: int) -> bool:
+    """Tell whether a column holds this many units or more, and nothing else."""
     cells = _text(column)
     if not pa.types.is_string(cells.type) or not len(cells):
         return False
     words = pc.unique(cells).to_pylist()
     known = {unit_named(word) for word in words if word}
-    return len(words) <= _MOST_UNITS and "" not in known and len(known) > 1
+    return len(words) <= _MOST_UNITS and "" not in known and len(known) >= least
 
 
 def _has_numbers(column: pa.ChunkedArray) -> bool:

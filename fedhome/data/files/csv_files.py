@@ -12,7 +12,7 @@ from fedhome.data.files.dialects import HEAD_CHARS, SEPARATORS, Dialect, find_di
 from fedhome.data.files.encodings import TextSurvey, survey, utf8_stream
 from fedhome.data.files.header_rows import kind_of_cell
 from fedhome.data.files.packed_files import Source
-from fedhome.data.files.table_file import FileTable, lines_left_out, named, unreadable
+from fedhome.data.files.table_file import FileTable, lines_left_out, named, units_named, unreadable
 from fedhome.errors import SourceError
 
 _MOST_SUMMARIES = 5
@@ -34,7 +34,7 @@ def read_text(source: Source) -> FileTable:
     """
     found = survey(source)
     dialect, start = _dialect_of(source, found)
-    names = named(source.name, dialect.names)
+    names = named(source.name, units_named(dialect.names))
     reader = CsvRows(source.name, dialect)
     with utf8_stream(source, found, skipped=start) as stream:
         rows = reader.read(stream, blank_lines=found.blank_lines)

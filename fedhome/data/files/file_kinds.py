@@ -85,7 +85,8 @@ _BY_BYTES: tuple[tuple[bytes, FileKind], ...] = (
     (b"version https://git-lfs", FileKind("a Git LFS pointer, not the data", "run git lfs pull")),
 )
 _PICKLED = re.compile(rb"\x80[\x02-\x05](\x95|[c}\]\(X])", re.DOTALL)
-_JSON_START = re.compile(rb"\{\s*(\"|\})|\[\s*([\[{\"\d\]-]|true|false|null)")
+# "[2024-09-20 00:00:00] info:" begins a line of a program's log.
+_JSON_START = re.compile(rb"\{\s*(\"|\})|\[\s*(?!\d{4}-\d)([\[{\"\d\]-]|true|false|null)")
 _WORD = rb"(?:\\.|[^\s,=\\])+"  # a blank, comma or = in it stands behind a backslash
 _FIELD = rb"%s=(?:\"(?:\\.|[^\"\\\n])*\"|[^\s,=\"]+)" % _WORD
 # A measurement, its tags, fields, and the time: power,room=kitchen value=0.4 1714521600000000000

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -70,7 +72,7 @@ def checked(row: object) -> Row:
         if not isinstance(value, str | int | float | bool | None):
             raise SourceError(
                 f"the field {name!r} is no single value",
-                hint="give each reading a field of its own",
+                hint=_laid_flat(name, value),
             )
         if isinstance(value, str) and not _is_text(value):
             raise SourceError(
@@ -83,6 +85,16 @@ def checked(row: object) -> Row:
                 hint="a reading that is missing is null, or has no field",
             )
     return row
+
+
+def _laid_flat(name: str, value: object) -> str:
+    """Return how a field that holds fields becomes these, as a command of jq."""
+    hint = "give each reading a field of its own"
+    if not isinstance(value, Mapping):
+        return hint
+    path = f".{name}" if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f".{json.dumps(name)}"
+    flat, without = (f"jq -c {shlex.quote(f'del({path}){more}')}" for more in (f" + {path}", ""))
+    return f"{hint}: {flat} lays it flat, {without} leaves it out"
 
 
 def table_of(rows: Sequence[Row], settings: ReadingSettings) -> pa.Table:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fedhome.data.columns.row_units import name_of_units
 from fedhome.errors import SourceError
 
 UNNAMED = "(unnamed)"
@@ -115,3 +116,18 @@ def named(file: str, names: Sequence[str]) -> list[str]:
             hint="give every column a name of its own",
         )
     return result
+
+
+def units_named(names: Sequence[str]) -> list[str]:
+    """Return names in which columns of units that are called alike say of what they are.
+
+    A Fritz!Box writes "Energie;Einheit;CO2-Ausstoss;Einheit": units of the column before.
+
+    Args:
+        names: The header's cells.
+    """
+    counts = Counter(names)
+    return [
+        f"{before} {name}" if counts[name] > 1 and name_of_units(name) else name
+        for before, name in zip(("", *names), names, strict=False)
+    ]

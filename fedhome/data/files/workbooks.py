@@ -21,7 +21,7 @@ from fedhome.data.files.header_rows import (
 )
 from fedhome.data.files.packed_files import Source
 from fedhome.data.files.sheet_guard import refuse_swollen
-from fedhome.data.files.table_file import FileTable, lines_left_out, named, unreadable
+from fedhome.data.files.table_file import FileTable, lines_left_out, named, units_named, unreadable
 from fedhome.data.told_once import some
 from fedhome.errors import SourceError
 
@@ -191,7 +191,7 @@ def _table(
         for place, called in enumerate(header.names)
         if called or any(cells[row][place] != "" for row in body)
     ]
-    names = named(name, [header.names[place] for place in kept])
+    names = named(name, units_named([header.names[place] for place in kept]))
     columns = [_column([cells[row][place] for row in body]) for place in kept]
     places = np.array(body, dtype=np.int64) - at - 1
     return FileTable(

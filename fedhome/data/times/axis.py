@@ -177,7 +177,10 @@ def read_moments(
     if not read.aware:
         if zone is None:
             columns = " and ".join(map(repr, names))
-            notes.append(f"the times in {columns} carry no offset and were read as UTC")
+            notes.append(
+                f"the times in {columns} carry no offset and were read as UTC; data.time_zone "
+                "names the zone of local ones"
+            )
         else:
             us = _in_zone(read, read.zone or zone, series, notes)
     return RowTimes(
