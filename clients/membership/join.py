@@ -34,6 +34,7 @@ from fedhome.store import disk
 from fedhome.toml_text import parse_toml
 
 _MOST_NUMBERS = 1 << 25  # of a model, in float32: more does not fit into a message
+_MOST_INVITE = 1 << 20  # bytes of its file
 _AWAY = (
     "see that the server runs, that nothing else listens at its address and port, and that this "
     "device gets there (network, firewall); then try again: what is here already is kept, and the "
@@ -92,7 +93,8 @@ def read_invite(path: Path, *, now: float) -> Invite:
         DirectoryError: ``invite``, ``name`` or ``expired``.
         StateError: The file cannot be read.
     """
-    text = disk.read(path).decode("utf-8", errors="replace")  # what is no text is no invite
+    data = disk.read(path, most=_MOST_INVITE)
+    text = data.decode("utf-8", errors="replace")  # what is no text is no invite
     invite = Invite.from_text(text)
     invite.check(now)
     return invite

@@ -12,6 +12,7 @@ from fedhome.registry.vault import INDEX, KEY_FILE
 from fedhome.store import disk
 
 USUAL: Final = Path("registry")
+_MOST_PASSPHRASE = 1 << 16  # bytes of its file
 RegistryFolder = Annotated[Path, typer.Argument(help="The registry's folder.", metavar="REGISTRY")]
 KeyFile = Annotated[
     Path | None,
@@ -42,6 +43,10 @@ def opened_registry(
 def passphrase_of(file: Path | None, *, new: bool = False) -> str:
     """Return the passphrase of a file, or one that is typed; a new one is typed twice."""
     if file is not None:
-        return disk.read(file).decode(errors="replace").rstrip("\r\n")
+        return (
+            disk.read(file, most=_MOST_PASSPHRASE, streams=True)
+            .decode(errors="replace")
+            .rstrip("\r\n")
+        )
     typed: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
     return typed

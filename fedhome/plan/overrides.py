@@ -16,6 +16,7 @@ from fedhome.passed_objects import is_object
 from fedhome.spelling import did_you_mean, setting_meant
 from fedhome.toml_text import AS_WRITTEN, parse_toml
 
+_MOST_PLAN = 1 << 20  # characters of a file
 _MOST_SHOWN = 300  # characters of a wrong value: a plan may come from anybody
 
 
@@ -30,7 +31,8 @@ def read_toml(path: Path, *, hint: str = "") -> dict[str, Any]:
         PlanError: No such file, or a syntax error with its line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST_PLAN + 1)
     except FileNotFoundError:
         raise PlanError(
             ["there is no such file"], where=str(path), hint=hint or "`fedhome simulate` needs none"
@@ -41,6 +43,12 @@ def read_toml(path: Path, *, hint: str = "") -> dict[str, Any]:
             where=str(path),
             hint=hint or "a plan is a file of text in UTF-8 that this account may read",
         ) from None
+    if len(text) > _MOST_PLAN:
+        raise PlanError(
+            [f"it has more than {_MOST_PLAN} characters"],
+            where=str(path),
+            hint=hint or "a plan is a short file of text: is this another one?",
+        )
     return parse_toml(text, where=str(path), hint=hint or AS_WRITTEN)
 
 

@@ -27,6 +27,8 @@ HOME_KEY = "state.key"
 """The key file in a home's folder, by which all that is sealed there opens."""
 FULL = "disk-full"
 """The reason of an error where a disk has no room."""
+MOST_READ = 1 << 31
+"""Bytes of the longest file that is read whole: an opened sum, or a home's state of years."""
 _SOME_ROOM = 1 << 20
 _PAUSE_S = 0.02
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -102,14 +104,39 @@ def discard(path: Path) -> None:
         path.with_name(path.name + NEW).unlink(missing_ok=True)
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, *, most: int = MOST_READ, streams: bool = False) -> bytes:
     """Return the bytes of a file.
 
+    It may lie in a folder that somebody else filled: a pipe there would be waited for without end,
+    and a device or a hole of many gigabytes takes all memory.
+
+    Args:
+        path: The file.
+        most: The most bytes that it may have.
+        streams: Take a pipe too, as a shell makes one of ``<(command)``; not a device.
+
     Raises:
-        StateError: ``missing``, ``not-readable`` or ``disk``.
+        StateError: ``missing``, ``not-readable`` or ``disk``; ``foreign``: it is no ordinary file,
+            or a longer one.
     """
+    later = 0 if streams else getattr(os, "O_NONBLOCK", 0)  # opening a pipe waits for its writer
     with errors_of(path, refused="not-readable"):
-        return path.read_bytes()
+        descriptor = os.open(path, os.O_RDONLY | later | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISREG(mode) or (streams and stat.S_ISFIFO(mode)):
+                size = os.fstat(descriptor).st_size
+                data = file.read(most + 1) if size <= most else b""
+                if size <= most and len(data) <= most:
+                    return data
+                what = f"longer than {most} bytes"
+            else:
+                what = "no ordinary file"
+    raise StateError(
+        f"{path} is {what}",
+        reason="foreign",
+        hint="a file is needed as fedhome writes it: see what lies there, and who put it there",
+    )
 
 
 def unlock(sealed: SealedFile, *, where: str, passphrase: str | None, key_file: Path) -> SealingKey:

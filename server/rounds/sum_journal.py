@@ -83,7 +83,7 @@ class SumJournal:
         self._directory = ""
         if folder is not None:
             with disk.errors_of(folder):
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if (folder / _TRIES).exists():
                 self._directory, self._tries = _tries_in(folder / _TRIES)
 

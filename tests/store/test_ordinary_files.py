@@ -1,0 +1,92 @@
+"""What lies where a file is expected: pipes, devices and holes cost nobody a hang or all memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fedhome.cli import app
+from fedhome.errors import PlanError, StateError
+from fedhome.plan.settings import Plan
+from fedhome.server.rounds.sum_journal import SumJournal
+from fedhome.store import disk
+from helpers.patience import PATIENCE_S
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes have no names there")
+
+
+@contextmanager
+def pipe(path: Path, content: bytes) -> Iterator[None]:
+    """Make a pipe that somebody writes to as soon as it is opened, so that no test waits for it."""
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(content,), daemon=True)
+    writer.start()
+    yield
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writer.join(PATIENCE_S)
+    os.close(reader)
+    assert not writer.is_alive()
+
+
+def refused(path: Path, **more: int) -> str:
+    with pytest.raises(StateError) as raised:
+        disk.read(path, **more)
+    assert raised.value.reason == "foreign"
+    return raised.value.message
+
+
+def test_a_pipe_and_a_device_are_no_files(tmp_path: Path) -> None:
+    place = tmp_path / "state.fh"
+    with pipe(place, b""):
+        assert refused(place) == f"{place} is no ordinary file"
+    other = tmp_path / "other.fh"
+    other.symlink_to("/dev/null")
+    assert refused(other) == f"{other} is no ordinary file"
+    with pytest.raises(StateError) as raised:
+        disk.read(tmp_path)
+    assert "a folder, and a file is needed" in raised.value.hint
+
+
+def test_a_hole_of_many_gigabytes_is_not_read(tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    place.write_bytes(b"12345")
+    assert disk.read(place, most=5) == b"12345"
+    assert refused(place, most=4) == f"{place} is longer than 4 bytes"
+    os.truncate(place, disk.MOST_READ + 1)
+    assert "longer than" in refused(place)
+
+
+def test_a_passphrase_may_come_by_a_pipe(tmp_path: Path) -> None:
+    place = tmp_path / "63"
+    with pipe(place, b"correct horse"):
+        assert disk.read(place, most=100, streams=True) == b"correct horse"
+    place.unlink()
+    place.symlink_to("/dev/zero")
+    with pytest.raises(StateError, match="no ordinary file"):
+        disk.read(place, most=100, streams=True)
+
+
+def test_what_is_too_long_for_an_invite_or_a_plan_is_told(tmp_path: Path) -> None:
+    place = tmp_path / "kitchen.invite"
+    place.write_bytes(bytes(1 << 21))
+    told = CliRunner().invoke(app, ["client", "join", str(place), "--data", str(tmp_path)])
+    assert isinstance(told.exception, StateError)
+    assert told.exception.message == f"{place} is longer than 1048576 bytes"
+    with pytest.raises(PlanError, match="it has more than 1048576 characters"):
+        Plan.load(place)
+
+
+def test_opened_sums_are_nobody_elses(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        SumJournal(tmp_path / "sums")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "sums").stat().st_mode & 0o077 == 0
