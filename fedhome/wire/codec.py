@@ -18,6 +18,7 @@ from fedhome.errors import WireError
 _VERSION = 1
 _MOST_ENTRIES = 100_000  # of the longest list: the homes of a directory
 _MOST_NUMBER = (1 << 63) - 1
+_BUFFER_BYTES = 1 << 10  # grows where it is too small
 _LONG, _LONG_BYTES = 1 << 16, b"\xc6"  # from here on msgpack has four bytes for a length
 _ID_BYTES = 255  # as long as the name of a file
 
@@ -161,7 +162,7 @@ class Message:
         """
         kind = list(_kinds(type(self)).values())[-1]
         plain = self._plain()
-        packer = msgpack.Packer(use_bin_type=True)
+        packer = _packer()
         before = packer.pack_array_header(len(plain)) + b"".join(map(packer.pack, plain[:-1]))
         for end in ends:
             kind.check(end)
@@ -252,15 +253,21 @@ class Message:
 def _pieces(plain: object) -> Iterator[bytes]:
     """Yield what msgpack writes, piece by piece: long fields as they are, and not copied."""
     if type(plain) is not list or not any(map(_is_long, plain)):
-        yield msgpack.packb(plain, use_bin_type=True)
+        yield _packer().pack(plain)
         return
-    yield msgpack.Packer().pack_array_header(len(plain))
+    packer = _packer()
+    yield packer.pack_array_header(len(plain))
     for item in plain:
         if _is_long(item):
             yield _bytes_header(len(item))
             yield item
         else:
-            yield msgpack.packb(item, use_bin_type=True)
+            yield packer.pack(item)
+
+
+def _packer() -> msgpack.Packer:
+    """Return what writes small things: by itself msgpack sets 256 KB aside for each of them."""
+    return msgpack.Packer(use_bin_type=True, buf_size=_BUFFER_BYTES)
 
 
 def _bytes_header(size: int) -> bytes:
