@@ -8,7 +8,7 @@ lets everybody check shares. The server stores and forwards bundles and can read
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from typing import Annotated
@@ -213,6 +213,12 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
             raise BundleError(f"a bundle of {self.home} is not signed by it", reason="signature")
         if not _is_usable(self.public):
             raise BundleError(f"a bundle of {self.home} has no usable key", reason="public-key")
+
+
+def rows_of_member(bundles: Iterable[Bundle], member: int) -> bytes:
+    """Return what `Bundle.row` does of several bundles, one after the other."""
+    start, end = member * SEALED_BYTES, (member + 1) * SEALED_BYTES
+    return b"".join([part for one in bundles for part in (one.nonce, one.shares[start:end])])
 
 
 def rows_of_members(bundles: Sequence[Bundle]) -> NDArray[np.uint8]:

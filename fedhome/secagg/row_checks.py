@@ -56,7 +56,7 @@ def check_rows(
     """
     if keys.home not in directory.members:
         raise BundleError(f"{keys.home} is not on the committee", reason="check")
-    rows = request.own_rows()
+    request.check_columns()
     heads = once(
         "heads to check",
         (directory.hash, request.homes, request.serials, request.heads),
@@ -66,7 +66,7 @@ def check_rows(
     bare = CheckAnswer(
         directory=directory.hash,
         member=keys.home,
-        asked=b"".join(name_rows(heads.fixed, rows, keys.home)),
+        asked=name_rows(heads.fixed, request.rows, keys.home),
         values=values_found(found, heads.factors),
         signature=bytes(64),
     )

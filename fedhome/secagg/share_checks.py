@@ -25,6 +25,7 @@ from fedhome.secagg.bundle import (
     ROW_BYTES,
     Bundle,
     BundleHead,
+    rows_of_member,
     sealed_hash,
 )
 from fedhome.secagg.directory import MOST_HOMES, Directory, HomeKeys
@@ -43,7 +44,7 @@ from fedhome.wire.codec import Digest, Id, Key, Message, Signature, number, octe
 
 HEAD_BYTES = 32 + 32 + 32 + 32 + 64
 Shares = NDArray[np.uint32]
-NameRows = Callable[[Sequence[bytes], Sequence[bytes], str], list[bytes]]
+NameRows = Callable[[Sequence[bytes], bytes, str], bytes]
 """Returns the hashes that name a member's rows: as `row_hashes`."""
 FOUND_BYTES = VALUE_BYTES + HASHES_BYTES
 WRONG, ERASED = b"\xff" * FOUND_BYTES, b"\xfe" * FOUND_BYTES
@@ -76,7 +77,7 @@ class CheckRequest(Message, label="check", most=1 << 26):
             homes=tuple(bundle.home for bundle in bundles),
             serials=tuple(bundle.serial for bundle in bundles),
             heads=b"".join([bundle.head_row for bundle in bundles]),
-            rows=b"".join([bundle.row(member) for bundle in bundles]),
+            rows=rows_of_member(bundles, member),
         )
 
     def check_columns(self) -> None:
@@ -93,13 +94,8 @@ class CheckRequest(Message, label="check", most=1 << 26):
         ):
             raise BundleError("the columns of a check differ in length", reason="check")
 
-    def own_rows(self) -> list[bytes]:
-        """Return of each bundle the member's row; `BundleError` as of `check_columns`."""
-        self.check_columns()
-        return [self.rows[at : at + ROW_BYTES] for at in range(0, len(self.rows), ROW_BYTES)]
-
     def parts(self) -> list[tuple[BundleHead, bytes]]:
-        """Return of each bundle its head, and what fixes its shares; else as `own_rows`."""
+        """Return of each bundle its head, and what fixes its shares; else as `check_columns`."""
         self.check_columns()
         found = []
         for place, (home, serial) in enumerate(zip(self.homes, self.serials, strict=True)):
@@ -221,14 +217,22 @@ def named_row(statement: bytes, member: str, row: bytes) -> bytes:
         member: The member's name.
         row: Its row.
     """
-    return row_hashes([statement], [row], member)[0]
+    return row_hashes([statement], row, member)
 
 
-def row_hashes(statements: Sequence[bytes], rows: Sequence[bytes], member: str) -> list[bytes]:
-    """Return what `named_row` does, of a member's rows of several bundles."""
+def row_hashes(statements: Sequence[bytes], rows: bytes, member: str) -> bytes:
+    """Return what `named_row` does of a member's rows of several bundles, 32 bytes each.
+
+    Args:
+        statements: Of each bundle, as of `named_row`.
+        rows: The member's rows of them, one after the other.
+        member: The member's name.
+    """
     name, sha256 = member.encode(), hashlib.sha256
-    pairs = zip(statements, rows, strict=True)
-    return [sha256(_ROW + statement + row + name).digest() for statement, row in pairs]
+    pairs = zip(statements, range(0, len(rows), ROW_BYTES), strict=True)
+    return b"".join(
+        [sha256(_ROW + one + rows[at : at + ROW_BYTES] + name).digest() for one, at in pairs]
+    )
 
 
 def foretold(bundle: Bundle, directory: Directory, member: int) -> bytes:
@@ -268,9 +272,10 @@ def values_found(found: OpenedRows, factors: NDArray[np.int64]) -> bytes:
     if hashes is None:
         hashes = np.frombuffer(hashes_of(found.shares), np.uint8).reshape(count, HASHES_BYTES)
     told: NDArray[np.uint8] = np.concatenate([values.view(np.uint8), hashes], axis=1)
-    for place, why in enumerate(found.why):
-        if why is not None:
-            told[place] = np.frombuffer(_WORDS[why], np.uint8)
+    if any(found.why):
+        for place, why in enumerate(found.why):
+            if why is not None:
+                told[place] = np.frombuffer(_WORDS[why], np.uint8)
     return told.tobytes()
 
 

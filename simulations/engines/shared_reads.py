@@ -41,7 +41,7 @@ class Reading:
         self.key = lru_cache(maxsize=_MOST_KEYS)(one_time_key)
         self._worked: dict[str, tuple[Hashable, Any]] = {}
         self._read: dict[type[Message], tuple[bytes, Any]] = {}
-        self._named: dict[str, tuple[list[bytes], list[bytes], list[bytes]]] = {}  # by member
+        self._named: dict[str, tuple[bytes, list[bytes], bytes]] = {}  # by member
         self.policy: Policy = _Once(**vars(policy))
         self._directory: tuple[tuple[bytes, bytes, object], Directory] | None = None
         self._manifest: tuple[tuple[bytes, bytes], Manifest] | None = None
@@ -90,17 +90,15 @@ class Reading:
             self._read[kind] = data, found
         return found
 
-    def name_rows(
-        self, statements: Sequence[bytes], rows: Sequence[bytes], member: str
-    ) -> list[bytes]:
+    def name_rows(self, statements: Sequence[bytes], rows: bytes, member: str) -> bytes:
         """Do what :func:`fedhome.secagg.share_checks.row_hashes` does, once for member and server.
 
         Of each member what it was asked last is remembered.
         """
-        given = [*statements], [*rows]
         known = self._named.get(member)
-        if known is None or known[:2] != given:
-            known = self._named[member] = *given, row_hashes(*given, member)
+        if known is None or known[0] != rows or known[1] != statements:
+            names = row_hashes(statements, rows, member)
+            known = self._named[member] = rows, [*statements], names
         return known[2]
 
 

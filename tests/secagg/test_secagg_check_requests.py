@@ -64,7 +64,7 @@ def test_a_request_about_some_bundles_lays_out_no_other_members_rows(
     for place, member in enumerate(others, 1):
         told = CheckRequest.from_bytes(requests[member])
         assert told.homes == ("h00", "h01")
-        assert told.own_rows() == [one.row(place) for one in bundles]
+        assert told.rows == b"".join([one.row(place) for one in bundles])
 
 
 def test_more_bundles_than_a_request_may_hold_are_asked_about_in_turn() -> None:
@@ -81,3 +81,46 @@ def test_more_bundles_than_a_request_may_hold_are_asked_about_in_turn() -> None:
     checks.sound = lambda bundle: bundle.serial in found  # type: ignore[method-assign]
     for data in checks.requests(many).values():
         assert CheckRequest.from_bytes(data).serials == (MOST_ROSTER + 1, MOST_ROSTER + 2)
+
+
+def test_answers_to_what_all_are_asked_are_read_without_gathering_rows_bundle_by_bundle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bundles lie far apart: to gather a member's rows took as long as all of its signature."""
+    world = World.of(SIZE, bundles=0)
+    bundles = [_made(world, home) for home in ("h00", "h01", "h02")]
+    checks = ShareChecks(world.directory)
+    asked = checks.requests(bundles)
+    found = {one: world.homes[one].check(data, now=NOW) for one, data in asked.items()}
+
+    def gathered(*_: Any) -> bytes:
+        raise AssertionError("rows were gathered anew")
+
+    monkeypatch.setattr("fedhome.secagg.checking.rows_of_member", gathered)
+    for member, answer in found.items():
+        checks.receive(member, answer)
+    assert all(map(checks.sound, bundles))
+    assert not checks.disputes()
+
+
+def test_who_answers_an_earlier_request_still_owes_the_rest_and_others_owe_all() -> None:
+    world = World.of(SIZE, bundles=0)
+    early, late = _made(world, "h00"), _made(world, "h01")
+    checks = ShareChecks(world.directory)
+    first, second, *_ = world.directory.members
+    before = checks.requests([early])[first]
+    both = checks.requests([early, late])
+    checks.receive(first, world.homes[first].check(before, now=NOW))
+    assert checks.found_right("h00", 1, first)
+    assert not checks.found_right("h01", 1, first)
+    again = checks.requests([early, late])
+    assert CheckRequest.from_bytes(again[first]).homes == ("h01",)
+    checks.receive(second, world.homes[second].check(both[second], now=NOW))
+    assert checks.found_right("h00", 1, second)
+    assert checks.found_right("h01", 1, second)
+    checks.forget([early])  # what was found of the others stays where it belongs
+    assert not checks.found_right("h00", 1, second)
+    assert checks.found_right("h01", 1, second)
+    assert not checks.found_right("h01", 1, first)
+    checks.receive(first, world.homes[first].check(again[first], now=NOW))
+    assert checks.found_right("h01", 1, first)

@@ -10,6 +10,7 @@ import pytest
 from fedhome.errors import WireError
 from fedhome.keys.signing import Signer
 from fedhome.secagg import Policy
+from fedhome.secagg.bundle import ROW_BYTES
 from fedhome.secagg.share_checks import row_hashes
 from fedhome.secagg.sum_messages import Request
 from fedhome.simulations.engines import shared_reads
@@ -119,20 +120,21 @@ def test_rows_are_named_once_for_member_and_server_and_altered_ones_anew(
 ) -> None:
     done = list[str]()
 
-    def counted(statements: Sequence[bytes], rows: Sequence[bytes], member: str) -> list[bytes]:
+    def counted(statements: Sequence[bytes], rows: bytes, member: str) -> bytes:
         done.append(member)
         return row_hashes(statements, rows, member)
 
     monkeypatch.setattr(shared_reads, "row_hashes", counted)
-    reading, given = Reading(Policy()), ([b"s1", b"s2"], [b"r1", b"r2"], "m")
+    row, other_row = b"r" * ROW_BYTES, b"o" * ROW_BYTES
+    reading, given = Reading(Policy()), ([b"s1", b"s2"], row + row, "m")
     for _ in range(2):
         assert reading.name_rows(*given) == row_hashes(*given)
     assert done == ["m"]
     other = {
         "statement": ([b"s1", b"s3"], given[1], "m"),
-        "row": (given[0], [b"r1", b"r3"], "m"),
+        "row": (given[0], row + other_row, "m"),
         "member": (given[0], given[1], "n"),
-        "fewer": (given[0][:1], given[1][:1], "m"),
+        "fewer": (given[0][:1], row, "m"),
     }[altered]
     assert reading.name_rows(*other) == row_hashes(*other)
     assert len(done) == 2
