@@ -12,13 +12,14 @@ import numpy as np
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.recorded.reading_store import ReadingStore
 from fedhome.data.fleet_examples import filled_in
-from fedhome.data.home_files import HomeFilesRead, read_home
+from fedhome.data.home_files import HomeFilesRead, check_rules, read_home
 from fedhome.data.inputs import MatchedHome, matched, schema_of
 from fedhome.data.series.examples import HomeExamples
 from fedhome.data.series.windows import examples, with_indicators
 from fedhome.errors import DataError, InputsError, NoReadingsError
 from fedhome.learning.tasks import kind_of
 from fedhome.plan.own_reading import NOTHING_OWN, reading_of
+from fedhome.plan.reading_settings import HomeReading
 from fedhome.plan.settings import Plan
 
 
@@ -83,8 +84,10 @@ def read_files(
     wanted = {*schema.columns, schema.target.name, *plan.data.rules}
     settings = reading_of(plan.data, reading)
     if isinstance(source, ReadingStore):
-        return _of_store(source, settings.time_zone)
-    return read_home(source, home=name, settings=settings, numbers=numbers, wanted=wanted)
+        return _of_store(source, settings)
+    read = read_home(source, home=name, settings=settings, numbers=numbers, wanted=wanted)
+    check_rules(read, settings)
+    return read
 
 
 def read_own(
@@ -153,11 +156,13 @@ def _none_yet(home: str) -> NoReadingsError:
     )
 
 
-def _of_store(store: ReadingStore, time_zone: str) -> HomeFilesRead:
+def _of_store(store: ReadingStore, settings: HomeReading) -> HomeFilesRead:
     """Return what a store holds; its rows were understood when they were recorded."""
     stored = store.read()
     table = stored.table
     empty = [name for name, values in table.columns.items() if bool(np.isnan(values).all())]
     held = {name: values for name, values in table.columns.items() if name not in empty}
-    table = replace(table, columns=held, time_zone=time_zone or table.time_zone)
+    rules = {name: rule for name, rule in settings.rules.items() if name in held}
+    zone = settings.time_zone or table.time_zone
+    table = replace(table, columns=held, time_zone=zone, rules=rules)
     return HomeFilesRead(table=table, notes=stored.notes, empty=tuple(empty))

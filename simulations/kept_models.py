@@ -82,6 +82,7 @@ def _models(
             learning=cohort.learning,
             examples=home,
             time_zone=table.time_zone,
+            rules=table.rules,
             run=run,
             scores={
                 name: by_model[name][home.home]

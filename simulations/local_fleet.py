@@ -322,13 +322,16 @@ def prepare(
     shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)
     shutil.copyfile(root / "owner" / DIRECTORY, server.fleet / DIRECTORY)
     authorities = (server.tls / tls.CA).read_bytes()
+    rules = {table.home: dict(table.rules) for table in tables if table.rules}
     for home_folder in home_folders:
+        name = home_folder.path.name
         home_folder.fill(
             HomeSettings(
-                home=home_folder.path.name,
+                home=name,
                 server=f"{HOST}:{settings.port}",
                 data=str(home_folder.path / "readings.parquet"),
-                tier=tiers[home_folder.path.name],
+                reading={"rules": rules[name]} if name in rules else {},
+                tier=tiers[name],
             ),
             plan=plan,
             anchor=anchor,

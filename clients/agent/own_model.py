@@ -23,6 +23,7 @@ from fedhome.reasons import in_words
 if TYPE_CHECKING:  # these load torch, arrow or both
     from fedhome.clients.home import ClientHome
     from fedhome.clients.own_readings import ReadingsSource
+    from fedhome.data.table import HomeTable
     from fedhome.learning.personalise.home_end import HomeEnd
     from fedhome.personal.horizons import Predictions
     from fedhome.personal.model import PersonalModel
@@ -107,7 +108,7 @@ class EndedRuns:
         table = read_files(
             self._home.plan, self._source, name=settings.home, reading=settings.reading
         ).table
-        new = self._scored(self._made(table.time_zone, run))
+        new = self._scored(self._made(table, run))
         data = to_bytes([new])
         if data == kept:
             return Verdict(b"", "")
@@ -125,7 +126,7 @@ class EndedRuns:
         better, told = _compared(tried, other, new)
         return Verdict(data if better else b"", told)
 
-    def _made(self, time_zone: str, run: str) -> PersonalModel:
+    def _made(self, table: HomeTable, run: str) -> PersonalModel:
         from fedhome.personal.built import personal_model  # noqa: PLC0415
 
         assert self._last is not None, "a run has ended"
@@ -135,7 +136,8 @@ class EndedRuns:
             plan=self._home.plan,
             learning=device.learning,
             examples=device.examples,
-            time_zone=time_zone,
+            time_zone=table.time_zone,
+            rules=table.rules,
             run=run,
         )
 

@@ -95,6 +95,7 @@ def rows_where(table: HomeTable, kept: NDArray[np.bool_]) -> HomeTable:
         labels=table.labels,
         units=table.units,
         flags=table.flags,
+        rules=table.rules,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
+import tomli_w
 import typer
 
 from fedhome.cli import completion
@@ -99,9 +100,11 @@ def convert(
     """Write what was understood of each home as Parquet, to be read back without guessing.
 
     Times are in UTC with the home's zone, numbers are numbers with their unit, words are words.
+    Rules of single homes stand in a homes.toml beside them.
     """
     from fedhome.data.files.home_parquet import write_home  # noqa: PLC0415
     from fedhome.data.homes_folder import read_folder  # noqa: PLC0415
+    from fedhome.data.homes_settings import HOMES_FILE  # noqa: PLC0415
     from fedhome.store import disk  # noqa: PLC0415
 
     resolved = Plan.parse(table_of(source, plan, sets), where=plan or "the settings")
@@ -117,6 +120,8 @@ def convert(
             new.mkdir()
             for home in read.homes:
                 write_home(home, new / f"{home.home}.parquet")
+            if own := {home.home: {"rules": dict(home.rules)} for home in read.homes if home.rules}:
+                (new / HOMES_FILE).write_text(tomli_w.dumps(own), encoding="utf-8")
             new.replace(out)
     print_homes(console, read)
     say(

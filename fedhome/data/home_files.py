@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from fedhome.data.times.long_tables import check_names, check_twins, homes_of, p
 from fedhome.data.times.time_columns import TimeColumns, find_times
 from fedhome.data.times.wide_tables import told_wide
 from fedhome.errors import SourceError
-from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.plan.reading_settings import HomeReading, ReadingSettings, Rule
 from fedhome.spelling import did_you_mean
 
 _AS_IT_IS = ReadingSettings()
@@ -81,6 +81,25 @@ def read_home(
     return read_rows(raw, home=name, settings=settings, numbers=numbers, wanted=wanted)
 
 
+def check_rules(read: HomeFilesRead, settings: HomeReading) -> None:
+    """Refuse rules of a home's own for columns that it has not.
+
+    Args:
+        read: The home, as it was read.
+        settings: How.
+
+    Raises:
+        SourceError: It has such a rule.
+    """
+    names = [*read.table.columns, *read.empty]
+    if unknown := [name for name in settings.rules if name not in names]:
+        raise SourceError(
+            f"home {read.table.home!r} has a rule of its own for {unknown[0]!r}, and no such column"
+            f"{did_you_mean(unknown[0], names)}",
+            hint=f"its columns are: {', '.join(names)}",
+        )
+
+
 def read_rows(
     raw: Raw,
     *,
@@ -128,7 +147,8 @@ def read_rows(
     nameless = tuple(filter(_is_nameless, raw.rows.column_names))
     raw = _with_row_units(raw, settings, leave=(*times.names, *times.others, *nameless))
     names = {source: name for source, name in names.items() if source in raw.rows.column_names}
-    columns = _Columns()
+    rules = settings.rules if isinstance(settings, HomeReading) else {}
+    columns = _Columns(rules)
     for source, name in names.items():
         if source not in (*times.names, *times.others):
             try:
@@ -150,6 +170,7 @@ def read_rows(
         labels=columns.words,
         units=columns.units,
         flags=frozenset(columns.flags),
+        rules={name: rule for name, rule in rules.items() if name in columns.values},
     )
     report = HomeReport(
         home=home,
@@ -169,6 +190,7 @@ def read_rows(
 class _Columns:
     """A home's columns, as one after the other is read."""
 
+    rules: Mapping[str, Rule]
     values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     words: dict[str, tuple[str, ...]] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
@@ -202,7 +224,8 @@ class _Columns:
             self.empty.append(name)
             return
         self.values[name] = values
-        if read.kind == "number" and axis.format:  # rows that are numbered have no course
+        meter = self.rules.get(name) == "difference"  # is known to be one that counts up
+        if read.kind == "number" and axis.format and not meter:  # numbered rows have no course
             zone = axis.time_zone
             self.notes += odd_course(values, axis.time_s, source=source, name=name, time_zone=zone)
         if read.kind == "flag":

@@ -19,7 +19,7 @@ from fedhome.data.files.data_files import (
 )
 from fedhome.data.files.file_kinds import not_read
 from fedhome.data.files.packed_files import JSON_SUFFIXES
-from fedhome.data.home_files import HomeFilesRead, read_home, read_rows
+from fedhome.data.home_files import HomeFilesRead, check_rules, read_home, read_rows
 from fedhome.data.homes_settings import HOMES_FILE, read_homes_settings
 from fedhome.data.homes_side_by_side import noticed
 from fedhome.data.homes_store import HomesStore, is_store
@@ -29,7 +29,7 @@ from fedhome.data.times.axis import zone_of
 from fedhome.data.times.long_tables import homes_of
 from fedhome.data.told_once import some, told_once
 from fedhome.errors import EmptyFleetError, SourceError
-from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.plan.reading_settings import HomeReading, ReadingSettings
 from fedhome.printable import shown
 from fedhome.spelling import did_you_mean
 
@@ -136,8 +136,12 @@ def _read_source(
     wanted: Collection[str] | None,
 ) -> HomeFilesRead:
     if isinstance(source, Path):
-        return read_home(source, home=home, settings=settings, numbers=numbers, wanted=wanted)
-    return read_rows(source, home=home, settings=settings, numbers=numbers, wanted=wanted)
+        read = read_home(source, home=home, settings=settings, numbers=numbers, wanted=wanted)
+    else:
+        read = read_rows(source, home=home, settings=settings, numbers=numbers, wanted=wanted)
+    if isinstance(settings, HomeReading):
+        check_rules(read, settings)
+    return read
 
 
 def _sources(

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from fedhome.data.times.axis import zone_of
 from fedhome.errors import PlanError, SourceError
-from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.plan.reading_settings import HomeReading, ReadingSettings
 from fedhome.spelling import did_you_mean
 from fedhome.toml_text import parse_toml
 
@@ -23,7 +23,7 @@ _WHOLE_FOLDER = {"home_column"}  # says what a home is, so no home can have its 
 
 def read_homes_settings(
     path: Path, homes: Collection[str], settings: ReadingSettings
-) -> dict[str, ReadingSettings]:
+) -> dict[str, HomeReading]:
     """Return the settings of those homes that have some of their own.
 
     Args:
@@ -47,13 +47,13 @@ def read_homes_settings(
 
 def _of_home(
     path: Path, home: str, table: object, homes: Collection[str], settings: ReadingSettings
-) -> ReadingSettings:
+) -> HomeReading:
     if home not in homes:
         raise SourceError(
             f"{path} names {home!r}, which is no home of the folder{did_you_mean(home, homes)}",
             hint=_HINT,
         )
-    known = set(ReadingSettings.model_fields) - _WHOLE_FOLDER
+    known = set(HomeReading.model_fields) - _WHOLE_FOLDER
     if not isinstance(table, dict):
         raise SourceError(f"{path}: {home!r} is no table", hint=_HINT)
     if unknown := [name for name in table if name not in known]:
@@ -62,7 +62,7 @@ def _of_home(
             hint=_HINT,
         )
     try:
-        own = ReadingSettings.model_validate({**settings.reading(), **table})
+        own = HomeReading.model_validate({**settings.reading(), **table})
     except ValidationError as error:
         names = ", ".join(sorted({str(fault["loc"][0]) for fault in error.errors()}))
         raise SourceError(f"{path}: a wrong value of {names} of {home!r}", hint=_HINT) from None

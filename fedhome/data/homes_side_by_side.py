@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -76,15 +77,22 @@ def _meters(tables: Sequence[HomeTable]) -> Iterator[str]:
         found = {
             table.home: counts_up(table.columns[name], table.time_s, name=name)
             for table in tables
-            if name in table.columns and name not in table.labels and not table.timeless
+            if name in table.columns
+            and name not in table.labels
+            and not table.timeless
+            and table.rules.get(name) != "difference"
         }
         up, others = ([home for home, it in found.items() if it is told] for told in (True, False))
         if up and others:
             yield (
                 f"column {name!r} counts up, like a meter, in {some(up)}, and does not in "
-                f"{some(others)}: data.rules hold for all homes, so give {name!r} one meaning "
-                "before, as the difference from row to row where it counts up"
+                f"{some(others)}: data.rules hold for all homes, so say of each that counts up "
+                f"what it is: below [{up[0]}] in homes.toml, {_as_meter(name)}, and data.step"
             )
+
+
+def _as_meter(name: str) -> str:
+    return f'rules = {{{json.dumps(name, ensure_ascii=False)} = "difference"}}'
 
 
 def _spellings(tables: Sequence[HomeTable]) -> Iterator[str]:

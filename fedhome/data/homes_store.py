@@ -121,6 +121,7 @@ class HomesStore:
                 labels={name: tuple(words) for name, words in kind["labels"].items()},
                 units=kind["units"],
                 flags=frozenset(kind["flags"]),
+                rules=kind.get("rules", {}),
             )
         except (pa.ArrowException, IndexError, OSError) as error:
             raise self._damaged(READINGS, str(error)) from None

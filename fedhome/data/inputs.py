@@ -158,6 +158,8 @@ def matched(table: HomeTable, schema: InputSchema, targets: Targets) -> MatchedH
     faults = [*_missing(table, specs), *_of_another_kind(table, schema, targets)]
     if schema.timed and table.rows and table.timeless:
         faults.append("has rows without times, and hour and weekday go into the model")
+    strange = [name for name in table.rules if name not in table.columns]
+    faults += [f"has a rule of its own for {name!r}, and no such column" for name in strange]
     matches, notes = [], list(_unused(table, specs))
     columns: dict[str, NDArray[np.float64]] = {}
     for spec in specs if not faults else ():
@@ -192,6 +194,7 @@ def matched(table: HomeTable, schema: InputSchema, targets: Targets) -> MatchedH
         labels=labels,
         units={spec.name: spec.unit for spec in specs if spec.unit},
         flags=table.flags & frozenset(columns),
+        rules={name: rule for name, rule in table.rules.items() if name in columns},
     )
     return MatchedHome(table=brought, matches=tuple(matches), notes=tuple(notes))
 

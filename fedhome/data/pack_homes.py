@@ -131,6 +131,7 @@ class _Kinds:
             "labels": {name: list(words) for name, words in table.labels.items()},
             "units": dict(table.units),
             "flags": sorted(table.flags),
+            **({"rules": dict(table.rules)} if table.rules else {}),
         }
         number = self._known.setdefault(json.dumps(kind), len(self.all))
         if number == len(self.all):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import DataError, SourceError
+from fedhome.plan.reading_settings import Rule
 from fedhome.printable import shown
 
 CLOCKS_APART_S = 60
@@ -33,6 +35,8 @@ class HomeTable:
             are class indices.
         units: Column name to its unit, for columns that say one.
         flags: Columns that were read as yes and no: 1 and 0.
+        rules: Column name to how its readings become one a step, where the plan's ``data.rules``
+            do not hold for this home: a meter that counts up among others' loads.
 
     Raises:
         SourceError: A name that is not one line of text.
@@ -46,6 +50,7 @@ class HomeTable:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     flags: frozenset[str] = frozenset()
+    rules: Mapping[str, Rule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.home.isprintable() or not 1 <= len(self.home.encode()) <= _NAME_BYTES:
@@ -53,6 +58,11 @@ class HomeTable:
                 f"'{shown(self.home)[:_NAME_BYTES]}' cannot be the name of a home",
                 hint="name its file, or its rows in the home's column, by 1 to "
                 f"{_NAME_BYTES} bytes of one line of text in UTF-8",
+            )
+        if unknown := set(self.rules.values()) - set(get_args(Rule)):
+            raise DataError(
+                f"home {self.home!r} has the rule {min(unknown)!r}, which there is not",
+                hint=f"a rule is one of {', '.join(get_args(Rule))}",
             )
         rows = len(self.time_s)
         uneven = [name for name, column in self.columns.items() if len(column) != rows]

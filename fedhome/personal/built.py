@@ -14,6 +14,7 @@ from fedhome.learning.methods import method_of
 from fedhome.learning.personalise.home_end import HomeEnd
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
+from fedhome.plan.reading_settings import Rule
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.wire.layout import Layout
@@ -26,6 +27,7 @@ def personal_model(
     learning: LearningSetup,
     examples: HomeExamples,
     time_zone: str,
+    rules: Mapping[str, Rule],
     run: str = "",
     scores: Mapping[str, float] | None = None,
 ) -> PersonalModel:
@@ -37,6 +39,7 @@ def personal_model(
         learning: What the home learnt with.
         examples: The home's examples, as they were cut from its readings.
         time_zone: The home's zone.
+        rules: How its readings become one a step, where the plan's rules do not hold for it.
         run: What it came from.
         scores: Of ``personalised`` and ``baseline`` on test rows.
     """
@@ -60,6 +63,7 @@ def personal_model(
         by=end.by,
         blend=end.fleet,
         time_zone=time_zone,
+        rules=rules,
         rows=sum(examples.counts[:2]),
         run=run,
         score=learning.task.score,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from fedhome.learning.fitted import InputRows
 from fedhome.learning.tasks.statements import ENCODINGS
 from fedhome.personal.own_module import OwnModule
 from fedhome.personal.predictor import Predictor
+from fedhome.plan.reading_settings import Rule
 
 _QUARTERS = 4
 
@@ -85,7 +86,9 @@ def check_told(told: Mapping[str, Any]) -> None:
     words = all(isinstance(told[name], str) for name in ("time_zone", "run", "score"))
     counts = all(type(told[name]) is int for name in ("rows", "fitted_until"))
     scores = all(isinstance(one, int | float) for one in told["scores"].values())
-    if not (words and counts and scores):
+    own = told.get("rules", {})
+    rules = isinstance(own, dict) and set(own.values()) <= set(get_args(Rule))
+    if not (words and counts and scores and rules):
         raise ValueError(told["home"])
 
 

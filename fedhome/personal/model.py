@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -29,6 +29,7 @@ from fedhome.personal.horizons import Predictions, at_horizon, beside_each_other
 from fedhome.personal.predictor import Predictor
 from fedhome.plan.data_settings import Span
 from fedhome.plan.own_reading import reading_of
+from fedhome.plan.reading_settings import Rule
 from fedhome.plan.settings import Plan
 
 Readings = HomeTable | ArrowTable | Columns | list[Row] | Path | str
@@ -66,6 +67,7 @@ class PersonalModel:
         naive: The forecast without learning.
         by: How far the band of 80 % around numbers reaches, or the temperature of classes.
         time_zone: IANA name of the home's zone.
+        rules: How the home's readings become one a step, where the plan's rules do not hold for it.
         rows: Training and validation rows that it was fitted to.
         run: Name of the run, or of the release, that it came from.
         score: Name of the score; higher is better.
@@ -98,6 +100,7 @@ class PersonalModel:
     fitted_until: int = 0
     blend: FleetsBlend | None = None
     ahead: Span | None = None
+    rules: Mapping[str, Rule] = field(default_factory=dict)
 
     @property
     def target(self) -> str:
@@ -233,6 +236,7 @@ class PersonalModel:
                 labels={**table.labels, **({self.target: self.classes} if self.classes else {})},
                 units=table.units,
                 flags=table.flags,
+                rules=table.rules,
             )
         try:
             own = matched(table, schema, self.targets)
@@ -249,8 +253,10 @@ class PersonalModel:
 
     def _table(self, readings: Readings, schema: InputSchema) -> tuple[HomeTable, tuple[str, ...]]:
         if isinstance(readings, HomeTable):
-            return readings, ()
-        own = {} if self.plan.data.time_zone else {"time_zone": self.time_zone}
+            rules = {name: rule for name, rule in self.rules.items() if name in readings.columns}
+            return replace(readings, rules=readings.rules or rules), ()
+        zone = {} if self.plan.data.time_zone else {"time_zone": self.time_zone}
+        own: dict[str, Any] = {**zone, "rules": self.rules}
         settings = reading_of(self.plan.data, own)
         numbers = (self.target,) if self.targets == "continuous" else ()
         wanted = {*schema.columns, self.target}

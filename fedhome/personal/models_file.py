@@ -65,6 +65,7 @@ def to_bytes(models: Iterable[PersonalModel]) -> bytes:
                 "scores": dict(model.scores),
             }
             | ({} if model.blend is None else {"blend": _plain_blend(model.blend)})
+            | ({"rules": dict(model.rules)} if model.rules else {})
         )
     header = {"format": str(stored_models.FORMAT), "plan": plan, "homes": json.dumps(homes)}
     return with_sorted_header(safetensors.numpy.save(arrays, header))
@@ -108,6 +109,7 @@ class ModelsFile(Mapping[str, PersonalModel]):
         try:
             check_told(told)
             own = {name: told[name] for name in (*_PLAIN, "scores") if name not in computed}
+            own["rules"] = told.get("rules", {})
             own["blend"] = _blend_of(told["blend"]) if "blend" in told else None
         except UNREADABLE as error:
             raise self._stored.unreadable(error) from None

@@ -108,6 +108,7 @@ def model_of_release(
         naive=naive,
         by=by,
         time_zone=own.table.time_zone,
+        rules=own.table.rules,
         rows=0,
         run=called,
         fitted_until=_scaled_until(home, by_class=plan.data.split_by == "class"),

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from fedhome.errors import PlanError
 from fedhome.plan.input_settings import InputSpec, input_faults
-from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.plan.reading_settings import ReadingSettings, Rule
 from fedhome.plan.time_steps import step_seconds
 
 SYNTHETIC_HOMES = 100
@@ -28,9 +28,6 @@ MOST_LAGS: Final = 1000
 """Earlier targets that go into a model: each is a column of a home's examples."""
 MOST_HORIZONS: Final = 512
 """Horizons of one model: each is a column, too, and a model beside it."""
-
-Rule = Literal["mean", "last", "hold", "sum", "difference"]
-"""How readings become one a step of the grid: `fedhome.data.series.step_rules`."""
 
 
 def _as_text(value: object) -> object:

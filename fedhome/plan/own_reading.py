@@ -10,14 +10,14 @@ from pydantic import ValidationError
 
 from fedhome.errors import PlanError
 from fedhome.plan.overrides import fault_of, merge, parse_set
-from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.plan.reading_settings import HomeReading, ReadingSettings
 from fedhome.spelling import did_you_mean
 
 NOTHING_OWN: Final[Mapping[str, Any]] = MappingProxyType({})
 """A home whose files are read as the plan says."""
 
 _SECTION = "data"  # in a plan; here it may be left out
-_HINT = "settings of reading: " + ", ".join(ReadingSettings.model_fields)
+_HINT = "settings of reading: " + ", ".join(HomeReading.model_fields)
 
 
 def parse_reading(sets: Sequence[str]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def parse_reading(sets: Sequence[str]) -> dict[str, Any]:
 
 def reading_of(
     common: ReadingSettings, own: Mapping[str, Any], *, where: str = "how the home's files are read"
-) -> ReadingSettings:
+) -> HomeReading:
     """Return how a home's files are read.
 
     Args:
@@ -49,12 +49,12 @@ def reading_of(
     Raises:
         PlanError: Settings that reading does not have, or wrong values; all at once.
     """
-    known = list(ReadingSettings.model_fields)
+    known = list(HomeReading.model_fields)
     unknown = [name for name in own if name not in known]
     faults = [f"{name} is no setting of reading{did_you_mean(name, known)}" for name in unknown]
     given = {name: value for name, value in own.items() if name in known}
     try:
-        settings = ReadingSettings.model_validate({**common.reading(), **given})
+        settings = HomeReading.model_validate({**common.reading(), **given})
     except ValidationError as error:
         faults += [fault_of(dict(item), known) for item in error.errors()]
         raise PlanError(faults, where=where, hint=_HINT) from None

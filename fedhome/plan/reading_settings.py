@@ -19,6 +19,10 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 """Names of columns; a plan may give a single one without brackets."""
 
 
+Rule = Literal["mean", "last", "hold", "sum", "difference"]
+"""How readings become one a step of the grid: `fedhome.data.series.step_rules`."""
+
+
 class ReadingSettings(Section):
     """How cells and columns of files are read; what is not set is found out, and told."""
 
@@ -49,3 +53,11 @@ class ReadingSettings(Section):
     def reading(self) -> dict[str, Any]:
         """Return the settings of reading alone, by name."""
         return {name: getattr(self, name) for name in ReadingSettings.model_fields}
+
+
+class HomeReading(ReadingSettings):
+    """How a single home's files are read, and what its readings are, unlike other homes'."""
+
+    rules: Mapping[str, Rule] = Field(
+        {}, description="what goes before the plan's data.rules for this home: column to rule"
+    )

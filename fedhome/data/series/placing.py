@@ -23,7 +23,8 @@ from fedhome.data.series.local_time import local_seconds, utc_seconds
 from fedhome.data.series.step_rules import Readings, Steps
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
-from fedhome.plan.data_settings import DataSettings, Rule
+from fedhome.plan.data_settings import DataSettings
+from fedhome.plan.reading_settings import Rule
 from fedhome.plan.time_steps import DAY_S, span_text, step_seconds, step_text
 
 _LEAST = 3  # readings of the target that say a home's step
@@ -62,6 +63,10 @@ class HomeReadings:
     def zone(self) -> str | None:
         """The home's zone; None where its rows have no times."""
         return None if self.table.timeless else self.table.time_zone
+
+    def given_rule(self, name: str) -> Rule | None:
+        """Return a column's rule, the home's own before the plan's; None where none is given."""
+        return self.table.rules.get(name, self.data.rules.get(name))
 
     @property
     def telling(self) -> NDArray[np.bool_]:
@@ -109,7 +114,7 @@ class Placed:
         """Yield each column's readings."""
         table, shown = self.home.table, self.shown
         for name, (rows, at_s, native_s) in self.places.items():
-            held = self.home.data.rules.get(name) == "hold"
+            held = self.home.given_rule(name) == "hold"
             apart = held and self.home.tells_nothing(name)
             silent = np.flatnonzero(~self.home.read[name]) if held and not apart else rows[:0]
             yield (

@@ -18,7 +18,8 @@ from fedhome.data.series.placing import HomeReadings, Placed, by_clock, by_colum
 from fedhome.data.series.step_rules import RULES, Stepped, Steps
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
-from fedhome.plan.data_settings import DataSettings, Rule
+from fedhome.plan.data_settings import DataSettings
+from fedhome.plan.reading_settings import Rule
 from fedhome.plan.time_steps import step_text
 from fedhome.spelling import did_you_mean
 
@@ -49,7 +50,8 @@ def grid_of(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Gri
 
     Readings that lie beside a step by a tenth of it or less belong to it. Several of one step
     become one by the column's rule: the mean of numbers and the last of words and flags, unless
-    ``data.rules`` says otherwise. Steps of whole days are those of the home's own clock.
+    ``data.rules``, or the home's own rules, say otherwise. Steps of whole days are those of the
+    home's own clock.
 
     Args:
         table: The home's readings.
@@ -68,7 +70,7 @@ def grid_of(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Gri
             "has data.horizon = 0",
         )
     home = HomeReadings.of(table, data, columns)
-    rules = {name: _rule(table, data, name) for name in home.names}
+    rules = {name: _rule(home, name) for name in home.names}
     notes = _empty_rows(home)
     if not home.some.any():
         none = np.empty(0, np.int64)
@@ -125,8 +127,9 @@ def _taken(home: HomeReadings, rows: NDArray[np.int64]) -> HomeTable:
     )
 
 
-def _rule(table: HomeTable, data: DataSettings, name: str) -> Rule:
-    """Return a column's rule: the plan's, else that of what the column holds."""
+def _rule(home: HomeReadings, name: str) -> Rule:
+    """Return a column's rule: the home's or the plan's, else that of what the column holds."""
+    table, data = home.table, home.data
     unknown = [other for other in data.rules if other not in table.columns]
     if unknown:
         raise DataError(
@@ -135,10 +138,11 @@ def _rule(table: HomeTable, data: DataSettings, name: str) -> Rule:
             hint=f"its columns are: {', '.join(table.columns)}",
         )
     words = name in table.labels
-    rule = data.rules.get(name)
+    rule = home.given_rule(name)
     if words and rule in _OF_NUMBERS:
+        whose = "rules of its own" if name in table.rules else "data.rules"
         raise DataError(
-            f'data.rules: home {table.home!r} has words in {name!r}, and there is no "{rule}" of '
+            f'{whose}: home {table.home!r} has words in {name!r}, and there is no "{rule}" of '
             "words",
             hint='words can have "last" or "hold"',
         )

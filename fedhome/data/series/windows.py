@@ -204,6 +204,12 @@ def _past(
     """Return a home's rows, with those before each, and what was done to get them."""
     timeless = table.timeless
     if not data.series:
+        if table.rules:
+            raise DataError(
+                f"home {table.home!r} has rules of its own, for {', '.join(table.rules)}, and a "
+                "plan of data.horizon = 0 takes each row by itself",
+                hint="take its rules away, or set data.horizon to 1 or more",
+            )
         known = table.rows > 1 and not timeless
         step_s = usual_gap(table.time_s) if known else None
         spans = spans_of(data, home=table.home, step_s=step_s)

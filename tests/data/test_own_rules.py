@@ -1,0 +1,146 @@
+"""A home whose meter counts up among others' loads: rules that hold for it alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import fedhome
+from fedhome.cli import app
+from fedhome.clients.own_readings import read_files
+from fedhome.data.homes_folder import read_folder
+from fedhome.data.homes_store import HomesStore
+from fedhome.data.inputs import matched, schema_of
+from fedhome.data.pack_homes import pack
+from fedhome.data.series.time_grid import grid_of
+from fedhome.data.series.windows import windows
+from fedhome.data.table import HomeTable
+from fedhome.errors import DataError, InputsError, PlanError, SourceError
+from fedhome.plan.own_reading import parse_reading
+from fedhome.plan.settings import Plan
+from fedhome.simulations import local_fleet
+from helpers import tiny
+
+HOURS = 240
+USED = np.random.default_rng(7).random(HOURS) + 0.5
+METER = 100 + np.concatenate([[0.0], np.cumsum(USED)[:-1]])  # at the beginning of each hour
+RULE = 'rules = { load = "difference" }'
+PLAN = Plan.load(data={"target": "load", "step": "1h", "horizon": 1, "lags": [1], "gap": 0})
+
+
+def write(folder: Path, own: str = f"[meter]\n{RULE}\n") -> Path:
+    folder.mkdir(exist_ok=True)
+    for home, values in (("ash", USED), ("elm", USED + 0.25), ("meter", METER)):
+        rows = (
+            f"2024-01-{1 + hour // 24:02} {hour % 24:02}:00Z,{value:.9f}"
+            for hour, value in enumerate(values)
+        )
+        (folder / f"{home}.csv").write_text("\n".join(["time,load", *rows, ""]), encoding="utf-8")
+    (folder / "homes.toml").write_text(own, encoding="utf-8")
+    return folder
+
+
+def test_one_homes_meter_is_what_it_used_and_other_homes_are_as_they_were(tmp_path: Path) -> None:
+    read = read_folder(write(tmp_path), PLAN.data)
+    ash, _, meter = read.homes
+    assert (dict(ash.rules), dict(meter.rules)) == ({}, {"load": "difference"})
+    plain, own = (grid_of(home, PLAN.data, []).table.columns["load"] for home in (ash, meter))
+    np.testing.assert_allclose(plain, USED)
+    np.testing.assert_allclose(own, USED[:-1])
+    assert not [note for note in read.notes if "like a meter" in note]
+
+
+def test_without_a_rule_the_note_says_where_it_is_set(tmp_path: Path) -> None:
+    (note,) = [one for one in read_folder(write(tmp_path, "")).notes if "does not in" in one]
+    assert 'below [meter] in homes.toml, rules = {"load" = "difference"}, and data.step' in note
+
+
+def test_a_homes_own_rule_goes_before_the_plans(tmp_path: Path) -> None:
+    own = '[ash]\nrules = { load = "mean" }\n'
+    ash, _, meter = read_folder(write(tmp_path, own)).homes
+    data = PLAN.change(data={"rules": {"load": "difference"}}).data
+    assert len(grid_of(ash, data, []).table.columns["load"]) == HOURS
+    np.testing.assert_allclose(grid_of(meter, data, []).table.columns["load"], USED[:-1])
+
+
+def test_a_wrong_rule_is_refused(tmp_path: Path) -> None:
+    unknown = read_folder(write(tmp_path, '[meter]\nrules = { laod = "difference" }\n'))
+    (left_out,) = unknown.excluded  # it cannot be read, and the others run
+    assert "'meter' has a rule of its own for 'laod', and no such column" in left_out.reason
+    with pytest.raises(SourceError, match="a wrong value of rules of 'meter'"):
+        read_folder(write(tmp_path, '[meter]\nrules = { load = "differ" }\n'))
+
+
+def test_rules_are_refused_where_they_could_not_be_kept() -> None:
+    table = HomeTable(home="oak", time_s=3600 * np.arange(HOURS), columns={"load": METER})
+    rows = PLAN.change(data={"horizon": 0, "lags": None, "step": ""}).data
+    with pytest.raises(DataError, match="takes each row by itself"):
+        windows(replace(table, rules={"load": "difference"}), rows, [])
+    with pytest.raises(DataError, match="the rule 'differ', which there is not"):
+        replace(table, rules={"load": "differ"})  # type: ignore[dict-item]
+    strange = replace(table, rules={"laod": "sum"})
+    schema = schema_of(PLAN, "continuous", [table])
+    with pytest.raises(InputsError, match="a rule of its own for 'laod', and no such column"):
+        matched(strange, schema, "continuous")
+
+
+def test_rules_outlive_a_store_of_homes(tmp_path: Path) -> None:
+    homes = read_folder(write(tmp_path / "homes")).homes
+    pack(homes, tmp_path / "packed.homes")
+    stored = HomesStore(tmp_path / "packed.homes").tables(np.arange(3))
+    assert [dict(one.rules) for one in stored] == [{}, {}, {"load": "difference"}]
+
+
+def test_convert_writes_rules_beside_what_was_understood(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["data", "convert", str(write(tmp_path / "homes")), str(tmp_path / "out")]
+    )
+    assert done.exit_code == 0, done.exception
+    again = read_folder(tmp_path / "out").homes
+    assert [dict(one.rules) for one in again] == [{}, {}, {"load": "difference"}]
+
+
+def test_a_real_home_says_its_rules_when_it_joins(tmp_path: Path) -> None:
+    reading = parse_reading(['rules={"load"="difference"}'])
+    plan = PLAN.change(data={"inputs": [], "calendar": False})
+    read = read_files(plan, write(tmp_path) / "meter.csv", name="meter", reading=reading)
+    assert dict(read.table.rules) == {"load": "difference"}
+    with pytest.raises(PlanError, match="rules"):
+        parse_reading(['rules={"load"="differ"}'])
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:readings of")
+def test_what_is_learnt_and_predicted_of_a_meter_is_what_it_used(tmp_path: Path) -> None:
+    """The home's model remembers its rules: whoever predicts gives the meter as it stands."""
+    folder = write(tmp_path / "homes")
+    plan = Plan.load(**tiny.SETTINGS).change(
+        data={"source": str(folder), "step": "1h"}, rounds={"count": 1}
+    )
+    result = fedhome.simulate(plan, out=tmp_path / "run")
+    model = fedhome.load(result.path, "meter")
+    assert dict(model.rules) == {"load": "difference"}
+    said = model.predict(folder / "meter.csv")["value"].to_numpy()
+    assert 0 < said.min() < said.max() < 3
+    table = read_folder(folder).homes[2]
+    np.testing.assert_allclose(model.predict(table)["value"].to_numpy(), said)
+    bare = replace(table, rules={})
+    np.testing.assert_allclose(model.predict(bare)["value"].to_numpy(), said)
+
+
+@pytest.mark.long
+def test_up_tells_a_home_its_own_rules(tmp_path: Path) -> None:
+    plan = Plan.load(**tiny.SETTINGS).change(
+        data={"source": str(write(tmp_path / "homes")), "step": "1h"}
+    )
+    resolved, tables = local_fleet._resolve(plan, lambda _: None, count_given=False)
+    _, places = local_fleet.prepare(tmp_path / "fleet", resolved, tables)
+    assert [dict(place.settings.reading) for place in places] == [
+        {},
+        {},
+        {"rules": {"load": "difference"}},
+    ]
