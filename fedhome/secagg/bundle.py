@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -87,6 +87,30 @@ class BundleHead:
             dealt: As of `Bundle.dealt`.
         """
         return self.associated_data(directory) + dealt
+
+
+class RingMembers(NamedTuple):
+    """The members of a ring, as bundles that are sealed for it name them.
+
+    Args:
+        there: Of each member of the committee, in its order, whether it is in the ring.
+        names: How each one's key is named, 4 bytes; zeros for one that is not.
+    """
+
+    there: list[bool]
+    names: bytes
+
+    @classmethod
+    def of(cls, keys: Mapping[int, bytes], committee: int) -> RingMembers:
+        """Return the members of a ring.
+
+        Args:
+            keys: Each member's public key in the ring, by the member's index.
+            committee: How many members the committee has.
+        """
+        nobody = bytes(KEY_NAME_BYTES)
+        names = [keys.get(place, nobody)[:KEY_NAME_BYTES] for place in range(committee)]
+        return cls([place in keys for place in range(committee)], b"".join(names))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,20 +191,14 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
     def _sealed_rows(self) -> NDArray[np.uint8]:
         return np.frombuffer(self.shares, np.uint8).reshape(-1, SEALED_BYTES)
 
-    def check_ring(self, keys: Mapping[int, bytes]) -> None:
+    def check_ring(self, members: RingMembers) -> None:
         """Refuse a bundle that is not sealed for just the members of its ring.
-
-        Args:
-            keys: Each member's public key in the ring, by the member's index.
 
         Raises:
             BundleError: ``ring``.
         """
-        there = [place for place, has in enumerate(self.recipients) if has]
-        named = self._sealed_rows[there, :KEY_NAME_BYTES].tobytes()
-        if there != sorted(keys) or named != b"".join(
-            [keys[one][:KEY_NAME_BYTES] for one in there]
-        ):
+        named = self._sealed_rows[:, :KEY_NAME_BYTES].tobytes()
+        if named != members.names or self.recipients != members.there:
             raise BundleError(
                 f"a bundle of {self.home} is not sealed for the members of its ring",
                 reason="ring",

@@ -273,9 +273,13 @@ class ShareChecks:
         if self._question is not None and not self._question.bundles.keys().isdisjoint(names):
             self._question = None
         self._disputes = {key: one for key, one in self._disputes.items() if key[0] not in names}
-        for member, asked in self._asked.items():
-            if not asked.keys().isdisjoint(names):
-                self._asked[member] = {key: one for key, one in asked.items() if key not in names}
+        kept_of = dict[int, Mapping[_BundleName, _Asked]]()  # many owe answers about the same
+        for asked in self._asked.values():
+            if id(asked) not in kept_of:
+                other = asked.keys().isdisjoint(names)
+                left = asked if other else {key: asked[key] for key in asked if key not in names}
+                kept_of[id(asked)] = left
+        self._asked = {member: kept_of[id(asked)] for member, asked in self._asked.items()}
 
 
 def _name(bundle: Bundle) -> _BundleName:

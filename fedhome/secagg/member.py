@@ -101,8 +101,9 @@ def examine(
     except ManifestError as error:
         raise OpeningError(error.message, reason=error.reason, hint=error.hint) from None
     # Who has voted for a sum finishes it also when its time is over: else it could be half opened.
-    voted = any(one.manifest == manifest.digest for one in state.openings.values())
-    if now >= manifest.expires and not voted:
+    if now >= manifest.expires and not any(
+        one.manifest == manifest.digest for one in state.openings.values()
+    ):
         raise OpeningError("the manifest of a sum to open has expired", reason="expired")
     if state.opened.refuses(manifest):
         raise OpeningError(

@@ -18,6 +18,7 @@ from fedhome.errors import FedHomeError
 from fedhome.flower.messages import AWAY, blobs_of
 from fedhome.keys.signing import Verify
 from fedhome.secagg import Bundle, Directory, KeyRing, Pool, ShareChecks, ShareKey
+from fedhome.secagg.bundle import RingMembers
 from fedhome.secagg.share_checks import NameRows, row_hashes
 from fedhome.secagg.share_keys import period_of
 
@@ -81,7 +82,7 @@ class BundleStock:
         self._directory, self._verify = directory, verify
         self._ask, self._there, self._clock = ask, there, clock
         self._rings: dict[bytes, KeyRing] = {}
-        self._ring_keys: dict[bytes, dict[int, bytes]] = {}
+        self._members: dict[bytes, RingMembers] = {}  # by the ring's hash
         self._ring: KeyRing | None = None
         self._period, self._tried_at = -1, 0.0
         self._taken: dict[str, Bundle] = {}
@@ -101,17 +102,18 @@ class BundleStock:
             self.pool.drop([bundle])  # for keys of an earlier half day: it is asked for anew
             return
         try:
-            bundle.check_ring(self._keys_of(ring))
+            bundle.check_ring(self._members_of(ring))
         except FedHomeError:
             self.pool.drop([bundle])
             raise
 
-    def _keys_of(self, ring: KeyRing) -> dict[int, bytes]:
-        """Return the members' public keys in a ring, by the member's index in the committee."""
-        if ring.hash not in self._ring_keys:
+    def _members_of(self, ring: KeyRing) -> RingMembers:
+        """Return the members of a ring as its bundles name them."""
+        if ring.hash not in self._members:
             places = {member: place for place, member in enumerate(self._directory.members)}
-            self._ring_keys[ring.hash] = {places[key.member]: key.key for key in ring.keys}
-        return self._ring_keys[ring.hash]
+            keys = {places[key.member]: key.key for key in ring.keys}
+            self._members[ring.hash] = RingMembers.of(keys, self._directory.committee)
+        return self._members[ring.hash]
 
     def take(self, homes: Iterable[str]) -> dict[str, Bundle]:
         """Return the oldest bundle of each home, for a sum."""
@@ -175,7 +177,7 @@ class BundleStock:
         """Drop what was sealed for the keys of an earlier half day."""
         period = period_of(self._clock())
         if period != self._period:
-            self._period, self._ring, self._rings, self._ring_keys = period, None, {}, {}
+            self._period, self._ring, self._rings, self._members = period, None, {}, {}
         old = [
             bundle
             for home in self._directory.names

@@ -35,15 +35,15 @@ class _Agreed(NamedTuple):
         place: How many of the process agreed before it.
         plus: Of each home behind it in the roster the key that both share, by its public key.
         minus: Of each home before it, whose streams it subtracts.
+        adding: Of homes that agreed before it and subtract what it adds, place and key.
+        subtracting: Of those that add what it subtracts.
     """
 
     place: int
     plus: dict[bytes, bytes]
     minus: dict[bytes, bytes]
-
-    def seed(self, other: bytes) -> bytes | None:
-        """Return the key that it shares with another home; None: they do not mask together."""
-        return self.plus.get(other) or self.minus.get(other)
+    adding: list[tuple[int, bytes]]
+    subtracting: list[tuple[int, bytes]]
 
 
 class _Row(NamedTuple):
@@ -95,27 +95,49 @@ class SharedMasks:
             self._agreed.clear()
             self._rows.clear()
         agreed = self._agreed
-        found = [agreed[other].seed(own_pk) if other in agreed else None for other in others]
-        new = [other for other, seed in zip(others, found, strict=True) if seed is None]
-        secrets = [self._secret(sk, own_pk, other) for other in new]
-        made = iter(seeds_of(secrets, own_pk, new, salt))
+        found, new = list[bytes | None](), list[bytes]()
+        adding, subtracting = list[tuple[int, bytes]](), list[tuple[int, bytes]]()
+        for adds, shared in ((False, subtracting), (True, adding)):
+            for other in others[before:] if adds else others[:before]:
+                theirs, seed = agreed.get(other), None
+                if theirs is not None:
+                    plus, minus = theirs.plus, theirs.minus
+                    opposite, same = (minus, plus) if adds else (plus, minus)
+                    seed = opposite.get(own_pk)
+                    if seed is not None:  # both ends hold the same, with opposite signs
+                        shared.append((theirs.place, seed))
+                    else:
+                        seed = same.get(own_pk)
+                if seed is None:
+                    new.append(other)
+                found.append(seed)
+        made = iter(seeds_of(self._secrets_with(sk, own_pk, new), own_pk, new, salt))
         seeds = [next(made) if seed is None else seed for seed in found]
-        if own_pk not in agreed:
+        # A home that has another one twice, which no manifest lists, masks by itself.
+        if own_pk not in agreed and len(set(others)) == len(others):
             pairs = list(zip(others, seeds, strict=True))
-            agreed[own_pk] = _Agreed(len(agreed), dict(pairs[before:]), dict(pairs[:before]))
+            plus, minus = dict(pairs[before:]), dict(pairs[:before])
+            agreed[own_pk] = _Agreed(len(agreed), plus, minus, adding, subtracting)
         return seeds
 
-    def _secret(self, sk: X25519PrivateKey, own_pk: bytes, other: bytes) -> bytes:
-        own, theirs = self._secrets.get(own_pk, {}), self._secrets.get(other, {})
-        shared = own.get(other) or theirs.get(own_pk)
-        if shared is None:
-            if self._pairs >= _MOST_PAIRS:
-                self._secrets.clear()
-                self._pairs = 0
-            shared = shared_secret(sk, other)
-            self._secrets.setdefault(own_pk, {})[other] = shared
-            self._pairs += 1
-        return shared
+    def _secrets_with(
+        self, sk: X25519PrivateKey, own_pk: bytes, others: Sequence[bytes]
+    ) -> list[bytes]:
+        """Return the secret that a home shares with each of some others."""
+        own, known, nothing = self._secrets.get(own_pk, {}), self._secrets.get, dict[bytes, bytes]()
+        found = []
+        for other in others:
+            shared = own.get(other) or known(other, nothing).get(own_pk)
+            if shared is None:
+                if self._pairs >= _MOST_PAIRS:
+                    self._secrets.clear()
+                    self._pairs = 0
+                shared = shared_secret(sk, other)
+                own = self._secrets.setdefault(own_pk, {})
+                own[other] = shared
+                self._pairs += 1
+            found.append(shared)
+        return found
 
     def add(
         self,
@@ -178,31 +200,41 @@ class SharedMasks:
         if (self._words.shape, self._words.dtype) != ((count, vector.size), vector.dtype):
             self._words = np.empty((count, vector.size), vector.dtype)
         self._words[:] = 0
-        places = {home: place for place, home in enumerate(homes)}
-        for home in homes:
-            self._rows[home] = self._row_of(home, places)
+        shared = [0] * count
+        for row, home in enumerate(homes):
+            agreed = self._agreed[home]
+            for sign, pairs in ((True, agreed.adding), (False, agreed.subtracting)):
+                some = [(place - first, seed) for place, seed in pairs if place >= first]
+                self._add_shared(self._words[row], some, sign)
+                shared[row] += len(some)
+                for other, _ in some:
+                    shared[other] += 1
+        for row, home in enumerate(homes):
+            agreed = self._agreed[home]
+            others: Sequence[list[bytes]] = ([], [])
+            if shared[row] < len(agreed.plus) + len(agreed.minus):
+                others = self._others_of(home, range(first, first + count))
+            seeds = [*agreed.plus.values()], [*agreed.minus.values()]
+            self._rows[home] = _Row(self._words[row], *seeds, others)
 
-    def _row_of(self, home: bytes, places: dict[bytes, int]) -> _Row:
-        """Finish the row of a home, with the streams of pairs of which the other end is behind it.
+    def _others_of(self, home: bytes, places: range) -> Sequence[list[bytes]]:
+        """Return the seeds, to be added and to be subtracted, that are in no row of a home's sum.
 
         Args:
             home: The home.
-            places: Number of the row of each home that has one.
+            places: Homes that have rows, by their places.
         """
-        agreed, place = self._agreed[home], places[home]
-        words, alone = self._words[place], list[list[bytes]]()
+        found = []
+        agreed = self._agreed[home]
         for sign, seeds in ((True, agreed.plus), (False, agreed.minus)):
-            shared, rest = list[tuple[int, bytes]](), list[bytes]()
+            rest = list[bytes]()
             for other, seed in seeds.items():
-                at = places.get(other, -1)
-                # Both ends must hold the same, with opposite signs.
-                if at < 0 or _other_sign(self._agreed[other], sign).get(home) != seed:
+                theirs = self._agreed.get(other)
+                has = theirs is not None and theirs.place in places
+                if theirs is None or not has or _other_sign(theirs, sign).get(home) != seed:
                     rest.append(seed)
-                elif at > place:
-                    shared.append((at, seed))
-            self._add_shared(words, shared, sign)
-            alone.append(rest)
-        return _Row(words, [*agreed.plus.values()], [*agreed.minus.values()], alone)
+            found.append(rest)
+        return found
 
     def _add_shared(self, vector: _Words, some: Sequence[tuple[int, bytes]], sign: bool) -> None:
         """Add streams to a row, and with the other sign each to another; ``sign`` False: subtract.

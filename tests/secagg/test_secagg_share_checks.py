@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fedhome.errors import BundleError
 from fedhome.secagg import Bundle, KeyRing, ShareChecks, row_checks, seals, share_checks
-from fedhome.secagg.bundle import NONCE_BYTES, SEALED_BYTES
+from fedhome.secagg.bundle import KEY_NAME_BYTES, NONCE_BYTES, SEALED_BYTES, RingMembers
 from fedhome.secagg.seals import SealedFor, Seals, cipher_of, unsealed
 from fedhome.secagg.shamir import PRIME, limbs_of
 from fedhome.secagg.share_checks import (
@@ -194,12 +194,28 @@ def test_a_home_that_guessed_the_factors_could_cheat_and_cannot_guess_them(
 def test_a_bundle_that_is_not_for_just_the_members_of_its_ring_is_refused(change: Lie) -> None:
     world = World.of(SIZE, bundles=0)
     keys = {place: key.key for place, key in enumerate(world.ring().keys)}
-    made(world, CHEAT).check_ring(keys)
+    ring = RingMembers.of(keys, SIZE)
+    made(world, CHEAT).check_ring(ring)
     bad = cheat(world, CHEAT, rows=change)
-    refused(BundleError, "ring", lambda: bad.check_ring(keys))
+    refused(BundleError, "ring", lambda: bad.check_ring(ring))
     # Nor may it be for a member that is not in the ring, of which it then has no key.
     del keys[5]
-    refused(BundleError, "ring", lambda: made(world, CHEAT).check_ring(keys))
+    fewer = RingMembers.of(keys, SIZE)
+    refused(BundleError, "ring", lambda: made(world, CHEAT).check_ring(fewer))
+    nameless = cheat(world, CHEAT, rows=lambda rows: _nameless(rows, 5))
+    refused(BundleError, "ring", lambda: nameless.check_ring(fewer))
+    cheat(world, CHEAT, rows=lambda rows: _without(rows, 5)).check_ring(fewer)
+
+
+def _without(rows: bytes, member: int) -> bytes:
+    at = member * SEALED_BYTES
+    return rows[:at] + bytes(SEALED_BYTES) + rows[at + SEALED_BYTES :]
+
+
+def _nameless(rows: bytes, member: int) -> bytes:
+    """Return rows of which one names no key, and still holds something."""
+    at = member * SEALED_BYTES
+    return rows[:at] + bytes(KEY_NAME_BYTES) + rows[at + KEY_NAME_BYTES :]
 
 
 def test_a_row_for_an_absent_member_or_for_a_key_that_it_lacks_blames_nobody() -> None:

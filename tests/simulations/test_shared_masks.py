@@ -114,6 +114,19 @@ def test_a_key_that_gives_everyone_the_same_secret_is_refused_to_each_home() -> 
             home.masks.agree(home.key, home.public, [bytes(32)], SALT)
 
 
+def test_a_home_that_has_another_one_twice_masks_by_itself_and_spoils_no_other_vector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = _alone(monkeypatch)
+    _, homes = _homes(3)
+    for home in (homes[0], homes[1]):
+        home.agree(homes)
+    homes[2].agree([homes[0], homes[0], homes[1], homes[2]])
+    for home in homes:
+        home.masked(_words(home.place, 60))
+    assert alone == [2, 2, 4]  # its own mask, and those that it shares with the third home
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
 @pytest.mark.parametrize("size", [0, 1, 700, PIECE_BYTES // 2 + 5])
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [3, 0, 4, 1, 2]])
