@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,19 @@ def paths_told(kind: type[FedHomeError], path: Path) -> Iterator[None]:
         raise kind(
             f"{path} is a link that leads back to itself", hint="name the folder that is meant"
         ) from None
+
+
+def check_ordinary(path: Path) -> None:
+    """Refuse a pipe or a device before a library opens it, which would wait for one without end.
+
+    Args:
+        path: The path; one that is not there is for who opens it to tell.
+
+    Raises:
+        OSError: It is no ordinary file.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no ordinary file", str(path))
 
 
 def told_denied(error: PermissionError) -> tuple[str, str]:

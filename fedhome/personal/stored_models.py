@@ -18,6 +18,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from fedhome.data.series.scaling import InputScaling
+from fedhome.denied import check_ordinary
 from fedhome.errors import FedHomeError, ModelFormatError, PlanError, RunError
 from fedhome.learning import fitted
 from fedhome.learning.bands import Reach
@@ -62,6 +63,7 @@ class StoredModels:
             if isinstance(path, bytes):
                 header, self._arrays = _unpacked(path)
             else:
+                check_ordinary(path)
                 file: Any = safetensors.safe_open(path, framework="numpy")
                 header, self._arrays = file.metadata() or {}, _Lazy(file)
             made = header["format"]

@@ -13,6 +13,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from fedhome.denied import check_ordinary
 from fedhome.errors import RunError
 from fedhome.wire.layout import Layout
 
@@ -83,6 +84,7 @@ def read_model_file(path: Path) -> SavedModel:
         RunError: It is missing, damaged, or of another layout than it says.
     """
     try:
+        check_ordinary(path)
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             names = json.loads(metadata["names"])

@@ -13,8 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from fedhome.cli import app
-from fedhome.errors import PlanError, StateError
+from fedhome.errors import PlanError, RunError, StateError
+from fedhome.personal.stored_models import StoredModels
 from fedhome.plan.settings import Plan
+from fedhome.run.model_file import read_model_file
 from fedhome.server.rounds.sum_journal import SumJournal
 from fedhome.store import disk
 from helpers.patience import PATIENCE_S
@@ -23,12 +25,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes have no n
 
 
 @contextmanager
-def pipe(path: Path, content: bytes) -> Iterator[None]:
+def pipe(path: Path, content: bytes) -> Iterator[threading.Thread]:
     """Make a pipe that somebody writes to as soon as it is opened, so that no test waits for it."""
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_bytes, args=(content,), daemon=True)
     writer.start()
-    yield
+    yield writer
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     writer.join(PATIENCE_S)
     os.close(reader)
@@ -81,6 +83,16 @@ def test_what_is_too_long_for_an_invite_or_a_plan_is_told(tmp_path: Path) -> Non
     assert told.exception.message == f"{place} is longer than 1048576 bytes"
     with pytest.raises(PlanError, match="it has more than 1048576 characters"):
         Plan.load(place)
+
+
+@pytest.mark.parametrize("of_homes", [True, False], ids=["homes' models", "a run's model"])
+def test_a_pipe_is_no_model(tmp_path: Path, of_homes: bool) -> None:
+    place = tmp_path / "models.safetensors"
+    with pipe(place, b"") as writer:
+        with pytest.raises(RunError, match=r"cannot be read.*OSError"):
+            StoredModels(place) if of_homes else read_model_file(place)
+        writer.join(0.3)
+        assert writer.is_alive(), "nobody has opened the pipe"
 
 
 def test_opened_sums_are_nobody_elses(tmp_path: Path) -> None:
