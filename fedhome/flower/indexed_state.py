@@ -50,6 +50,9 @@ class IndexedLinkState(InMemoryLinkState):
             message: The reply, of an authenticated node.
         """
         metadata = message.metadata
+        question = self.message_ins_store.get(metadata.reply_to_message_id)
+        if question is not None and question.metadata.run_id != metadata.run_id:
+            return False  # of another run, or none: Flower ends in a KeyError
         return self.held.owes(
             metadata.src_node_id, metadata.reply_to_message_id, metadata.message_id
         )

@@ -209,6 +209,27 @@ def test_what_nobody_asked_leaves_nothing(
         assert (left, logged) == (0, 0) if state is ours else left == 50 and logged > 2_000_000
 
 
+def test_a_reply_to_a_question_of_another_run_is_nobodys(ours: IndexedLinkState) -> None:
+    question = asked(ours, NODE, words(1))
+    foreign, reply = answer_to(question, words(2)), answer_to(question, words(3))
+    foreign.metadata.__dict__["_run_id"] = RUN + 1
+
+    def push(one: Message) -> PushMessagesRequest:
+        told = message_to_proto(remove_content_from_message(one))
+        return PushMessagesRequest(
+            node=Node(node_id=NODE),
+            messages_list=[told],
+            message_object_trees=[get_object_tree(one)],
+        )
+
+    assert accept_announcement(ours, push(foreign)) is None
+    assert ours.owes(reply)
+    with pytest.MonkeyPatch.context() as patch:  # the control
+        patch.setattr(IndexedLinkState, "owes", lambda *_: True)
+        with pytest.raises(KeyError):
+            accept_announcement(ours, push(foreign))
+
+
 def test_objects_that_are_not_what_they_are_called_are_not_kept(ours: IndexedLinkState) -> None:
     reply = answer_to(asked(ours, NODE, words(1)), words(2))
     session, missing = announced(ours, reply)
