@@ -1,8 +1,9 @@
 """A home's readings, read by a process of its own: what learns from them needs no reader of tables.
 
 Arrow and what understands files take 50 MB, and are wanted once in a worker's life. The process
-prints the home's examples, or why there are none, and ends. Its key of the readings comes through a
-pipe, and its other arguments say where they are.
+prints the home's examples, or why there are none, and ends. What it is to read comes through a
+pipe, with the key of the readings: every account of a machine can list the arguments of processes,
+and in one there is no room for a long plan.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -58,14 +60,16 @@ def examples_apart(
         "stored": stored,
     }
     theirs, ours = os.pipe()
-    command = (LEAN, "fedhome.clients.examples_apart", json.dumps(request), str(theirs))
+    command = (LEAN, "fedhome.clients.examples_apart", str(theirs))
     child = Child("the reader", command, passed=(theirs,), told=True)
-    try:
-        os.write(ours, source.key if isinstance(source, ReadingStore) else b"")
-        child.start()
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    # A process that has ended already tells more by its status than by the pipe that it broke.
+    with suppress(BrokenPipeError), os.fdopen(ours, "wb") as pipe:
+        try:
+            child.start()
+        finally:
+            os.close(theirs)
+        pipe.write(json.dumps(request).encode() + b"\n")
+        pipe.write(source.key if isinstance(source, ReadingStore) else b"")
     assert child.process is not None
     assert child.process.stdout is not None
     with child.process.stdout as stream:
@@ -112,13 +116,12 @@ def _told_of(error: FedHomeError) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Read a home's readings and print its examples: the request, and the descriptor of the key."""
+    """Read a home's readings and print its examples; the argument is the descriptor of the pipe."""
     from fedhome.clients.failure_reason import reason_of  # noqa: PLC0415
     from fedhome.clients.own_readings import examples_of, read_own  # noqa: PLC0415 - arrow
 
-    request, number = json.loads(arguments[0]), int(arguments[1])
-    with open(number, "rb") as pipe:
-        key = pipe.read()
+    with os.fdopen(int(arguments[0]), "rb") as pipe:
+        request, key = json.loads(pipe.readline()), pipe.read()
     out, place = sys.stdout.buffer, Path(request["place"])
     try:
         plan = Plan.parse(tomllib.loads(request["plan"]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
@@ -31,6 +33,7 @@ from fedhome.errors import (
     StateError,
 )
 from fedhome.flower.messages import array_record, take_identity
+from fedhome.ops.processes import Child
 from fedhome.plan.settings import Plan
 from helpers.kept_home import CLASSES, HOME, NUMBERS, kept_home
 
@@ -96,6 +99,28 @@ def test_another_process_reads_a_file_and_a_store_as_this_one_does(tmp_path: Pat
         same(apart, in_process(NUMBERS, source))
         Recorder(place).begin()
     assert isinstance(source, ReadingStore)
+
+
+@pytest.mark.long
+def test_arguments_of_the_process_tell_nothing_and_a_long_plan_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All accounts of a machine can list them, and Linux takes none longer than 128 KiB."""
+    more = [f"\u0441\u043f\u0430\u043b\u044c\u043d\u044f-{number}" for number in range(4000)]
+    plan = CLASSES.change(task={"classes": [*CLASSES.task.classes, *more]})
+    assert len(json.dumps(plan.to_toml())) > 1 << 17
+    seen = []
+
+    def child(name: str, command: Sequence[str], **more: Any) -> Child:
+        seen.append(command)
+        return Child(name, command, **more)
+
+    monkeypatch.setattr("fedhome.clients.examples_apart.Child", child)
+    source = source_of(kept_home(tmp_path, plan))
+    same(examples_apart(plan, source, name=HOME, reading={}), in_process(plan, source))
+    ((*words, descriptor),) = seen
+    assert int(descriptor) > 0
+    assert not [word for word in words if HOME in word or "doing" in word or str(tmp_path) in word]
 
 
 @pytest.mark.long
