@@ -205,9 +205,16 @@ def in_short(same: Sequence[HomeReport]) -> str:
             f"times from {' and '.join(first.time.columns)} ({first.time.format}, zone "
             f"{first.time.time_zone}), every {' or '.join(steps[:_STEPS])}"
         )
-    columns = (f"{c.name} ({c.unit or c.kind})" for c in first.columns if c.kind != "left out")
+    columns = (_named(c) for c in first.columns if c.kind not in {"left out", "empty"})
     homes = some([report.home for report in same])
     return f"{homes}: {rows}; {axis}; {', '.join(columns)}"
+
+
+def _named(column: ColumnReport) -> str:
+    """Return a column's name with its unit, once, or its kind."""
+    what = column.unit or column.kind
+    said = column.unit and column.name.endswith((f"({what})", f"[{what}]"))
+    return column.name if said else f"{column.name} ({what})"
 
 
 def length(seconds: int) -> str:

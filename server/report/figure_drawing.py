@@ -237,7 +237,9 @@ def _frame(x: FigureAxis, y: FigureAxis, box: _Box) -> str:
         if x.settings.get("showgrid"):
             parts.append(f'<path class="grid" d="M{at:.1f} {box.top:.1f}V{box.bottom:.1f}"/>')
         if x.labelled:
-            parts.append(_text(tick.label, at, box.bottom + _LINE, "middle"))
+            half = max(map(len, tick.label), default=0) * _LETTER / 2
+            inside = min(max(at, half), box.right + _RIGHT - half)  # else a label is cut off
+            parts.append(_text(tick.label, inside, box.bottom + _LINE, "middle"))
     parts.append(f'<path class="grid" d="M{box.left:.1f} {box.bottom:.1f}H{box.right:.1f}"/>')
     if y.title:
         parts.append(_upright(y.title, (box.top + box.bottom) / 2, room))

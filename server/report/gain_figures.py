@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from fedhome.run.cold_start_table import ColdStartPoint, best_alone, by_days, cold_start_points
-from fedhome.run.compared_models import with_meaning
 from fedhome.run.folder import differences
 from fedhome.run.mean_intervals import mean_interval
 from fedhome.server.report.figures import Figure, text
@@ -73,7 +72,7 @@ def gains(run: RunResults) -> Figure | None:
     plot.add_trace(_stroke([0, 0], [-0.5, len(found) - 0.5], INK, 1))
     plot.update_yaxes(
         tickvals=list(range(len(found))),
-        ticktext=[with_meaning(model) for model, *_ in reversed(found)],
+        ticktext=[model for model, *_ in reversed(found)],
         range=[-0.5, len(found) - 0.5],
         showgrid=False,
     )

@@ -68,6 +68,16 @@ def test_homes_that_differ_in_the_order_of_columns_are_alike() -> None:
     assert told.endswith("load (kWh), temp (number)")
 
 
+def test_a_unit_that_a_name_says_is_told_once_and_an_empty_column_not_at_all() -> None:
+    read = report(
+        "a",
+        column("use (kWh)", [1.0, 2.0], unit="kWh"),
+        column("power [kW]", [1.0], unit="W"),
+        column("note", [], kind="empty"),
+    )
+    assert in_short([read]).endswith("; use (kWh), power [kW] (W)")
+
+
 def test_a_report_comes_back_from_json() -> None:
     before = report("a", column("load", [1.0, float("nan")]))
     assert HomeReport.from_dict(json.loads(json.dumps(before.to_dict()))) == before

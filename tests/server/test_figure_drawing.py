@@ -56,6 +56,19 @@ def test_a_line_ends_where_its_values_do() -> None:
     assert half == pytest.approx((bottom + 10) / 2, abs=0.2), "10 of 20 is half of the height"
 
 
+def test_a_label_at_the_edge_stays_within_the_figure() -> None:
+    """At 7 px a letter: the date of the last tick was cut off in the middle."""
+    ticks = {"range": [0, 2], "tickvals": [0, 1, 2], "ticktext": ["first", "middle", "2024-10-10"]}
+    plot = figure(300, xaxis=ticks, yaxis={"range": [0, 20]}).add_trace(line())
+    places = {
+        one.text: float(one.attrib["x"])
+        for one in svg_of(plot).iter("tspan")
+        if one.text is not None
+    }
+    assert places["2024-10-10"] == WIDE - 10 * 7 / 2
+    assert places["middle"] == pytest.approx((WIDE - 14 + places["first"]) / 2, abs=0.2)
+
+
 def test_gaps_are_bridged_where_the_figure_says_so() -> None:
     plot = figure(300).add_trace(line(y=[1.0, None, 3.0], connectgaps=True))
     (points,) = paths(svg_of(plot), "stroke-dasharray")
