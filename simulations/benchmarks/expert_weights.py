@@ -33,6 +33,7 @@ from fedhome.simulations.benchmarks.mixture_rules import (
     try_opponents,
     try_weights,
 )
+from fedhome.simulations.benchmarks.past_rules import PAST_RULES, try_past
 from fedhome.simulations.benchmarks.stated_fleet import StatedFleet, stated_fleet, without_newest
 from fedhome.simulations.gather import read_source
 
@@ -126,6 +127,7 @@ def by_rule(fleets: Sequence[StatedFleet]) -> dict[str, dict[str, list[Compared]
         runs = [fleet for fleet in fleets if fleet.name == name]
         homes = [[f"{home.home}{_own(run)}" for home in run.homes] for run in runs]
         weights = {n: [try_weights(run, r) for run in runs] for n, r in WEIGHT_RULES.items()}
+        weights |= {n: [try_past(run, r) for run in runs] for n, r in PAST_RULES.items()}
         picks = {n: [try_opponents(run, r) for run in runs] for n, r in OPPONENT_RULES.items()}
         for kind, of_rules in (("weights", weights), ("opponents", picks)):
             first = of_rules[FIRST]
@@ -185,7 +187,8 @@ def each_set(of_rules: Mapping[str, Sequence[Compared]]) -> Iterator[str]:
 
 def run_set(given: argparse.Namespace, name: str, seed: int) -> None:
     """Make a run of a set, and keep what is stated at its end."""
-    path = given.out / f"{name}-{seed}.npz"
+    called = given.called or name
+    path = given.out / f"{called}-{seed}.npz"
     if path.exists():
         return
     changes: dict[str, Any] = {"seed": seed, "aggregation": {"mode": "ideal"}}
@@ -207,9 +210,9 @@ def run_set(given: argparse.Namespace, name: str, seed: int) -> None:
     if len(whole) < 5:  # noqa: PLR2004 - too few for a sum that hides one
         plan = Plan.parse(changes | {"aggregation": {"mode": "plain"}})
     of_class = plan.data.target if plan.data.split_by == "class" else ""
-    tables = [without_newest(table, _LEFT_OUT, of_class) for table in whole]
-    stated_fleet(name, plan, tables).write(path)
-    print(f"{name}, seed {seed}: {len(tables)} homes")
+    tables = [without_newest(table, given.left_out, of_class) for table in whole]
+    stated_fleet(called, plan, tables).write(path)
+    print(f"{called}, seed {seed}: {len(tables)} homes")
 
 
 def main() -> None:
@@ -222,6 +225,8 @@ def main() -> None:
     )
     parser.add_argument("--homes", type=Path, help="a folder of one's own homes")
     parser.add_argument("--set", dest="sets", action="append", default=[])
+    parser.add_argument("--called", default="", help="the set's name (one seed of made homes)")
+    parser.add_argument("--left-out", type=float, default=_LEFT_OUT, help="share of newest rows")
     parser.add_argument("--seeds", type=int, nargs="*", default=[11], help="of tables are others")
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument("--each", action="store_true", help="tell every set, too")

@@ -121,7 +121,7 @@ def weights_of(fleet: StatedFleet, rule: WeightRule) -> tuple[Floats, list[Float
         fleet: What was stated.
         rule: How experts are weighed.
     """
-    homes = _errors(fleet, fleet.experts, below=rule.below)
+    homes = errors_of(fleet, fleet.experts, below=rule.below)
     count = len(fleet.experts)
     if rule.equal:
         same = np.full(count, 1 / count)
@@ -148,7 +148,7 @@ def opponents_of(fleet: StatedFleet, rule: OpponentRule) -> NDArray[np.int64]:
         fleet: What was stated.
         rule: How it is picked.
     """
-    homes = _errors(fleet, ALONE, below=rule.below)
+    homes = errors_of(fleet, ALONE, below=rule.below)
     folds = [np.diagonal(home.folds, axis1=1, axis2=2) for home in homes]  # [folds, models]
     own = np.stack([np.diag(home.matrix) for home in homes])
     mean = own.mean(axis=0)
@@ -157,19 +157,32 @@ def opponents_of(fleet: StatedFleet, rule: OpponentRule) -> NDArray[np.int64]:
         for h, f, o in zip(homes, folds, own, strict=True)
         if h.blocks >= TRIED
     ]
-    strength = _strongest(np.mean(tried, axis=0), rule.strengths) if tried else rule.strengths[-1]
+    strength = strongest(np.mean(tried, axis=0), rule.strengths) if tried else rule.strengths[-1]
     blocks = np.array([home.blocks for home in homes])[:, None]
     return np.asarray(np.argmin(blocks * own + strength * mean, axis=1), np.int64)
 
 
 def try_weights(fleet: StatedFleet, rule: WeightRule) -> Tried:
     """Return what comes of a way to weigh experts."""
-    weights, left_out = weights_of(fleet, rule)
+    return try_mixed(fleet, *weights_of(fleet, rule), below=rule.below)
+
+
+def try_mixed(
+    fleet: StatedFleet, weights: Floats, left_out: Sequence[Floats], *, below: int
+) -> Tried:
+    """Return what comes of weights, of `weights_of`.
+
+    Args:
+        fleet: What was stated.
+        weights: Homes' weights ``[homes, experts]``.
+        left_out: Those of each of their validation rows, ``[validation rows, experts]`` each.
+        below: As of :class:`WeightRule`.
+    """
     stated = []
     for home, own, rows in zip(fleet.homes, weights, left_out, strict=True):
         later = sum(w * home.later[name] for w, name in zip(own, fleet.experts, strict=True))
         if fleet.targets != "continuous":
-            before = _stated(home, fleet.experts, below=rule.below)
+            before = _stated(home, fleet.experts, below=below)
             mixed = np.einsum("rok,rk->ro", before, rows)
             later = bands.cooled(later, bands.temperature(mixed, home.truth[0]))
         stated.append(np.asarray(later, np.float64))
@@ -242,7 +255,14 @@ def _stated(home: StatedHome, names: Sequence[str], *, below: int) -> Floats:
     return np.stack([own[name] for name in kept], axis=2)
 
 
-def _errors(fleet: StatedFleet, names: Sequence[str], *, below: int) -> list[HomeErrors]:
+def errors_of(fleet: StatedFleet, names: Sequence[str], *, below: int) -> list[HomeErrors]:
+    """Return how models' errors go together in each home.
+
+    Args:
+        fleet: What was stated.
+        names: The models.
+        below: As of :class:`WeightRule`.
+    """
     found = []
     for home in fleet.homes:
         truth = home.truth[0]
@@ -287,10 +307,11 @@ def _chosen(homes: Sequence[HomeErrors], own: Floats, rule: WeightRule) -> tuple
     ridge = rule.ridges[int(np.argmin(errors.min(axis=1)))]
     if all(home.blocks < TRIED for home in homes):
         return ridge, FIRST_STRENGTH
-    return ridge, _strongest(errors[rule.ridges.index(ridge)], STRENGTHS)
+    return ridge, strongest(errors[rule.ridges.index(ridge)], STRENGTHS)
 
 
-def _strongest(errors: Floats, strengths: Sequence[float]) -> float:
+def strongest(errors: Floats, strengths: Sequence[float]) -> float:
+    """Return the strength that errs least; of equally good ones the greatest."""
     least = float(errors.min())
     pairs = zip(strengths, errors.tolist(), strict=True)
     return max(s for s, error in pairs if error <= least * (1 + _EQUAL))

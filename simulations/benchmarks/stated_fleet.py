@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from fedhome.learning.personalise.experts import Experts
 from fedhome.learning.tasks.segments import Floats
 from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import ALONE, EXPERTS
+from fedhome.simulations.benchmarks.stated_past import AT_HOME, StatedPast, stated_past
 from fedhome.simulations.simulate import simulate
 
 BY_OTHERS: Final = " by others"
@@ -46,6 +47,7 @@ class StatedHome:
         truth: What is true of both, ``[rows, outputs]`` each.
         naive: What no learning states of both.
         times: Of both, ``[rows]`` each.
+        past: What is stated of its past.
     """
 
     home: str
@@ -54,6 +56,7 @@ class StatedHome:
     truth: tuple[Floats, Floats]
     naive: tuple[Floats, Floats]
     times: tuple[NDArray[np.int64], NDArray[np.int64]]
+    past: StatedPast = field(default_factory=StatedPast)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,11 @@ class StatedFleet:
                     [getattr(home, kind)[place] for home in self.homes]
                 )
             arrays[f"{part} rows"] = np.array([len(home.times[place]) for home in self.homes])
+        for home in (one for one in self.homes if len(one.past.days)):
+            past = home.past
+            own = [past.truth, past.naive, *(past.stated[name] for name in AT_HOME)]
+            arrays[f"past/{home.home}"] = np.stack(own).astype(np.float32)
+            arrays[f"past days/{home.home}"] = past.days
         np.savez_compressed(path, **arrays)
 
     @classmethod
@@ -108,6 +116,11 @@ class StatedFleet:
                     name for name in held.files if name.startswith(part) and name[-4:] != "rows"
                 ]
                 parts.append({name[len(part) :]: np.split(held[name], ends) for name in names})
+            pasts = {
+                home: _past(held[f"past/{home}"], held[f"past days/{home}"])
+                for home in told["homes"]
+                if f"past/{home}" in held
+            }
         homes = []
         for at, home in enumerate(told["homes"]):
             own = [{name: found[at] for name, found in part.items()} for part in parts]
@@ -123,6 +136,7 @@ class StatedFleet:
                     truth=(own[0][" truth"], own[1][" truth"]),
                     naive=(own[0][" naive"], own[1][" naive"]),
                     times=(own[0][" times"], own[1][" times"]),
+                    past=pasts.get(home, StatedPast()),
                 )
             )
         return cls(
@@ -132,6 +146,13 @@ class StatedFleet:
             experts=tuple(told["experts"]),
             homes=tuple(homes),
         )
+
+
+def _past(arrays: NDArray[np.float32], days: NDArray[np.int64]) -> StatedPast:
+    truth, naive, *stated = arrays.astype(np.float64)
+    return StatedPast(
+        stated=dict(zip(AT_HOME, stated, strict=True)), truth=truth, naive=naive, days=days
+    )
 
 
 def without_newest(table: HomeTable, share: float, of_class: str = "") -> HomeTable:
@@ -211,7 +232,7 @@ def _homes(experts: Experts, fleet: FleetsBlend) -> Iterator[StatedHome]:
     parts = cohort.rows("validation"), cohort.rows("test")
     truth = experts.truth("validation"), experts.truth("test")
     ends = [np.cumsum(part.counts) for part in parts]
-    for place, home in enumerate(cohort.homes):
+    for place, (home, past) in enumerate(zip(cohort.homes, stated_past(experts), strict=True)):
         rows = [
             slice(int(end[place] - part.counts[place]), int(end[place]))
             for end, part in zip(ends, parts, strict=True)
@@ -225,4 +246,5 @@ def _homes(experts: Experts, fleet: FleetsBlend) -> Iterator[StatedHome]:
             truth=(truth[0][rows[0]], truth[1][rows[1]]),
             naive=(naive.validation[rows[0]], naive.test[rows[1]]),
             times=(parts[0].times[rows[0]], parts[1].times[rows[1]]),
+            past=past,
         )

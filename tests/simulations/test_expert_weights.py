@@ -37,6 +37,7 @@ from fedhome.simulations.benchmarks.mixture_rules import (
     try_weights,
     weights_of,
 )
+from fedhome.simulations.benchmarks.past_rules import PAST_RULES
 from fedhome.simulations.benchmarks.stated_fleet import (
     BY_OTHERS,
     StatedFleet,
@@ -174,7 +175,7 @@ def test_the_first_rules_are_what_a_run_does(tmp_path: Path) -> None:
     tried = try_weights(fleet, WEIGHT_RULES[FIRST])
     np.testing.assert_allclose(tried.score, [found[h.home] for h in fleet.homes], atol=1e-4)
     told = by_rule([fleet])
-    assert set(told["weights"]) == set(WEIGHT_RULES)
+    assert set(told["weights"]) == {*WEIGHT_RULES, *PAST_RULES}
     assert set(told["opponents"]) == set(OPPONENT_RULES)
     assert f"| {FIRST} | 1 | +0.0000 | " in table(told["weights"])
 
@@ -209,13 +210,14 @@ def test_a_folder_of_homes_is_run_once_without_its_newest_fifth(
         (homes / f"home-{home}.csv").write_text(f"x,y\n{rows}\n")
     sets = ["data.target=y", "rounds.count=1", "personalise.epochs=1", "personalise.local_epochs=1"]
     asked = ["weights", "--out", str(tmp_path / "out"), "--homes", str(homes), "--each"]
+    asked += ["--called", "yours", "--left-out", "0.2"]
     asked += [word for one in sets for word in ("--set", one)]
     monkeypatch.setattr(sys, "argv", asked)
     main()
     told = capsys.readouterr().out
-    assert told.startswith("mine, seed 11: 5 homes\nweights\n")
-    assert "mine (5), by others, shrunk: " in told
-    kept = StatedFleet.read(tmp_path / "out" / "mine-11.npz")
+    assert told.startswith("yours, seed 11: 5 homes\nweights\n")
+    assert "yours (5), by others, shrunk: " in told
+    kept = StatedFleet.read(tmp_path / "out" / "yours-11.npz")
     assert kept.targets == "binary"
     # The 80th row is the last one, and a yes is "low", the second by the alphabet.
     newest = [home.truth[1][-5:, 0] for home in kept.homes]
