@@ -192,7 +192,8 @@ def test_real_homes_keep_all_their_days(tmp_path: Path, monkeypatch: pytest.Monk
     one = LearningSet(name="real", plan={"rounds": {"count": 1}}, folder=".", read=lambda _: tables)
     monkeypatch.setattr(expert_weights, "SETS", (one,))
     short = {"sets": ["personalise.epochs=1", "personalise.local_epochs=1"], "homes": None}
-    run_set(argparse.Namespace(out=tmp_path, data=tmp_path, **short), "real", 11)
+    cut = {"called": "", "left_out": 0.2}
+    run_set(argparse.Namespace(out=tmp_path, data=tmp_path, **short, **cut), "real", 11)
     kept = StatedFleet.read(tmp_path / "real-11.npz")
     # Sixteen days are left, and a fifth of them is for validation, which of five days is one.
     assert min(len(home.times[0]) for home in kept.homes) > 48
