@@ -19,6 +19,7 @@ from fedhome import rng
 from fedhome.data.homes_folder import FolderRead
 from fedhome.data.inputs import matched
 from fedhome.data.series.examples import HomeExamples
+from fedhome.data.series.splits import AsNew
 from fedhome.data.series.windows import ROWS_A_DAY, examples, with_indicators
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
@@ -116,13 +117,13 @@ def with_days(newcomers: Newcomers, days: float) -> FewDays:
     return _cut_all(newcomers.tables, cut, schema.indicators)
 
 
-def rehearsing(newcomers: Newcomers, places: Sequence[int], days: float) -> FewDays:
+def rehearsing(newcomers: Newcomers, places: Sequence[int], as_new: AsNew) -> FewDays:
     """Return homes that took part as if they were new, their validation rows in place of test rows.
 
     Args:
         newcomers: What says how homes are cut.
         places: Which of the homes that took part.
-        days: How many days they have; infinity: all before their validation rows.
+        as_new: Which of the rows before their validation rows they have.
     """
     found = newcomers.found
     plan, schema = found.gathered.plan, found.schema
@@ -130,12 +131,12 @@ def rehearsing(newcomers: Newcomers, places: Sequence[int], days: float) -> FewD
     data = plan.data.simulated()
 
     def cut(table: HomeTable) -> HomeExamples:
-        home = examples(table, data, schema.columns, targets, rehearsed_days=days)
-        if days == math.inf:
+        home = examples(table, data, schema.columns, targets, as_new=as_new)
+        if as_new.days == math.inf:
             return home
         whole = examples(table, data, schema.columns, targets)
         train = whole.times()[whole.rows("train")]
-        if _short(_before(home), train, days, timeless=table.timeless):
+        if _short(_before(home), train, as_new.days, timeless=table.timeless):
             raise DataError("has fewer days before its validation rows")
         return home
 

@@ -49,6 +49,7 @@ from fedhome.wire.layout import Layout
 
 _WHOLE = ("expert", "best", "examples-train", "examples-validation", EXAMPLES)
 _NAMED = 5  # homes in a sentence
+_EQUAL = 1e-9  # of an error: rounding is no difference
 
 
 def personalise(
@@ -221,9 +222,13 @@ def _shrink(questions: ModelQuestions, settings: Mapping[str, Any], log: EventLo
         )
         return FIRST_STRENGTH
     errors = _mean(replies, "errors")
-    # Of those that are as good the strongest: where nothing can be told, homes follow the fleet.
     least = float(errors.min())
-    return max(s for s, e in zip(STRENGTHS, errors, strict=True) if e <= least * (1 + 1e-9))
+    if float(errors.max()) <= least * (1 + _EQUAL):
+        # No home had blocks to leave out: all take the fleet's weights, whatever the pull. One that
+        # has more rows than they, later or when it joins, is not held by a pull that nobody tried.
+        return FIRST_STRENGTH
+    # Of those that are as good the strongest: where nothing can be told, homes follow the fleet.
+    return max(s for s, e in zip(STRENGTHS, errors, strict=True) if e <= least * (1 + _EQUAL))
 
 
 def _mean(replies: Mapping[int, MetricRecord], name: str) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from flwr.app import Message
 
 from fedhome.errors import RoundError
 from fedhome.flower.messages import content_of, reply
-from fedhome.learning.mixture import BOUND, knowing_nothing, upper
+from fedhome.learning.mixture import BOUND, FIRST_STRENGTH, STRENGTHS, knowing_nothing, upper
 from fedhome.questions.question_table import BLEND, OUTCOME, SHRINK, TRIAL, summed
 from fedhome.questions.settings import INPUTS, inputs_hash
 from fedhome.run.compared_models import EXPERTS, FEDERATED, MODELS, WORST_ERROR
@@ -110,6 +110,18 @@ def test_the_fleet_ends_as_suits_most_of_its_homes(tmp_path: Path) -> None:
     }
     assert len(rows) == 3 * len(MODELS)
     homes_table(rows)
+
+
+def test_a_pull_that_no_home_could_try_is_none_that_was_chosen(tmp_path: Path) -> None:
+    """Homes of a single stretch of rows follow the fleet, and say of all pulls the same."""
+    untried = {SHRINK: {"errors": [0.7] * 7}}
+    _, _, asked = _personalised(tmp_path, untried, everybody=True)
+    assert asked[OUTCOME]["strength"] == FIRST_STRENGTH
+    # Control: where one home can try it, and none is better than to follow, it is the strongest.
+    (tmp_path / "tried").mkdir()
+    falling = {SHRINK: {"errors": [0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6]}}
+    _, _, asked = _personalised(tmp_path / "tried", falling, everybody=True)
+    assert asked[OUTCOME]["strength"] == max(STRENGTHS)
 
 
 @pytest.mark.parametrize("kind", [BLEND, SHRINK, OUTCOME])

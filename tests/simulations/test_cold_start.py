@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ import pytest
 from rich.console import Console
 
 import fedhome
+from fedhome.data.series.splits import AsNew
 from fedhome.errors import DataError, PlanError, RunError
 from fedhome.learning.mixture import STRENGTHS, best_weights
+from fedhome.learning.personalise.experts import Adaptation
 from fedhome.passed_objects import given
 from fedhome.plan.settings import Plan
 from fedhome.run.cold_start_table import (
@@ -24,10 +27,11 @@ from fedhome.run.cold_start_table import (
     cold_start_table,
 )
 from fedhome.run.summary import print_summary
-from fedhome.simulations import cold_start
+from fedhome.simulations import rehearsals
 from fedhome.simulations.gather import find_in, read_source
 from fedhome.simulations.newcomers import Newcomers, rehearsing, set_apart, with_days
 from fedhome.simulations.objects import Objects
+from fedhome.simulations.offered import Offered
 from helpers import tiny
 
 HOMES, DAYS = 8, 16
@@ -130,7 +134,7 @@ def test_where_all_homes_are_new_each_gets_the_forecast_without_learning(tmp_pat
 def test_a_model_that_trains_home_after_home_tries_new_homes_alike(
     result: fedhome.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cold_start, "against_vectors", lambda _: "a test says so")
+    monkeypatch.setattr(rehearsals, "against_vectors", lambda _: "a test says so")
     other = fedhome.simulate(plan(), homes=tables(), out=tmp_path / "single")
     assert other.cold_start is not None
     assert result.cold_start is not None
@@ -149,7 +153,7 @@ def test_no_row_of_a_new_home_and_no_test_row_is_rehearsed_with() -> None:
     with homes_of(plan()) as newcomers:
         unseen = {table.home for table in newcomers.tables}
         assert not unseen & {table.home for table in newcomers.found.tables}
-        own, _ = rehearsing(newcomers, [0, 1], 1)
+        own, _ = rehearsing(newcomers, [0, 1], AsNew(1))
         whole = newcomers.found.gathered.homes[0]
         assert own[0].times()[-1] == whole.times()[whole.rows("validation")][-1]
         assert own[0].counts[2] == whole.counts[1]
@@ -186,7 +190,7 @@ def test_of_rows_without_times_a_day_is_24_rows_and_a_home_needs_as_many() -> No
             homes, lacking = with_days(newcomers, days)
             assert [sum(home.counts[:2]) for home in homes] == [24 * days] * 2
             assert not lacking
-            assert len(rehearsing(newcomers, [0, 1], days).homes) == 2
+            assert len(rehearsing(newcomers, [0, 1], AsNew(days)).homes) == 2
         assert with_days(newcomers, 40).homes == []
 
 
@@ -295,8 +299,13 @@ def test_a_rehearsal_takes_the_mean_of_errors_and_the_best_strength() -> None:
         def naive(self) -> Any:
             return Said(1.0, 1.0)
 
-    run = cold_start.FleetsBlend(matrix=np.eye(2), strength=0.0, alone=(1.0, 1))
-    found = cold_start._rehearsed([Few(), Few()], ("tuned", "naive"), run)  # type: ignore[list-item]
+    class Fewer(Few):
+        class cohort(Few.cohort):  # noqa: N801
+            homes = ("b",)
+
+    homes: list[Any] = [Few(), Fewer()]
+    found = rehearsals.rehearsed(homes, ("tuned", "naive"), {"a": 20, "b": 20})
+    assert list(found.matrices) == ["a", "b"]
     assert found.matrix == pytest.approx(np.array([[1.0, 0.0], [0.0, 0.0]]))
     assert best_weights(found.matrix) == pytest.approx([0.0, 1.0], abs=1e-6)
     assert found.strength == max(STRENGTHS)
@@ -308,15 +317,15 @@ def test_the_strongest_pull_is_taken_that_is_not_surely_worse() -> None:
     surely_worse = best + np.array([0.1, 0.3, 0.5])  # .3 is more than .115
     not_told_from_it = best + np.array([0.4, -0.2, 0.1])  # .1 is less than .3 / sqrt(3) = .173
     errors = np.stack([best + 0.2, best, not_told_from_it, surely_worse], axis=1)
-    assert cold_start._strongest(errors) == 2
-    assert cold_start._strongest(errors[:, [0, 1, 3]]) == 1
-    assert cold_start._strongest(np.stack([best, best, best], axis=1)) == 2
+    assert rehearsals._strongest(errors) == 2
+    assert rehearsals._strongest(errors[:, [0, 1, 3]]) == 1
+    assert rehearsals._strongest(np.stack([best, best, best], axis=1)) == 2
 
 
 def test_a_weaker_pull_than_the_best_is_never_taken() -> None:
     best = np.array([1.0, 1.0, 1.0])
     hardly_worse = best + np.array([0.4, -0.2, 0.1])
-    assert cold_start._strongest(np.stack([hardly_worse, best], axis=1)) == 1
+    assert rehearsals._strongest(np.stack([hardly_worse, best], axis=1)) == 1
 
 
 @pytest.mark.long
@@ -349,14 +358,14 @@ def test_where_days_name_a_wrong_season_new_homes_mix_the_last_value(tmp_path: P
 def test_where_no_home_has_as_many_days_homes_rehearse_with_all_that_they_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[cold_start.Mixing] = []
-    mixing = cold_start.Rehearsals.mixing
+    found: list[rehearsals.Mixing] = []
+    mixing = rehearsals.Rehearsals.mixing
 
-    def noted(rehearsals: cold_start.Rehearsals, days: float) -> cold_start.Mixing:
-        found.append(mixing(rehearsals, days))
+    def noted(own: rehearsals.Rehearsals, days: float, rows: float) -> rehearsals.Mixing:
+        found.append(mixing(own, days, rows))
         return found[-1]
 
-    monkeypatch.setattr(cold_start.Rehearsals, "mixing", noted)
+    monkeypatch.setattr(rehearsals.Rehearsals, "mixing", noted)
     few = plan(evaluation={"days": [1, 6]}, data={"history_days": 4})
     result = fedhome.simulate(few, homes=tables(), out=tmp_path / "run")
     events = result.folder.read_events()
@@ -371,5 +380,48 @@ def test_where_no_home_has_as_many_days_homes_rehearse_with_all_that_they_have(
     (told,) = [note for note in notes if "at 6 day(s)" in note]
     assert told.endswith(
         "6 homes rehearsed with all the days that they have: 0 homes of the rounds have as many "
-        "days to rehearse with"
+        "days to rehearse with; errors are drawn on from how they fell with days"
     )
+
+
+def _rehearsing(falling: bool, third: int = 5) -> rehearsals.Rehearsals:
+    """Homes of 10 and 40 rows: with four times as many a line errs half as far, if it falls."""
+    own = object.__new__(rehearsals.Rehearsals)
+    names = [f"home-{number}" for number in range(5)]
+    few, many = np.diag([1.0, 2.0]), np.diag([1.0, 1.0 if falling else 2.0])
+    with_all = rehearsals.Rehearsed(dict.fromkeys(names, many), dict.fromkeys(names, 40), 3.0)
+    less = names[:third]
+    own._names = ("tuned", "linear")
+    own._known = {
+        AsNew(20.0): rehearsals.Rehearsed({}, {}, 0.0),
+        rehearsals.ALL: with_all,
+        rehearsals.A_THIRD: rehearsals.Rehearsed(
+            dict.fromkeys(less, few), dict.fromkeys(less, 10), 0.0
+        ),
+    }
+    run = rehearsals.FleetsBlend(matrix=np.eye(2), strength=10.0, alone=(1.0, 1))
+    own._fleet = Offered(np.zeros(1, np.float32), Adaptation(1.0, 1), ("tuned", "linear"), run)
+    own._newcomers = SimpleNamespace(all_new=False)  # type: ignore[assignment]
+    own._world = SimpleNamespace(plan=plan())  # type: ignore[assignment]
+    return own
+
+
+def test_errors_are_drawn_on_beyond_the_days_that_homes_of_the_rounds_have() -> None:
+    """By hand: four times the rows halve a line's error, so twice as many take sqrt(2) off."""
+    blend = _rehearsing(falling=True).mixing(20.0, 80.0).blend
+    assert blend.matrix == pytest.approx(np.diag([1.0, 0.5**0.5]))
+    assert (blend.strength, blend.fewest_blocks) == (10.0, 2)
+    # No further than was seen: as for four times the rows, which halve it.
+    far = _rehearsing(falling=True).mixing(20.0, 640.0).blend
+    assert far.matrix == pytest.approx(np.diag([1.0, 0.5]))
+    # Control: what does not fall is as it was, and so is what nobody has more rows for.
+    for own, rows in ((_rehearsing(falling=False), 640.0), (_rehearsing(falling=True), 40.0)):
+        assert own.mixing(20.0, rows).blend.matrix == pytest.approx(
+            own._with(rehearsals.ALL).matrix
+        )
+
+
+def test_where_too_few_can_rehearse_with_a_third_nothing_is_drawn_on() -> None:
+    mixing = _rehearsing(falling=True, third=4).mixing(20.0, 640.0)
+    assert mixing.blend.matrix == pytest.approx(np.eye(2))
+    assert "drawn on" not in mixing.why

@@ -14,6 +14,18 @@ from fedhome.plan.time_steps import DAY_S
 Parts = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
+class AsNew(NamedTuple):
+    """Which of its training rows a home has that rehearses as if it were new.
+
+    Args:
+        days: Those of its last days; infinity: of all.
+        share: Of these the newest share, though no less than a day: that is a whole rhythm.
+    """
+
+    days: float
+    share: float = 1.0
+
+
 def split(
     y: NDArray[np.float64],
     time_s: NDArray[np.int64],
@@ -46,11 +58,11 @@ def rehearsal(
     *,
     gap: int,
     reach: int = 0,
-    days: float,
+    as_new: AsNew,
 ) -> Parts:
     """Return training, validation and test as if the home were new, none of them its test rows.
 
-    It has the last days of its training rows alone, and its validation rows stand for its test.
+    It has some of its training rows alone, and its validation rows stand for its test.
 
     Args:
         y: Targets, ``[rows]``, in the order of time; of several horizons ``[rows, horizons]``.
@@ -58,13 +70,15 @@ def rehearsal(
         data: The plan's settings for data.
         gap: Rows left out between the parts.
         reach: Steps from a row's nearest target to its furthest: as many more are left out.
-        days: How many days a new home has.
+        as_new: Which of its training rows it has.
     """
     train, validation, _ = split(y, time_s, data, gap=gap, reach=reach)
     parts, apart = [], _Apart(gap, reach)
     for group in _groups(train, y, data):
         nothing = np.empty(0, np.int64)
-        parts.append((*_halves(_newest(group, time_s, days), data, apart), nothing))
+        newest = _newest(group, time_s, as_new.days)
+        count = max(round(as_new.share * len(newest)), len(_newest(newest, time_s, 1.0)))
+        parts.append((*_halves(newest[len(newest) - count :], data, apart), nothing))
     before = _joined(parts)
     return before[0], before[1], validation
 

@@ -16,7 +16,7 @@ from fedhome.data.series.past import CountedRows, Past, rows_with_past, whole_ro
 from fedhome.data.series.scaling import InputScaling, beside, check_sizes
 from fedhome.data.series.seasons import seasonal
 from fedhome.data.series.spans import spans_of
-from fedhome.data.series.splits import rehearsal, split
+from fedhome.data.series.splits import AsNew, rehearsal, split
 from fedhome.data.series.target_codes import ENCODE, HomeRows
 from fedhome.data.series.time_grid import grid_of
 from fedhome.data.table import HomeTable
@@ -274,7 +274,7 @@ def examples(
     columns: Sequence[str],
     targets: Targets,
     *,
-    rehearsed_days: float | None = None,
+    as_new: AsNew | None = None,
 ) -> HomeExamples:
     """Cut, split and scale a home's table.
 
@@ -286,8 +286,8 @@ def examples(
         data: The plan's settings for data.
         columns: Input columns, as of :func:`~fedhome.data.inputs.columns_of`.
         targets: How the task's targets are encoded.
-        rehearsed_days: As if the home were new, with so many days of its training rows: its
-            validation rows stand for its test, which stays out of it.
+        as_new: As if the home were new, with these of its training rows: its validation rows stand
+            for its test, which stays out of it.
 
     Raises:
         DataError: Too few rows, numbers that are no classes, or indicators of no input.
@@ -302,10 +302,10 @@ def examples(
         )
     moments = cut.time_s * (DAY_S // ROWS_A_DAY) if table.timeless else cut.time_s
     reach = cut.later[-1]
-    if rehearsed_days is None:
+    if as_new is None:
         parts = split(cut.y, moments, data, gap=cut.gap, reach=reach)
     else:
-        parts = rehearsal(cut.y, moments, data, gap=cut.gap, reach=reach, days=rehearsed_days)
+        parts = rehearsal(cut.y, moments, data, gap=cut.gap, reach=reach, as_new=as_new)
     if len(parts[0]) < data.min_rows or min(len(parts[1]), len(parts[2])) < 1:
         counts = ", ".join(str(len(part)) for part in parts)
         why = "".join(f"; {note}" for note in cut.missing or cut.notes)
