@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Targets
-from fedhome.data.series.local_time import CALENDAR
-from fedhome.data.series.scaling import InputScaling
+from fedhome.data.series.local_time import CALENDAR, OF_THE_WEEK
+from fedhome.data.series.scaling import SILENT, InputScaling
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Constant, Fitted, Line, Perceptron, Seasonal, Trees
 from fedhome.learning.fitted.trees import OneTree
@@ -42,7 +42,8 @@ class Shape(NamedTuple):
     """What a random model is like.
 
     ``targets`` says how targets are encoded; ``hidden`` and ``norm`` what its networks are;
-    ``experts`` are names of :func:`own_model`; ``indicators`` says whether missing inputs are told,
+    ``experts`` are names of :func:`own_model`; ``indicators`` says whether missing inputs are told
+    (its days of the week say nothing),
     ``season`` which season the forecast without learning has (0: the last reading), ``quarters``
     whether the band depends on the time of day, ``bounded`` whether inputs are scaled, and
     ``changes`` whether numbers are stated as changes from the newest reading.
@@ -91,6 +92,7 @@ def own_model(shape: Shape, seed: int, home: str = "oak") -> PersonalModel:
     kit = _Kit(draw, shape, len(FEATURES) + wide, outputs)
     experts = {name: made for name in shape.experts if (made := kit.expert(name)) is not None}
     timed = np.zeros(len(CALENDAR))
+    told = [SILENT if shape.indicators and n in OF_THE_WEEK else 0.7 for n in CALENDAR]
     weights = draw.dirichlet(np.ones(len(shape.experts)))
     whole = draw.normal(size=4) if shape.quarters else np.full(4, draw.normal())
     return PersonalModel(
@@ -101,7 +103,7 @@ def own_model(shape: Shape, seed: int, home: str = "oak") -> PersonalModel:
             features=FEATURES,
             medians=np.array([9.5, 0.0, 0.4, *timed]),
             middle=np.array([8.0, 0.0, 0.5, *timed]) * shape.bounded,
-            spread=np.array([4.0, 1.0, 0.3, *(timed + 0.7)]) ** shape.bounded,
+            spread=np.array([4.0, 1.0, 0.3, *told]) ** shape.bounded,
             bounded=shape.bounded,
             relative=np.array([name == "load 1 before" and changes for name in FEATURES]),
         ),

@@ -20,6 +20,9 @@ CALENDAR = (
     "weekend",
 )
 """Names of the inputs that say when something is predicted."""
+OF_THE_WEEK = frozenset(CALENDAR[4:])
+"""Those of them that say on which day of the week."""
+_WEEK = 7  # days
 
 
 def local_seconds(time_s: NDArray[np.int64], zone: str) -> NDArray[np.int64]:
@@ -75,8 +78,8 @@ def calendar(time_s: NDArray[np.int64], zone: str) -> dict[str, NDArray[np.float
     """
     second = local_seconds(time_s, zone)
     hour = 2 * np.pi * (second % DAY_S) / DAY_S
-    weekday = (second // DAY_S + 3) % 7  # day 0, 1970-01-01, was a Thursday; Monday is 0
-    week = 2 * np.pi * (second / DAY_S + 3) / 7
+    weekday = (second // DAY_S + 3) % _WEEK  # day 0, 1970-01-01, was a Thursday; Monday is 0
+    week = 2 * np.pi * (second / DAY_S + 3) / _WEEK
     values = (
         np.sin(hour),
         np.cos(hour),
@@ -87,6 +90,19 @@ def calendar(time_s: NDArray[np.int64], zone: str) -> dict[str, NDArray[np.float
         (weekday >= 5).astype(np.float64),  # noqa: PLR2004
     )
     return dict(zip(CALENDAR, values, strict=True))
+
+
+def knows_a_week(time_s: NDArray[np.int64], zone: str) -> bool:
+    """Return whether moments reach over seven days or more, as the home's own calendar has them.
+
+    Args:
+        time_s: UTC seconds since 1970, ``[rows]``, at least one.
+        zone: IANA name of the home's zone.
+
+    Raises:
+        DataError: No such zone.
+    """
+    return bool(np.ptp(local_seconds(time_s, zone) // DAY_S) >= _WEEK - 1)
 
 
 def _no_zone(zone: str) -> DataError:

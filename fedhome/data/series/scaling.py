@@ -17,6 +17,8 @@ FAR: Final = 5.0
 
 A column that hardly moves in a few days of training would else be a number of hundreds later.
 """
+SILENT: Final = 1e300
+"""The spread of an input that says nothing: by it any reading is 0 in float32, in exports too."""
 _FLAT = 1e-6  # a column whose spread is below this says nothing
 
 
@@ -76,6 +78,7 @@ class InputScaling:
         scaled: bool,
         last: NDArray[np.float64],
         relative: NDArray[np.bool_],
+        silent: NDArray[np.bool_],
     ) -> InputScaling:
         """Return the scaling that training rows tell.
 
@@ -86,6 +89,8 @@ class InputScaling:
             scaled: Whether others are brought to a mean of 0 and a spread of 1.
             last: The newest reading of the target ``[rows]``.
             relative: Which inputs are told as their distance from it ``[features]``.
+            silent: Which inputs are 0 for a model whatever they are, where others are scaled
+                ``[features]``.
         """
         x = _from(x, last, relative)
         medians = np.array(
@@ -101,6 +106,7 @@ class InputScaling:
             spread, middle = whole.std(axis=0), whole.mean(axis=0)
             spread, middle = np.where(plain, 1.0, spread), np.where(plain, 0.0, middle)
             spread = np.where(spread > _FLAT, spread, 1.0)
+            spread = np.where(silent, SILENT, spread)
         return cls(
             features=tuple(features),
             medians=medians,

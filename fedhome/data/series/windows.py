@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.clocks import usual_gap
 from fedhome.data.series.examples import HomeExamples, RowTally, Targets
-from fedhome.data.series.local_time import CALENDAR, calendar
+from fedhome.data.series.local_time import CALENDAR, OF_THE_WEEK, calendar, knows_a_week
 from fedhome.data.series.past import CountedRows, Past, rows_with_past, whole_rows
 from fedhome.data.series.scaling import InputScaling, beside, check_sizes
 from fedhome.data.series.seasons import seasonal
@@ -326,6 +326,8 @@ def examples(
         known[:, cut.features.index(name)] = ~rows[train]
     features = {name: name in cut.words for name in cut.features}
     changes = data.changes and targets == "continuous"
+    timed = data.calendar and not table.timeless
+    strange = timed and not knows_a_week(cut.time_s[order][train], table.time_zone)
     scaling = InputScaling.of(
         features,
         x[train],
@@ -333,6 +335,7 @@ def examples(
         scaled=data.scale == "home",
         last=naive[train],
         relative=np.array([changes and name in cut.earlier for name in cut.features]),
+        silent=np.array([strange and name in OF_THE_WEEK for name in cut.features]),
     )
     inputs = scaling.apply(x, naive)
     encode = look_up(ENCODE, targets, "encoding of targets")

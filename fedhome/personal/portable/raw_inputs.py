@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from fedhome.data.series.local_time import CALENDAR
+from fedhome.data.series.scaling import SILENT
 from fedhome.data.series.windows import is_own
 from fedhome.learning.tasks.segments import Floats
 from fedhome.personal.model import PersonalModel
@@ -105,11 +106,12 @@ def probe(model: PersonalModel, rows: int = PROBED) -> Floats:
     """
     draw = np.random.default_rng(0)
     scaling, inputs = model.scaling, inputs_of(model)
+    spread = np.where(scaling.spread < SILENT, scaling.spread, 1.0)
     raw = np.empty((rows, len(inputs)))
     for place, one in enumerate(inputs):
         drawn = draw.normal(size=rows)
         if one.role == "feature":
-            raw[:, place] = scaling.medians[one.number] + scaling.spread[one.number] * drawn
+            raw[:, place] = scaling.medians[one.number] + spread[one.number] * drawn
             if " is " in one.name:
                 raw[:, place] = drawn > 0
         elif one.role == "indicator":
