@@ -25,7 +25,8 @@ from fedhome.data.times.long_tables import check_names, check_twins, homes_of, p
 from fedhome.data.times.time_columns import TimeColumns, find_times
 from fedhome.data.times.wide_tables import told_wide
 from fedhome.errors import SourceError
-from fedhome.plan.reading_settings import HomeReading, ReadingSettings, Rule
+from fedhome.plan.reading_settings import HomeReading, ReadingSettings
+from fedhome.plan.step_rule import Rule
 from fedhome.spelling import did_you_mean
 
 _AS_IT_IS = ReadingSettings()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import DataError, SourceError
-from fedhome.plan.reading_settings import Rule
+from fedhome.plan.step_rule import Rule
 from fedhome.printable import shown
 
 CLOCKS_APART_S = 60

@@ -14,9 +14,9 @@ from fedhome.learning.methods import method_of
 from fedhome.learning.personalise.home_end import HomeEnd
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
-from fedhome.plan.reading_settings import Rule
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
+from fedhome.plan.step_rule import Rule
 from fedhome.wire.layout import Layout
 
 

@@ -14,7 +14,7 @@ from fedhome.learning.fitted import InputRows
 from fedhome.learning.tasks.statements import ENCODINGS
 from fedhome.personal.own_module import OwnModule
 from fedhome.personal.predictor import Predictor
-from fedhome.plan.reading_settings import Rule
+from fedhome.plan.step_rule import Rule
 
 _QUARTERS = 4
 

@@ -29,8 +29,8 @@ from fedhome.personal.horizons import Predictions, at_horizon, beside_each_other
 from fedhome.personal.predictor import Predictor
 from fedhome.plan.data_settings import Span
 from fedhome.plan.own_reading import reading_of
-from fedhome.plan.reading_settings import Rule
 from fedhome.plan.settings import Plan
+from fedhome.plan.step_rule import Rule
 
 Readings = HomeTable | ArrowTable | Columns | list[Row] | Path | str
 """Readings of one home: a table of any kind, or the path of a file or folder."""

@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 
 from fedhome.errors import PlanError
 from fedhome.plan.input_settings import InputSpec, input_faults
-from fedhome.plan.reading_settings import ReadingSettings, Rule
+from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.plan.step_rule import Rule
 from fedhome.plan.time_steps import step_seconds
 
 SYNTHETIC_HOMES = 100

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from fedhome.plan.section import Section
+from fedhome.plan.step_rule import Rule
 
 
 def _as_tuple(value: object) -> object:
@@ -17,10 +18,6 @@ def _as_tuple(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 """Names of columns; a plan may give a single one without brackets."""
-
-
-Rule = Literal["mean", "last", "hold", "sum", "difference"]
-"""How readings become one a step of the grid: `fedhome.data.series.step_rules`."""
 
 
 class ReadingSettings(Section):

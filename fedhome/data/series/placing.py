@@ -24,7 +24,7 @@ from fedhome.data.series.step_rules import Readings, Steps
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
 from fedhome.plan.data_settings import DataSettings
-from fedhome.plan.reading_settings import Rule
+from fedhome.plan.step_rule import Rule
 from fedhome.plan.time_steps import DAY_S, span_text, step_seconds, step_text
 
 _LEAST = 3  # readings of the target that say a home's step

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fedhome.data.series.local_time import utc_seconds
 from fedhome.data.series.meters import LONGEST_GAP, metered
 from fedhome.errors import DataError
-from fedhome.plan.reading_settings import Rule
+from fedhome.plan.step_rule import Rule
 from fedhome.plan.time_steps import DAY_S, span_text, step_text
 
 HOLD_S = DAY_S

@@ -19,7 +19,7 @@ from fedhome.data.series.step_rules import RULES, Stepped, Steps
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
 from fedhome.plan.data_settings import DataSettings
-from fedhome.plan.reading_settings import Rule
+from fedhome.plan.step_rule import Rule
 from fedhome.plan.time_steps import step_text
 from fedhome.spelling import did_you_mean
 
