@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from fedhome.denied import READ_ONLY
 from fedhome.errors import StateError
@@ -30,6 +30,7 @@ FULL = "disk-full"
 MOST_READ = 1 << 31
 """Bytes of the longest file that is read whole: an opened sum, or a home's state of years."""
 _SOME_ROOM = 1 << 20
+_PIECE = 1 << 16
 _PAUSE_S = 0.02
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM)
@@ -125,9 +126,8 @@ def read(path: Path, *, most: int = MOST_READ, streams: bool = False) -> bytes:
         with os.fdopen(descriptor, "rb") as file:
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISREG(mode) or (streams and stat.S_ISFIFO(mode)):
-                size = os.fstat(descriptor).st_size
-                data = file.read(most + 1) if size <= most else b""
-                if size <= most and len(data) <= most:
+                data = _at_most(file, most)
+                if data is not None:
                     return data
                 what = f"longer than {most} bytes"
             else:
@@ -137,6 +137,21 @@ def read(path: Path, *, most: int = MOST_READ, streams: bool = False) -> bytes:
         reason="foreign",
         hint="a file is needed as fedhome writes it: see what lies there, and who put it there",
     )
+
+
+def _at_most(file: BinaryIO, most: int) -> bytes | None:
+    """Return what is left of a file; None: more than `most` bytes.
+
+    As much memory is set aside as the file has bytes: to ask for all that it may have would take
+    2 GB of a small device for a file of any size.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if size > most:
+        return None
+    data = file.read(size + 1)
+    while len(data) <= most and (more := file.read(_PIECE)):  # a pipe; or it has grown
+        data += more
+    return data if len(data) <= most else None
 
 
 def unlock(sealed: SealedFile, *, where: str, passphrase: str | None, key_file: Path) -> SealingKey:

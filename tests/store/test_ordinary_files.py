@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,9 +38,9 @@ def pipe(path: Path, content: bytes) -> Iterator[threading.Thread]:
     assert not writer.is_alive()
 
 
-def refused(path: Path, **more: int) -> str:
+def refused(path: Path, most: int = disk.MOST_READ) -> str:
     with pytest.raises(StateError) as raised:
-        disk.read(path, **more)
+        disk.read(path, most=most)
     assert raised.value.reason == "foreign"
     return raised.value.message
 
@@ -65,10 +66,26 @@ def test_a_hole_of_many_gigabytes_is_not_read(tmp_path: Path) -> None:
     assert "longer than" in refused(place)
 
 
+def test_a_short_file_is_read_in_little_memory(tmp_path: Path) -> None:
+    """A read of at most so many bytes sets as many aside: 2 GB, more than small devices have."""
+    place = tmp_path / "state.fh"
+    place.write_bytes(bytes(1000))
+    tracemalloc.start()
+    try:
+        assert disk.read(place) == bytes(1000)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1 << 20
+
+
 def test_a_passphrase_may_come_by_a_pipe(tmp_path: Path) -> None:
     place = tmp_path / "63"
     with pipe(place, b"correct horse"):
         assert disk.read(place, most=100, streams=True) == b"correct horse"
+    place.unlink()
+    with pipe(place, bytes(101)), pytest.raises(StateError, match="longer than 100 bytes"):
+        disk.read(place, most=100, streams=True)
     place.unlink()
     place.symlink_to("/dev/zero")
     with pytest.raises(StateError, match="no ordinary file"):
