@@ -84,7 +84,10 @@ def read_files(
     wanted = {*schema.columns, schema.target.name, *plan.data.rules}
     settings = reading_of(plan.data, reading)
     if isinstance(source, ReadingStore):
-        return _of_store(source, settings)
+        read = _of_store(source, settings)
+        if read.table.rows:  # else no column is known yet
+            check_rules(read, settings)
+        return read
     read = read_home(source, home=name, settings=settings, numbers=numbers, wanted=wanted)
     check_rules(read, settings)
     return read

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from fedhome.data.times.axis import zone_of
+from fedhome.denied import check_ordinary
 from fedhome.errors import PlanError, SourceError
 from fedhome.plan.reading_settings import HomeReading, ReadingSettings
 from fedhome.spelling import did_you_mean
@@ -35,6 +36,8 @@ def read_homes_settings(
         SourceError: It is not TOML, or names an unknown home or setting, or a wrong value.
     """
     try:
+        if not path.is_dir():  # of which the system says more
+            check_ordinary(path)
         tables = parse_toml(path.read_text(encoding="utf-8"), where=str(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -51,7 +52,8 @@ def _units(tables: Sequence[HomeTable]) -> Iterator[str]:
                 f"column {name!r} has a unit in {some(with_unit)} and none in "
                 f"{some([table.home for table in without])}, whose numbers were taken as they are"
             )
-        peaks = {table.home: peak for table in without if (peak := _peak(table, name))}
+        loads = (table for table in without if table.rules.get(name) != "difference")
+        peaks = {table.home: peak for table in loads if (peak := _peak(table, name))}
         most = max(peaks.values(), default=0.0)
         if not most > _FAR * min(peaks.values(), default=0.0):
             continue
@@ -87,12 +89,15 @@ def _meters(tables: Sequence[HomeTable]) -> Iterator[str]:
             yield (
                 f"column {name!r} counts up, like a meter, in {some(up)}, and does not in "
                 f"{some(others)}: data.rules hold for all homes, so say of each that counts up "
-                f"what it is: below [{up[0]}] in homes.toml, {_as_meter(name)}, and data.step"
+                f"what it is: below [{_key(up[0])}] in homes.toml, "
+                f'rules = {{{_key(name)} = "difference"}}, and data.step'
             )
 
 
-def _as_meter(name: str) -> str:
-    return f'rules = {{{json.dumps(name, ensure_ascii=False)} = "difference"}}'
+def _key(name: str) -> str:
+    """Return a name as a key of TOML, where blanks and dots would be more than one."""
+    bare = re.fullmatch(r"[\w-]+", name, re.ASCII)
+    return name if bare else json.dumps(name, ensure_ascii=False)
 
 
 def _spellings(tables: Sequence[HomeTable]) -> Iterator[str]:

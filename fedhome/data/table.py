@@ -59,9 +59,9 @@ class HomeTable:
                 hint="name its file, or its rows in the home's column, by 1 to "
                 f"{_NAME_BYTES} bytes of one line of text in UTF-8",
             )
-        if unknown := set(self.rules.values()) - set(get_args(Rule)):
+        if unknown := [rule for rule in self.rules.values() if rule not in get_args(Rule)]:
             raise DataError(
-                f"home {self.home!r} has the rule {min(unknown)!r}, which there is not",
+                f"home {self.home!r} has the rule {unknown[0]!r}, which there is not",
                 hint=f"a rule is one of {', '.join(get_args(Rule))}",
             )
         rows = len(self.time_s)

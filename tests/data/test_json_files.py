@@ -6,6 +6,8 @@ import gzip
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from fedhome.data.homes_folder import read_folder
 from fedhome.errors import EmptyFleetError, SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 
+JQ = shutil.which("jq")
 _NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
 _CELLS = (
     st.integers(-(2**62) + 1, 2**62 - 1),
@@ -178,11 +181,32 @@ def test_fields_within_a_field_are_refused_with_the_command_that_lays_them_flat(
         shlex.split(words)[2]
         for words in re.findall(r"jq -c .*?(?= lays| leaves)", refused.value.hint)
     )
-    assert flat == f"del({path}) + {path}"
-    assert without == f"del({path})"
+    assert flat == f"(arrays[], objects) | del({path}) + {path}"
+    assert without == f"(arrays[], objects) | del({path})"
     with pytest.raises(SourceError, match="is no single value") as refused:
         parsed(b'{"time": 1, "load": [1, 2]}')
     assert "jq" not in refused.value.hint
+
+
+@pytest.mark.skipif(JQ is None, reason="jq is not installed")
+def test_the_command_lays_a_list_of_rows_flat_and_a_row_in_each_line(tmp_path: Path) -> None:
+    rows = [{"time": 1, "plug": {"power": 2.5}}, {"time": 2}]
+    texts = json.dumps(rows), "\n".join(map(json.dumps, rows))
+    for text in texts:
+        with pytest.raises(SourceError) as refused:
+            _read(tmp_path, "oak.json", text)
+        (command,) = re.findall(r"(jq -c .*?) lays", refused.value.hint)
+        flat = subprocess.run(
+            [str(JQ), *shlex.split(command)[1:]],
+            input=text,
+            text=True,
+            capture_output=True,
+            check=True,
+        )
+        assert [*map(json.loads, flat.stdout.splitlines())] == [
+            {"time": 1, "power": 2.5},
+            {"time": 2},
+        ]
 
 
 def test_an_entity_without_a_state_takes_nothing_from_the_others(tmp_path: Path) -> None:

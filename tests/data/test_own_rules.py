@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from typer.testing import CliRunner
 import fedhome
 from fedhome.cli import app
 from fedhome.clients.own_readings import read_files
+from fedhome.clients.recorded.reading_store import ReadingStore
 from fedhome.data.homes_folder import read_folder
+from fedhome.data.homes_side_by_side import noticed
 from fedhome.data.homes_store import HomesStore
 from fedhome.data.inputs import matched, schema_of
 from fedhome.data.pack_homes import pack
@@ -20,9 +23,11 @@ from fedhome.data.series.time_grid import grid_of
 from fedhome.data.series.windows import windows
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, InputsError, PlanError, SourceError
+from fedhome.fleet.state_file import KEY
 from fedhome.plan.own_reading import parse_reading
 from fedhome.plan.settings import Plan
 from fedhome.simulations import local_fleet
+from fedhome.store import disk
 from helpers import tiny
 
 HOURS = 240
@@ -56,7 +61,28 @@ def test_one_homes_meter_is_what_it_used_and_other_homes_are_as_they_were(tmp_pa
 
 def test_without_a_rule_the_note_says_where_it_is_set(tmp_path: Path) -> None:
     (note,) = [one for one in read_folder(write(tmp_path, "")).notes if "does not in" in one]
-    assert 'below [meter] in homes.toml, rules = {"load" = "difference"}, and data.step' in note
+    assert 'below [meter] in homes.toml, rules = {load = "difference"}, and data.step' in note
+
+
+@pytest.mark.parametrize("name", ["oak 1", "oak.1", 'the "old" oak', "Eiche-ö"])
+def test_what_the_note_says_of_any_name_is_what_homes_toml_takes(name: str, tmp_path: Path) -> None:
+    write(tmp_path, "")
+    (tmp_path / "meter.csv").rename(tmp_path / f"{name}.csv")
+    (note,) = [one for one in read_folder(tmp_path).notes if "does not in" in one]
+    head, rule = re.findall(r"below (\[.*\]) in homes.toml, (.*), and data.step", note)[0]
+    (tmp_path / "homes.toml").write_text(f"{head}\n{rule}\n", encoding="utf-8")
+    rules = {home.home: dict(home.rules) for home in read_folder(tmp_path).homes}
+    assert rules == {"ash": {}, "elm": {}, name: {"load": "difference"}}
+
+
+def test_what_a_meter_counts_is_no_load_of_another_unit() -> None:
+    times = 1_704_067_200 + 3600 * np.arange(HOURS)
+    ash, elm, meter = (
+        HomeTable(home=name, time_s=times, columns={"load": values})
+        for name, values in (("ash", USED), ("elm", USED + 0.25), ("meter", METER + 50_000))
+    )
+    assert any("hundreds of times larger" in one for one in noticed([ash, elm, meter]))
+    assert noticed([ash, elm, replace(meter, rules={"load": "difference"})]) == []
 
 
 def test_a_homes_own_rule_goes_before_the_plans(tmp_path: Path) -> None:
@@ -82,6 +108,8 @@ def test_rules_are_refused_where_they_could_not_be_kept() -> None:
         windows(replace(table, rules={"load": "difference"}), rows, [])
     with pytest.raises(DataError, match="the rule 'differ', which there is not"):
         replace(table, rules={"load": "differ"})  # type: ignore[dict-item]
+    with pytest.raises(DataError, match=r"the rule \['sum'\], which there is not"):
+        replace(table, rules={"load": ["sum"]})  # type: ignore[dict-item]
     strange = replace(table, rules={"laod": "sum"})
     schema = schema_of(PLAN, "continuous", [table])
     with pytest.raises(InputsError, match="a rule of its own for 'laod', and no such column"):
@@ -111,6 +139,22 @@ def test_a_real_home_says_its_rules_when_it_joins(tmp_path: Path) -> None:
     assert dict(read.table.rules) == {"load": "difference"}
     with pytest.raises(PlanError, match="rules"):
         parse_reading(['rules={"load"="differ"}'])
+
+
+def test_a_rule_for_what_a_store_lacks_is_refused_as_of_a_file(tmp_path: Path) -> None:
+    disk.put(tmp_path / KEY, bytes(32))
+    store = ReadingStore.of(tmp_path, "oak")
+    plan = PLAN.change(data={"inputs": [], "calendar": False})
+    strange = {"rules": {"laod": "difference"}}
+    nothing = HomeTable(home="oak", time_s=np.empty(0, np.int64), columns={})
+    store.create(nothing)
+    assert not read_files(plan, store, reading=strange).table.rows  # no column is known yet
+    times = 1_704_067_200 + 3600 * np.arange(HOURS)
+    store.append(HomeTable(home="oak", time_s=times, columns={"load": METER}), now_s=times[-1])
+    right = read_files(plan, store, reading={"rules": {"load": "difference"}})
+    assert dict(right.table.rules) == {"load": "difference"}
+    with pytest.raises(SourceError, match="a rule of its own for 'laod', and no such column"):
+        read_files(plan, store, reading=strange)
 
 
 @pytest.mark.long

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedhome.data.columns.units import unit_of_name
+from fedhome.data.files.table_file import units_named
 from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.times.named_zones import NamedClock, named_clock
 from fedhome.errors import SourceError
@@ -243,6 +244,8 @@ def test_columns_of_units_that_are_called_alike_are_of_the_column_before(tmp_pat
     assert home.table.columns["Energie"].tolist() == [number + 0.25 for number in range(9)]
     told = "the column 'Energie Einheit' says in which unit each row of 'Energie' is"
     assert told in home.notes
+    first = units_named(["Einheit", "Energie", "Einheit", "Wert", "Wert"])
+    assert first == ["Einheit", "Energie", "Energie Einheit", "Wert", "Wert"]
     twice = [line.replace("Einheit", "Wert") for line in (head, *lines)]
     with pytest.raises(SourceError, match="several columns of the name 'Wert'"):
         read(tmp_path, twice)

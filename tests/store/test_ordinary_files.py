@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from fedhome.cli import app
-from fedhome.errors import PlanError, RunError, StateError
+from fedhome.data.homes_folder import read_folder
+from fedhome.errors import PlanError, RunError, SourceError, StateError
 from fedhome.personal.stored_models import StoredModels
 from fedhome.plan.settings import Plan
 from fedhome.run.model_file import read_model_file
@@ -108,6 +109,15 @@ def test_a_pipe_is_no_model(tmp_path: Path, of_homes: bool) -> None:
     with pipe(place, b"") as writer:
         with pytest.raises(RunError, match=r"cannot be read.*OSError"):
             StoredModels(place) if of_homes else read_model_file(place)
+        writer.join(0.3)
+        assert writer.is_alive(), "nobody has opened the pipe"
+
+
+def test_a_pipe_says_of_no_home_how_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "oak.csv").write_text("time,load\n2024-01-01T00:00Z,1\n2024-01-01T01:00Z,2\n")
+    with pipe(tmp_path / "homes.toml", b"") as writer:
+        with pytest.raises(SourceError, match=r"homes\.toml cannot be read: no ordinary file"):
+            read_folder(tmp_path)
         writer.join(0.3)
         assert writer.is_alive(), "nobody has opened the pipe"
 

@@ -93,7 +93,11 @@ def _laid_flat(name: str, value: object) -> str:
     if not isinstance(value, Mapping):
         return hint
     path = f".{name}" if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f".{json.dumps(name)}"
-    flat, without = (f"jq -c {shlex.quote(f'del({path}){more}')}" for more in (f" + {path}", ""))
+    # A file may hold a list of rows, or a row in each line.
+    flat, without = (
+        f"jq -c {shlex.quote(f'(arrays[], objects) | del({path}){more}')}"
+        for more in (f" + {path}", "")
+    )
     return f"{hint}: {flat} lays it flat, {without} leaves it out"
 
 

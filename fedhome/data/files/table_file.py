@@ -128,6 +128,6 @@ def units_named(names: Sequence[str]) -> list[str]:
     """
     counts = Counter(names)
     return [
-        f"{before} {name}" if counts[name] > 1 and name_of_units(name) else name
+        f"{before} {name}".lstrip() if counts[name] > 1 and name_of_units(name) else name
         for before, name in zip(("", *names), names, strict=False)
     ]
