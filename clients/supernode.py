@@ -167,7 +167,7 @@ def claim(home_folder: HomeFolder) -> NodeKey:
 
     Raises:
         LinkError: The server cannot be reached, or refuses.
-        SecAggError: The directory does not hold.
+        SecAggError: The directory does not hold, or the home's files cannot be used.
     """
     with open_store(home_folder) as store:
         forget_keys_of_elsewhere(home_folder, store)

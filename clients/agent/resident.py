@@ -32,7 +32,6 @@ from fedhome.clients.agent.status_report import StatusReport, in_words_of
 from fedhome.clients.agent.store_in_use import open_store
 from fedhome.clients.agent.work import WorkerProcess
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.clients.membership.one_place import forget_keys_of_elsewhere
 from fedhome.clients.membership.server_addresses import addresses_of
 from fedhome.clients.recorded.readings_key import NOTHING_YET, lacks_readings
 from fedhome.errors import (
@@ -67,13 +66,12 @@ class Agent:
 
     Args:
         home_folder: The home's folder.
-        store: Its keys and state.
+        store: Its keys and state, as `open_store` opens them.
         work: What does the work that needs torch and the readings.
         reporting: Takes what it does; None: the home's `status.json` alone.
 
     Raises:
         RunError: The home has left its fleet.
-        StateError: One-time keys of another place cannot be erased.
     """
 
     def __init__(
@@ -87,7 +85,6 @@ class Agent:
         self._settings = home_folder.settings
         self._reporting = reporting or StatusReport(home_folder)
         self._check_left()
-        forget_keys_of_elsewhere(home_folder, store)
         self._tasks = MessageDispatch(home_folder, store, work)
         self._tasks.tell_waits_to(partial(self._reporting.tell, "connected"))
         self._pace = ReplyPace(self._tasks.plan)

@@ -7,6 +7,7 @@ import threading
 
 from fedhome.clients.agent.status_report import StatusReport, in_words_of
 from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.membership.one_place import forget_keys_of_elsewhere
 from fedhome.errors import StateError
 from fedhome.fleet.state_file import FileStore
 
@@ -20,8 +21,8 @@ def open_store(
 ) -> FileStore | None:
     """Return the home's keys and state once the disk lets them be used; None: it is to stop.
 
-    A disk that is full or cannot be written becomes usable without this process, and ends no
-    sooner if it is started again and again.
+    One-time keys of another place are gone from them. A disk that is full or cannot be written
+    becomes usable without this process, and ends no sooner if it is started again and again.
 
     Args:
         home_folder: The home's folder.
@@ -34,7 +35,7 @@ def open_store(
     home, wait_s = home_folder.settings.home, _FIRST_PAUSE_S
     while not stop.is_set():
         try:
-            return FileStore.open(home_folder.path, home=home)
+            return _opened(home_folder, home)
         except StateError as error:
             if error.reason not in _DISK:
                 if error.reason != "in-use":  # the other one tells how it is
@@ -45,3 +46,13 @@ def open_store(
         stop.wait(wait_s)
         wait_s = min(2 * wait_s, _LONGEST_PAUSE_S)
     return None
+
+
+def _opened(home_folder: HomeFolder, home: str) -> FileStore:
+    store = FileStore.open(home_folder.path, home=home)
+    try:
+        forget_keys_of_elsewhere(home_folder, store)
+    except BaseException:
+        store.close()
+        raise
+    return store

@@ -298,6 +298,9 @@ def _folder_mark(folder: Path) -> bytes:
     """Return a line that tells a folder, on a machine since its start, from its copies."""
     with disk.errors_of(folder):
         there = folder.stat()
-    started = _BOOT.read_text(encoding="ascii") if _BOOT.exists() else ""
+    try:
+        started = _BOOT.read_text(encoding="ascii")
+    except OSError:  # no Linux, or one that shows it to nobody: copies within a machine differ
+        started = ""
     identity = f"{started}/{there.st_dev}/{there.st_ino}"
     return b"folder: %s\n" % hashlib.sha256(identity.encode()).hexdigest().encode()

@@ -99,6 +99,28 @@ def test_an_agent_waits_for_its_disk(
     assert open_store(home, stop, reporting) is None, "told to end, it does"
 
 
+def test_an_agent_waits_for_a_disk_that_does_not_let_it_forget(
+    home: HomeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty file fits on a full disk, so that it shows with the first save, after a reboot."""
+    with FileStore.open(home.path, home=home.settings.home) as store:
+        store.save(store.state.with_bundle(Secrets(key=bytes(32), blind=bytes(32))))
+    home.retire_node_key()
+    stop, real = Stop(99), disk.stage
+
+    def stage(path: Path, data: bytes, *, mode: int = 0o600) -> Path:
+        if data and path.name == "state.fh" and len(stop.waits) < 2:
+            raise StateError(f"{path}: {FULL}", reason="disk-full")
+        return real(path, data, mode=mode)
+
+    monkeypatch.setattr(disk, "stage", stage)
+    store_then = open_store(home, stop, StatusReport(home))
+    assert store_then is not None
+    with store_then:
+        assert (store_then.state.live, store_then.state.serial) == ({}, 1)
+    assert stop.waits == [0.5, 1.0]
+
+
 def test_an_agent_does_not_wait_for_what_will_not_change(home: HomeFolder) -> None:
     (home.path / "state.fh").write_bytes(b"nonsense")
     with pytest.raises(StateError) as caught:

@@ -325,6 +325,18 @@ def test_a_copy_of_a_folder_has_a_node_of_its_own(
     assert NodeKey.from_bytes(key).public == second
 
 
+def test_a_system_that_shows_nobody_when_it_was_started_has_a_node_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Android, where apps may not read it: what is there cannot be read."""
+    monkeypatch.setattr("fedhome.clients.membership.home_folder._BOOT", tmp_path)
+    place = HomeFolder(tmp_path / "oak")
+    place.path.mkdir()
+    first = place.node_key().public
+    assert HomeFolder(place.path).node_key().public == first
+    assert not place.is_elsewhere
+
+
 @contextmanager
 def _running(agent: Agent) -> Iterator[None]:
     thread = threading.Thread(target=agent.run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedhome.clients.agent.resident import Agent
+from fedhome.clients.agent.status_report import StatusReport
+from fedhome.clients.agent.store_in_use import open_store
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.errors import ManifestError, OpeningError
 from fedhome.fleet.entries import Anchor
@@ -53,8 +55,10 @@ def settled(world: World, folder: Path) -> HomeFolder:
 @contextmanager
 def started(world: World, folder: Path) -> Iterator[World]:
     """Start the home in a folder as its agent does, in a fleet of its own with the same others."""
-    with FileStore.open(folder, home=HOME) as store:
-        Agent(HomeFolder(folder), store)
+    place = HomeFolder(folder)
+    store = open_store(place, threading.Event(), StatusReport(place))
+    assert store is not None
+    with store:
         machine = HomeParty(
             store.keys, world.authority.public, state=store.state, store=store, policy=world.policy
         )
