@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,17 +45,19 @@ def paths_told(kind: type[FedHomeError], path: Path) -> Iterator[None]:
         ) from None
 
 
-def check_ordinary(path: Path) -> None:
+def check_ordinary(kind: type[FedHomeError], path: Path) -> None:
     """Refuse a pipe or a device before a library opens it, which would wait for one without end.
 
     Args:
+        kind: Of the error, which takes a message and a hint.
         path: The path; one that is not there is for who opens it to tell.
 
     Raises:
-        OSError: It is no ordinary file.
+        FedHomeError: It is no ordinary file.
+        OSError: Nobody may look.
     """
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "no ordinary file", str(path))
+        raise kind(f"{path} is no ordinary file", hint="see what lies there, and who put it there")
 
 
 def told_denied(error: PermissionError) -> tuple[str, str]:

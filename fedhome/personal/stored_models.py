@@ -63,7 +63,7 @@ class StoredModels:
             if isinstance(path, bytes):
                 header, self._arrays = _unpacked(path)
             else:
-                check_ordinary(path)
+                check_ordinary(RunError, path)
                 file: Any = safetensors.safe_open(path, framework="numpy")
                 header, self._arrays = file.metadata() or {}, _Lazy(file)
             made = header["format"]

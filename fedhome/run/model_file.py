@@ -84,7 +84,7 @@ def read_model_file(path: Path) -> SavedModel:
         RunError: It is missing, damaged, or of another layout than it says.
     """
     try:
-        check_ordinary(path)
+        check_ordinary(RunError, path)
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             names = json.loads(metadata["names"])

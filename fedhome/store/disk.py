@@ -135,7 +135,7 @@ def read(path: Path, *, most: int = MOST_READ, streams: bool = False) -> bytes:
     raise StateError(
         f"{path} is {what}",
         reason="foreign",
-        hint="a file is needed as fedhome writes it: see what lies there, and who put it there",
+        hint="an ordinary file of usual length is needed: see what lies there, and who put it so",
     )
 
 
