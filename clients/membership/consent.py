@@ -28,7 +28,8 @@ from fedhome.plan.transfer_plan import sends_fewer
 from fedhome.questions import mixtures
 from fedhome.questions.empty_handed import MEANING
 from fedhome.questions.outcomes import MOST_BINS
-from fedhome.questions.question_table import SUMMED, SummedQuestion
+from fedhome.questions.question_table import CENSUS, SUMMED, SummedQuestion
+from fedhome.questions.settings import census_faults
 from fedhome.secagg.ledger import MOST_ATTEMPTS
 from fedhome.store import disk
 
@@ -136,7 +137,12 @@ def _plain_kinds(plan: Plan, values: Mapping[str, object]) -> list[str]:
 
 def _asked(plan: Plan) -> list[SummedQuestion]:
     """Return the questions that a plan asks at all; a home refuses others."""
-    return [row for row in SUMMED.values() if row.times(plan)]
+    refused = set() if _counts_examples(plan) else {CENSUS}
+    return [row for row in SUMMED.values() if row.times(plan) and row.name not in refused]
+
+
+def _counts_examples(plan: Plan) -> bool:
+    return not any(census_faults({}, plan))
 
 
 def _readable(home: str, device: list[str], *, plain: bool) -> list[str]:
@@ -182,12 +188,13 @@ def _protocol() -> list[str]:
 
 
 def _how_often(plan: Plan) -> list[str]:
+    count = ", and the count at the beginning once for as long as the fleet's directory stays"
     return [
         (
             "of everything that is asked about one model (to train it, to test it, to adapt it, to "
-            "count at the end), one sum is opened, and the count at the beginning once as long as "
-            "the fleet's directory stays: homes of the committee help to open no second one. This "
-            f"home tries at most {MOST_ATTEMPTS} times."
+            f"count at the end), one sum is opened{count if _counts_examples(plan) else ''}: homes "
+            "of the committee help to open no second one. This home tries at most "
+            f"{MOST_ATTEMPTS} times."
         ),
         (
             f"in at most {most_sums_a_day(plan)} sums a day: those of three runs of this plan. "

@@ -26,6 +26,7 @@ from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.settings import Plan
 from fedhome.questions import outcomes, private_sums
 from fedhome.questions.question_table import SUMMED
+from fedhome.questions.settings import census_faults
 
 SETTINGS = ["personalise.rates=[1.0]", "personalise.epochs=2"]
 SECURE = """\
@@ -128,9 +129,9 @@ For the secret sums of the fleet:
 
 How often:
   * of everything that is asked about one model (to train it, to test it, to adapt it,
-    to count at the end), one sum is opened, and the count at the beginning once as long
-    as the fleet's directory stays: homes of the committee help to open no second one.
-    This home tries at most 8 times.
+    to count at the end), one sum is opened, and the count at the beginning once for as
+    long as the fleet's directory stays: homes of the committee help to open no second
+    one. This home tries at most 8 times.
   * in at most 279 sums a day: those of three runs of this plan. `fedhome client ledger`
     lists them.
 
@@ -449,6 +450,16 @@ def test_the_screen_says_who_can_learn_this_homes_update_or_that_noise_bounds_it
     assert "how many examples" not in equal + noisy
     own = replace(asked(), plan=Plan.load(sets=["model.name=my_net:Net"]))
     assert "it runs code that is not fedhome's: model 'my_net:Net'" in short_of(consent_text(own))
+
+
+@pytest.mark.parametrize("sets", [["aggregation.weights=equal"], ["aggregation.weight_cap=4096"]])
+def test_a_count_of_examples_that_homes_refuse_is_none_of_the_points(sets: list[str]) -> None:
+    """Both parts of the text say the same: a plan that names the greatest weight asks no count."""
+    count = "at the beginning: how many examples it has, by powers of two"
+    assert any(census_faults({}, asked(*sets).plan))
+    for said in (count, "the count at the beginning"):
+        assert said not in " ".join(consent_text(asked(*sets)).split())
+        assert said in " ".join(consent_text(asked()).split())
 
 
 def test_what_an_older_fedhome_showed_is_shown_whole() -> None:
