@@ -37,7 +37,7 @@ def read_homes_settings(
     """
     try:
         if not path.is_dir():  # of which the system says more
-            check_ordinary(path)
+            check_ordinary(SourceError, path)
         tables = parse_toml(path.read_text(encoding="utf-8"), where=str(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
