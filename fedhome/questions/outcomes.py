@@ -38,7 +38,7 @@ WORDS: Final = {
 """What each model's numbers are the score of."""
 CALLED: Final = {
     "baseline": "no learning",
-    "naive": "no learning",
+    "naive": "what was a step, a day, a week or a year ago",
     "seasonal": "what was a step, a day, a week or a year ago",
     "linear": "a linear model",
     "trees": "a model of trees",

@@ -133,6 +133,7 @@ def test_every_number_has_a_meaning_of_its_own_in_plain_words() -> None:
     meanings = {name: meaning_of(name) for name in names if not name.endswith("-1")}
     assert len(set(meanings.values())) == len(meanings)
     assert set(CALLED) == {*MODELS, *EXPERTS}
+    assert CALLED["naive"] == CALLED["seasonal"], "the expert is that model, and no baseline"
     assert meanings["expert-trees"] == "whether a model of trees weighs most in the home's mixture"
     assert meanings["tuned-helped"] == (
         "whether the fleet's model adapted to this home is surely better than the best model "
