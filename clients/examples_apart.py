@@ -52,13 +52,15 @@ def examples_apart(
     """
     stored = isinstance(source, ReadingStore)
     place = source.folder if isinstance(source, ReadingStore) else source
-    request = {
-        "plan": plan.to_toml(),
-        "name": name,
-        "reading": dict(reading),
-        "place": str(place),
-        "stored": stored,
-    }
+    request = json.dumps(
+        {
+            "plan": plan.to_toml(),
+            "name": name,
+            "reading": dict(reading),
+            "place": str(place),
+            "stored": stored,
+        }
+    )
     theirs, ours = os.pipe()
     command = (LEAN, "fedhome.clients.examples_apart", str(theirs))
     child = Child("the reader", command, passed=(theirs,), told=True)
@@ -68,7 +70,7 @@ def examples_apart(
             child.start()
         finally:
             os.close(theirs)
-        pipe.write(json.dumps(request).encode() + b"\n")
+        pipe.write(request.encode() + b"\n")
         pipe.write(source.key if isinstance(source, ReadingStore) else b"")
     assert child.process is not None
     assert child.process.stdout is not None

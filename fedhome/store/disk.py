@@ -121,17 +121,18 @@ def read(path: Path, *, most: int = MOST_READ, streams: bool = False) -> bytes:
             or a longer one.
     """
     later = 0 if streams else getattr(os, "O_NONBLOCK", 0)  # opening a pipe waits for its writer
-    with errors_of(path, refused="not-readable"):
-        descriptor = os.open(path, os.O_RDONLY | later | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
-            if stat.S_ISREG(mode) or (streams and stat.S_ISFIFO(mode)):
-                data = _at_most(file, most)
-                if data is not None:
-                    return data
-                what = f"longer than {most} bytes"
-            else:
-                what = "no ordinary file"
+    with (
+        errors_of(path, refused="not-readable"),
+        open(path, "rb", opener=lambda name, flags: os.open(name, flags | later)) as file,
+    ):
+        mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISREG(mode) or (streams and stat.S_ISFIFO(mode)):
+            data = _at_most(file, most)
+            if data is not None:
+                return data
+            what = f"longer than {most} bytes"
+        else:
+            what = "no ordinary file"
     raise StateError(
         f"{path} is {what}",
         reason="foreign",

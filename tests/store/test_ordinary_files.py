@@ -53,9 +53,16 @@ def test_a_pipe_and_a_device_are_no_files(tmp_path: Path) -> None:
     other = tmp_path / "other.fh"
     other.symlink_to("/dev/null")
     assert refused(other) == f"{other} is no ordinary file"
+    before = _next_descriptor()
     with pytest.raises(StateError) as raised:
         disk.read(tmp_path)
     assert "a folder, and a file is needed" in raised.value.hint
+    assert _next_descriptor() == before, "nothing is left open"
+
+
+def _next_descriptor() -> int:
+    os.close(free := os.dup(0))
+    return free
 
 
 def test_a_hole_of_many_gigabytes_is_not_read(tmp_path: Path) -> None:
