@@ -144,9 +144,10 @@ class Rehearsals:
         third = self._with(A_THIRD)
         if rows > with_all.usual_rows and third.enough:
             seen = with_all.usual_rows / third.usual_rows  # no further on than was seen
-            further = min(rows / with_all.usual_rows, seen)
-            matrix = drawn_on(matrix, _falls(third, with_all), further)
-            why += "; errors are drawn on from how they fell with days"
+            further, falls = min(rows / with_all.usual_rows, seen), _falls(third, with_all)
+            if further > 1 and falls.any():
+                matrix = drawn_on(matrix, falls, further)
+                why += "; errors are drawn on from how they fell with days"
         # A pull that was tried with fewer days would hold homes back that have more.
         blend = replace(run, matrix=matrix)
         return Mixing(self._names, blend, f"at {days:g} day(s), {why}")

@@ -89,7 +89,7 @@ def odds_factor(epsilon: float) -> str:
 
 
 def learnt_by_an_honest_server(sums: str) -> list[str]:
-    """Return what a server learns that keeps to the rules.
+    """Return what a server that keeps to the rules learns.
 
     Args:
         sums: What sums there are, in words.
@@ -102,7 +102,7 @@ def learnt_by_an_honest_server(sums: str) -> list[str]:
 
 
 def learnt_by_a_cheating_server() -> list[str]:
-    """Return what a server learns that breaks the rules."""
+    """Return what a server that breaks the rules learns."""
     return [
         (
             "this home's numbers with the noise of many homes, by telling the others to send "

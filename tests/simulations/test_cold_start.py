@@ -416,9 +416,10 @@ def test_errors_are_drawn_on_beyond_the_days_that_homes_of_the_rounds_have() -> 
     assert far.matrix == pytest.approx(np.diag([1.0, 0.5]))
     # Control: what does not fall is as it was, and so is what nobody has more rows for.
     for own, rows in ((_rehearsing(falling=False), 640.0), (_rehearsing(falling=True), 40.0)):
-        assert own.mixing(20.0, rows).blend.matrix == pytest.approx(
-            own._with(rehearsals.ALL).matrix
-        )
+        mixing = own.mixing(20.0, rows)
+        assert mixing.blend.matrix == pytest.approx(own._with(rehearsals.ALL).matrix)
+        assert "drawn on" not in mixing.why
+    assert "drawn on" in _rehearsing(falling=True).mixing(20.0, 640.0).why
 
 
 def test_where_too_few_can_rehearse_with_a_third_nothing_is_drawn_on() -> None:
