@@ -38,7 +38,7 @@ from fedhome.server.rounds.run_plan import end_with
 from fedhome.server.strategies import strategy_of
 from fedhome.wire.layout import Layout
 from helpers import tiny
-from helpers.registry_world import FLEET, SERVER, draft
+from helpers.registry_world import FLEET, SERVER, draft, on_another_machine
 
 NEW = ServerKeys(b"n" * 32)
 SMALL = Layout(("w",), ((2,),))
@@ -209,7 +209,8 @@ class Hub:
         assert (address, authorities, path) == ("hub.example:1", b"pem", RELEASE)
         self.asked.append(body)
         try:
-            answer = self.door.answer(body)
+            with on_another_machine():
+                answer = self.door.answer(body)
         except SecAggError as error:
             raise LinkError(error.message, reason=error.reason, hint=error.hint) from None
         if self.told is None:
