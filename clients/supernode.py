@@ -61,7 +61,7 @@ def home_folder_of(context: Context) -> HomeFolder | None:
 
 @contextmanager
 def open_store(home_folder: HomeFolder) -> Iterator[FileStore]:
-    """Hold a home's keys and state while it takes part.
+    """Hold a home's keys and state while it takes part; without one-time keys of another place.
 
     Args:
         home_folder: The home's folder.
@@ -75,6 +75,7 @@ def open_store(home_folder: HomeFolder) -> Iterator[FileStore]:
     if home_folder.paused:
         raise RunError("the home takes no part for now", hint="`fedhome client resume`")
     with FileStore.open(home_folder.path, home=home_folder.settings.home) as store:
+        forget_keys_of_elsewhere(home_folder, store)
         yield store
 
 
@@ -170,7 +171,6 @@ def claim(home_folder: HomeFolder) -> NodeKey:
         SecAggError: The directory does not hold, or the home's files cannot be used.
     """
     with open_store(home_folder) as store:
-        forget_keys_of_elsewhere(home_folder, store)
         key = home_folder.node_key()
         welcome = join(
             home_folder.settings.server,

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedhome.clients import supernode
 from fedhome.clients.agent.status_report import StatusReport
 from fedhome.clients.agent.store_in_use import open_store
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
@@ -59,11 +60,15 @@ def started(world: World, folder: Path) -> Iterator[World]:
     store = open_store(place, threading.Event(), StatusReport(place))
     assert store is not None
     with store:
-        machine = HomeParty(
-            store.keys, world.authority.public, state=store.state, store=store, policy=world.policy
-        )
-        machine.renew(world.issued)
-        yield replace(world, homes={**world.homes, HOME: machine})
+        yield _with(world, store)
+
+
+def _with(world: World, store: FileStore) -> World:
+    machine = HomeParty(
+        store.keys, world.authority.public, state=store.state, store=store, policy=world.policy
+    )
+    machine.renew(world.issued)
+    return replace(world, homes={**world.homes, HOME: machine})
 
 
 @pytest.mark.parametrize("how", ["copy", "card"])
@@ -74,9 +79,8 @@ def test_a_copy_joins_no_sum_with_keys_of_the_first(tmp_path: Path, boot: Path, 
     shutil.copytree(place.path, other)
     with started(world, place.path) as first:
         join(first, HOME, eve.signed)  # the control: the first one is where it was
-    if how == "card":  # as the same folder, on another machine
-        shutil.rmtree(place.path)
-        shutil.copytree(other, place.path)
+    if how == "card":  # the very same folder, on another machine: only its start differs
+        shutil.copytree(other, place.path, dirs_exist_ok=True)
         other = place.path
         boot.write_text("two\n")
     with started(world, other) as second:
@@ -88,6 +92,22 @@ def test_a_copy_joins_no_sum_with_keys_of_the_first(tmp_path: Path, boot: Path, 
         HomeFolder(other).node_key()
     with started(world, other) as again:  # and keeps these, as it is where it was
         assert sorted(again.homes[HOME].state.live) == [before + 1]
+
+
+@pytest.mark.usefixtures("boot")
+def test_a_stock_supernode_of_a_copy_has_no_keys_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World.of(6)
+    place, other = settled(world, tmp_path / "oak"), tmp_path / "copy"
+    eve = eve_of(world)
+    shutil.copytree(place.path, other)
+    monkeypatch.setattr(supernode, "check_consent", lambda _: None)
+    with supernode.open_store(place) as store:
+        join(_with(world, store), HOME, eve.signed)  # the control
+    with supernode.open_store(HomeFolder(other)) as store:
+        second = _with(world, store)
+        refused(ManifestError, "bundle-used", lambda: join(second, HOME, eve.signed))
 
 
 @pytest.mark.usefixtures("boot")

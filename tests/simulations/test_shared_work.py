@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fedhome.errors import WireError
-from fedhome.keys.signing import Signer
+from fedhome.keys.signing import Signer, signature_holds
 from fedhome.secagg import Policy
 from fedhome.secagg.bundle import ROW_BYTES
 from fedhome.secagg.share_checks import row_hashes
@@ -39,11 +39,10 @@ def test_a_signature_from_elsewhere_is_checked_and_then_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known, signer, checked = KnownSignatures(), Signer.create(), list[bytes]()
-    holds = shared_reads.signature_holds
 
     def counted(key: bytes, signature: bytes, message: bytes) -> bool:
         checked.append(message)
-        return holds(key, signature, message)
+        return signature_holds(key, signature, message)
 
     monkeypatch.setattr(shared_reads, "signature_holds", counted)
     signature = signer.sign(b"said")
