@@ -74,19 +74,18 @@ def examples_apart(
         pipe.write(source.key if isinstance(source, ReadingStore) else b"")
     assert child.process is not None
     assert child.process.stdout is not None
-    with child.process.stdout as stream:
-        try:
-            return _taken(stream)
-        except ValueError:
-            child.output()
-            code = child.process.returncode
-            how = f"signal {-code}" if code < 0 else f"status {code}"
-            raise EngineError(
-                f"the process that reads the home's readings ended with {how}",
-                hint="is there enough memory? it needs 130 MB, and more for many readings",
-            ) from None
-        finally:
-            child.output()
+    try:
+        return _taken(child.process.stdout)
+    except ValueError:  # it ended before it had told all
+        pass
+    finally:
+        child.output()
+    code = child.process.returncode
+    raise EngineError(
+        "the process that reads the home's readings ended with "
+        + (f"signal {-code}" if code < 0 else f"status {code}"),
+        hint="is there enough memory? it needs 130 MB, and more for many readings",
+    )
 
 
 def _taken(stream: IO[bytes]) -> HomeExamples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -25,6 +26,7 @@ from fedhome.data.series.example_stream import read_examples, write_examples
 from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import (
     DataError,
+    EngineError,
     FedHomeError,
     InputsError,
     NoReadingsError,
@@ -121,6 +123,29 @@ def test_arguments_of_the_process_tell_nothing_and_a_long_plan_passes(
     ((*words, descriptor),) = seen
     assert int(descriptor) > 0
     assert not [word for word in words if HOME in word or "doing" in word or str(tmp_path) in word]
+
+
+class Killed(Child):
+    """A process that the system ends as soon as it is there, as where memory is short."""
+
+    def start(self) -> None:
+        super().start()
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
+def test_a_process_that_was_killed_is_told_and_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedhome.clients.examples_apart.Child", Killed)
+    source = source_of(kept_home(tmp_path, CLASSES))
+    os.close(before := os.dup(0))
+    with pytest.raises(EngineError, match="ended with signal 9") as raised:
+        examples_apart(CLASSES, source, name=HOME, reading={})
+    assert "memory" in raised.value.hint
+    os.close(after := os.dup(0))
+    assert after == before
 
 
 @pytest.mark.long
