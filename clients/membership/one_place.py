@@ -34,5 +34,5 @@ def forget_keys_of_elsewhere(home_folder: HomeFolder, store: FileStore) -> None:
         store.save(store.state.without_bundles())
         _log.warning(
             "this folder is a copy, or its machine was started anew: one-time keys that were made "
-            "before are erased"
+            "before are erased; the home makes others, and may miss one sum"
         )
