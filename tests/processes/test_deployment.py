@@ -367,7 +367,7 @@ def test_a_copy_of_a_home_waits_while_the_home_is_there(world: Deployment) -> No
     shutil.rmtree(world.folder / name)
     (world.folder / copy).rename(world.folder / name)
     world.starts_home(name)
-    world.until_state(name, "connected")  # it answers the next test's run: no more a day than 36 sums
+    world.until_state(name, "connected")  # the next run shows that it learns: sums a day are few
 
 
 def test_an_answer_that_was_not_kept_is_told_until_one_is(world: Deployment) -> None:
