@@ -14,11 +14,11 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from fedhome.cli import completion
 from fedhome.cli.console import Console
 from fedhome.cli.group import Group
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_plans import DerivedEntry, NumbersTable, PlanExplained, SettingEntry
+from fedhome.cli.plan_options import PlanOrDefaults
 from fedhome.cli.scenarios import named_plan
 from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.data_settings import SYNTHETIC_HOMES
@@ -34,20 +34,10 @@ _TABLE_WIDTH = 72
 """Columns of a screen below which a table would cut its words to pieces."""
 _COMMENT_WIDTH = 78
 
-_Named = Annotated[
-    str | None,
-    typer.Argument(
-        help="A plan (TOML) or a scenario.",
-        metavar="PLAN",
-        show_default="the defaults",
-        autocompletion=completion.plans,
-    ),
-]
-
 
 @app.command()
 def explain(
-    plan: _Named = None,
+    plan: PlanOrDefaults = None,
     homes: Annotated[
         int | None, typer.Option(help="Homes that secure sums are explained for.")
     ] = None,
@@ -74,7 +64,7 @@ def explain(
 
 @app.command()
 def show(
-    plan: _Named = None,
+    plan: PlanOrDefaults = None,
     like: Annotated[
         Path | None,
         typer.Option(
@@ -105,7 +95,7 @@ def show(
 
 @app.command()
 def numbers(
-    plan: _Named = None,
+    plan: PlanOrDefaults = None,
     homes: Annotated[int | None, typer.Option(help="Homes in the fleet.")] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="As docs/numbers.md has them.")

@@ -9,11 +9,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.cli import completion
 from fedhome.cli.console import Console, say
 from fedhome.cli.group import Group
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_plans import NoiseEntry, NoisePlan
+from fedhome.cli.plan_options import PlanOrDefaults
 from fedhome.cli.scenarios import named_plan
 from fedhome.plan.privacy_outlook import LONGEST_NOISE, MOST_ERROR, Outlook, ways_out, with_noise
 from fedhome.plan.private_plan import check_delta, check_size
@@ -37,15 +37,7 @@ def plan(
         float, typer.Option(help="What the whole run may cost each home.", min=0.01)
     ],
     rounds: Annotated[int, typer.Option(help="Rounds of the run.", min=1)],
-    named: Annotated[
-        str | None,
-        typer.Argument(
-            help="A plan (TOML) or a scenario.",
-            metavar="PLAN",
-            show_default="the defaults",
-            autocompletion=completion.plans,
-        ),
-    ] = None,
+    named: PlanOrDefaults = None,
     *,
     delta: Annotated[
         float, typer.Option(help="For which epsilon holds.", min=1e-15, max=0.01)

@@ -13,9 +13,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.cli import completion
 from fedhome.cli.console import Console, say
 from fedhome.cli.group import Group
+from fedhome.cli.plan_options import PlanArgument, SetsOption
 from fedhome.cli.server_schedule import schedule
 from fedhome.cli.server_state import status
 from fedhome.cli.server_words import tell_taken
@@ -142,28 +142,13 @@ def start(folder: _Folder = Path()) -> None:
 
 @app.command()
 def run(
-    plan: Annotated[
-        str | None,
-        typer.Argument(
-            help="A plan (TOML), or the name of a scenario.",
-            metavar="PLAN",
-            autocompletion=completion.plans,
-        ),
-    ] = None,
+    plan: PlanArgument = None,
     *,
     folder: Annotated[
         Path,
         typer.Option("--server", help="The server's folder.", metavar="DIR", show_default="here"),
     ] = Path(),
-    sets: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="Change one setting.",
-            metavar="KEY=VALUE",
-            autocompletion=completion.settings,
-        ),
-    ] = None,
+    sets: SetsOption = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the run's folder.", show_default="the plan's name-1")
     ] = None,

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from fedhome.cli import completion
 from fedhome.cli.console import Console
+from fedhome.cli.plan_options import DataOption, PlanArgument, SetsOption
 from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.errors import PlanError
 from fedhome.learning.plan_check import checked_plan
@@ -21,31 +21,9 @@ EngineName = Literal["vector", "sequential", "ray"]
 
 
 def simulate(  # noqa: PLR0917 - typer gives them by name
-    plan: Annotated[
-        str | None,
-        typer.Argument(
-            help="A plan (TOML), or the name of a scenario.",
-            metavar="PLAN",
-            autocompletion=completion.plans,
-        ),
-    ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="Change one setting.",
-            metavar="KEY=VALUE",
-            autocompletion=completion.settings,
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="A named data set, or a folder of CSV, Parquet or JSON files.",
-            metavar="DATA",
-            autocompletion=completion.data,
-        ),
-    ] = None,
+    plan: PlanArgument = None,
+    sets: SetsOption = None,
+    data: DataOption = None,
     engine: Annotated[EngineName | None, typer.Option(help="What computes it.")] = None,
     ray_address: Annotated[
         str | None, typer.Option(help="An existing Ray cluster, with --engine ray.")

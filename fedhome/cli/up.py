@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 from rich.markup import escape
 
-from fedhome.cli import completion
 from fedhome.cli.console import Console, say
+from fedhome.cli.plan_options import DataOption, PlanArgument, SetsOption
 from fedhome.cli.simulate import resolve
 from fedhome.ops.processes import end_on_sigterm
 from fedhome.run.progress import OnEvent, progress_on
@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 
 
 def up(
-    plan: Annotated[
-        str | None,
-        typer.Argument(
-            help="A plan (TOML), or the name of a scenario.",
-            metavar="PLAN",
-            autocompletion=completion.plans,
-        ),
-    ] = None,
+    plan: PlanArgument = None,
     homes: Annotated[
         int | None,
         typer.Option(
@@ -37,23 +30,8 @@ def up(
             show_default="5 synthetic ones, or up to 8 of DATA",
         ),
     ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="Change one setting.",
-            metavar="KEY=VALUE",
-            autocompletion=completion.settings,
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="A named data set, or a folder of CSV, Parquet or JSON files.",
-            metavar="DATA",
-            autocompletion=completion.data,
-        ),
-    ] = None,
+    sets: SetsOption = None,
+    data: DataOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run.", metavar="runs/NAME")
     ] = None,

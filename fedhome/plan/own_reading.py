@@ -17,6 +17,7 @@ NOTHING_OWN: Final[Mapping[str, Any]] = MappingProxyType({})
 """A home whose files are read as the plan says."""
 
 _SECTION = "data"  # in a plan; here it may be left out
+_WHERE = "how the home's files are read"
 _HINT = "settings of reading: " + ", ".join(HomeReading.model_fields)
 
 
@@ -36,15 +37,12 @@ def parse_reading(sets: Sequence[str]) -> dict[str, Any]:
     return table
 
 
-def reading_of(
-    common: ReadingSettings, own: Mapping[str, Any], *, where: str = "how the home's files are read"
-) -> HomeReading:
+def reading_of(common: ReadingSettings, own: Mapping[str, Any]) -> HomeReading:
     """Return how a home's files are read.
 
     Args:
         common: The plan's settings, for all homes.
         own: The home's own, which are laid over them.
-        where: What the own settings are called in the error.
 
     Raises:
         PlanError: Settings that reading does not have, or wrong values; all at once.
@@ -57,7 +55,7 @@ def reading_of(
         settings = HomeReading.model_validate({**common.reading(), **given})
     except ValidationError as error:
         faults += [fault_of(dict(item), known) for item in error.errors()]
-        raise PlanError(faults, where=where, hint=_HINT) from None
+        raise PlanError(faults, where=_WHERE, hint=_HINT) from None
     if faults:
-        raise PlanError(faults, where=where, hint=_HINT)
+        raise PlanError(faults, where=_WHERE, hint=_HINT)
     return settings

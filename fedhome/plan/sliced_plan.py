@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,70 +54,40 @@ def faults_of(plan: Plan) -> list[str]:
         )
     elif not own:
         faults += rule_faults(plan)
-    for wrong, setting, value, instead, why in (
-        (
-            plan.model.norm != "none" and not own,
-            "model.norm",
-            plan.model.norm,
-            "none",
-            "a part of a layer has other means than the layer",
-        ),
-        (
-            plan.aggregation.mode != "plain" and plan.aggregation.weights != "equal",
-            "aggregation.weights",
-            plan.aggregation.weights,
-            "equal",
-            "sums over more and fewer tiers differ by what one tier's homes weigh",
-        ),
-        (
-            plan.aggregation.groups > 1,
-            "aggregation.groups",
-            plan.aggregation.groups,
-            1,
-            "a group of a tier would hold too few",
-        ),
-        (
-            plan.privacy.mechanism != "none",
-            "privacy.mechanism",
-            plan.privacy.mechanism,
-            "none",
-            "noise is reckoned for updates of one size",
-        ),
-        (
-            bool(plan.strategy.wrap),
-            "strategy.wrap",
-            plan.strategy.wrap,
-            "",
-            "it promises something of a mean over all devices, and few carry some places",
-        ),
-        (
-            plan.engine.device != "cpu",
-            "engine.device",
-            plan.engine.device,
-            "cpu",
-            "slices are trained on the processor alone",
-        ),
-        (
-            plan.evaluation.unseen > 0,
-            "evaluation.unseen",
-            plan.evaluation.unseen,
-            0,
-            "homes that join later have no tier yet",
-        ),
-        (
-            bool(plan.data.several),
-            "data.horizon",
-            list(plan.data.several),
-            plan.data.nearest,
-            "what a slice says is of one horizon",
-        ),
-    ):
-        if wrong:
-            faults.append(
-                f"slicing.tiers are set, but {setting} = {json.dumps(value)}: {why}; set "
-                f"{setting} = {json.dumps(instead)}"
-            )
+    for setting, value, instead, why in _unlike_slices(plan, own=own):
+        faults.append(
+            f"slicing.tiers are set, but {setting} = {json.dumps(value)}: {why}; set "
+            f"{setting} = {json.dumps(instead)}"
+        )
     return faults
+
+
+def _unlike_slices(plan: Plan, *, own: bool) -> Iterator[tuple[str, object, object, str]]:
+    """Yield settings that do not go with slices: name, value, what to set instead, and why."""
+    if plan.model.norm != "none" and not own:
+        why = "a part of a layer has other means than the layer"
+        yield "model.norm", plan.model.norm, "none", why
+    if plan.aggregation.mode != "plain" and plan.aggregation.weights != "equal":
+        why = "sums over more and fewer tiers differ by what one tier's homes weigh"
+        yield "aggregation.weights", plan.aggregation.weights, "equal", why
+    if plan.aggregation.groups > 1:
+        why = "a group of a tier would hold too few"
+        yield "aggregation.groups", plan.aggregation.groups, 1, why
+    if plan.privacy.mechanism != "none":
+        why = "noise is reckoned for updates of one size"
+        yield "privacy.mechanism", plan.privacy.mechanism, "none", why
+    if plan.strategy.wrap:
+        why = "it promises something of a mean over all devices, and few carry some places"
+        yield "strategy.wrap", plan.strategy.wrap, "", why
+    if plan.engine.device != "cpu":
+        why = "slices are trained on the processor alone"
+        yield "engine.device", plan.engine.device, "cpu", why
+    if plan.evaluation.unseen > 0:
+        why = "homes that join later have no tier yet"
+        yield "evaluation.unseen", plan.evaluation.unseen, 0, why
+    if plan.data.several:
+        why = "what a slice says is of one horizon"
+        yield "data.horizon", list(plan.data.several), plan.data.nearest, why
 
 
 _NO_OWNER = (

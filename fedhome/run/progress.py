@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,7 +43,8 @@ from fedhome.run.refusing import HomeRefusal, Refusing
 from fedhome.run.waiting import FAILED, THERE, WAITING, failure_of, repetition, waiting_for
 
 OnEvent = Callable[[Event], None]
-_SHOWN_EXCLUSIONS = 5
+_EXCLUDED = "home-excluded"
+_SHOWN = {_EXCLUDED: 5, DROPPED: 1}  # lines for events of a kind: others stay in the log
 
 
 @contextmanager
@@ -60,8 +63,7 @@ class ProgressLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._rounds = 0
-        self._excluded = 0
-        self._dropped = 0
+        self._seen = Counter[str]()
         self._epsilon = 0.0
         self._refusing = Refusing()
         self._remedy = ""
@@ -73,7 +75,7 @@ class ProgressLines:
 
     def _excluded_more(self) -> str:
         """Return how many homes were left out besides those that were named."""
-        more = self._excluded - _SHOWN_EXCLUSIONS
+        more = self._seen[_EXCLUDED] - _SHOWN[_EXCLUDED]
         if more <= 0:
             return ""
         return f"left out: {counted(more, 'home')} more; home-excluded in events.jsonl says why"
@@ -95,79 +97,24 @@ class ProgressLines:
             self._epsilon = data["epsilon"]
         if event.event == "round-closed":
             return self._round(data)
-        if event.event == "home-excluded":
-            self._excluded += 1
-            if self._excluded > _SHOWN_EXCLUSIONS:
-                return ""
-            return f"left out: {escape(data['reason'])}"
-        if event.event == DROPPED:
-            self._dropped += 1
-            said = f"dropped a reply of {data['home']}: {data['reason']}"
-            return escape(said) if self._dropped == 1 else ""
-        others: dict[str, Callable[[], str]] = {
-            "home-refused": lambda: _refusal(refusal) if refusal else "",
-            "readings": lambda: f"read: {escape(data['text'])}",
-            "note": lambda: f"note: {escape(data['text'])}",
-            "tier-carried": lambda: f"note: {escape(data['text'])}",
-            "tier-scored": lambda: f"note: {escape(data['text'])}",
-            "release-in-use": lambda: (
-                f"release {data['release']} is in use: round {data['round']} of "
-                f"{escape(data['run'])}{escape(_unfit(data['reason']))}"
-            ),
-            "model-released": lambda: (
-                f"release {data['release']}: the model of round {data['round']} is in use from now "
-                f"on{escape(_because(data.get('reason')))}"
-            ),
-            "release-kept": lambda: f"the release in use stays: {escape(data['reason'])}",
-            "begins-with": lambda: (
-                f"begins with the model of {escape(data['plan'])}, round {data['round']}"
-            ),
-            "run-resumed": lambda: "going on with an interrupted run",
-            WAITING: lambda: escape(self._held_up(waiting_for(event))),
-            THERE: lambda: f"enough are there, after {data['seconds']:.0f} s",
-            FAILED: lambda: escape(
-                self._held_up(
-                    repetition(event) or f"round {data['round']} failed: {failure_of(event)}"
-                )
-            ),
-            AWAY: lambda: escape(absence(event)),
-            LATE: lambda: escape(lateness(event)),
-            PASSED: lambda: escape(passed_over(event)),
-            EMPTY: lambda: f"note: {escape(data['reason'])}",
-            AGAIN: lambda: escape(taken_again(event)),
-            UNTRIED: lambda: escape(search_without(event)),
-            BACK: lambda: escape(return_of(event)),
-            "round-unused": lambda: (
-                f"round {data['round']} changed nothing: {escape(data['reason'])}"
-            ),
-            "sum-failed": lambda: (
-                f"a sum over {counted(data['homes'], 'home')} was not opened: "
-                f"{escape(data['reason'])}"
-            ),
-            "homes-left-out": lambda: (
-                f"left out: {escape(', '.join(data['homes']))}: {escape(data['reason'])}"
-            ),
-            "release-failed": lambda: (
-                f"the model of round {data['round']} was not released: {escape(data['message'])}"
-            ),
-            "run-failed": lambda: f"failed: {escape(data['reason'])}",
-            "model-judged": lambda: (
-                f"round {data['round']}, once homes have adapted its model: validation "
-                f"{data['loss']:.4f}"
-            ),
-            "model-picked": lambda: (
-                f"the run ends with the model of round {data['round']}, the best in validation"
-                + (", once homes have adapted it" if data["adapted"] else "")
-            ),
-            RATES_TRIED: lambda: rates_tried(data),
-            RATES_CHOSEN: lambda: rates_chosen(data),
-            "early-stop": lambda: f"stopped early after round {data['round']}",
-            "trying-new-homes": lambda: (
-                f"trying {data['homes']} new homes with {_listed(data['days'])} days"
-            ),
-            "personalising": lambda: f"personalising {counted(data['homes'], 'home')}",
-        }
-        return others.get(event.event, str)()
+        self._seen[event.event] += 1
+        if self._seen[event.event] > _SHOWN.get(event.event, math.inf):
+            return ""
+        if event.event == "home-refused":
+            return _refusal(refusal) if refusal else ""
+        return escape(self._words(event))
+
+    def _words(self, event: Event) -> str:
+        data: Any = event.data
+        if event.event == WAITING:
+            return self._held_up(waiting_for(event))
+        if event.event == FAILED:
+            failed = f"round {data['round']} failed: {failure_of(event)}"
+            return self._held_up(repetition(event) or failed)
+        if told := _OF_AN_EVENT.get(event.event):
+            return told(event)
+        words = _OF_ITS_DATA.get(event.event)
+        return words(data) if words else ""
 
     def _round(self, data: Any) -> str:
         parts = [f"round {data['round']}/{self._rounds}"]
@@ -223,6 +170,61 @@ def _fleet(data: Any) -> str:
     if "aggregation" in data:
         parts.append(f"{data['aggregation']} aggregation")
     return ", ".join(parts)
+
+
+_OF_AN_EVENT: dict[str, Callable[[Event], str]] = {
+    AWAY: absence,
+    LATE: lateness,
+    PASSED: passed_over,
+    AGAIN: taken_again,
+    UNTRIED: search_without,
+    BACK: return_of,
+}
+_OF_ITS_DATA: dict[str, Callable[[Any], str]] = {
+    DROPPED: lambda data: f"dropped a reply of {data['home']}: {data['reason']}",
+    _EXCLUDED: lambda data: f"left out: {data['reason']}",
+    "readings": lambda data: f"read: {data['text']}",
+    "note": lambda data: f"note: {data['text']}",
+    "tier-carried": lambda data: f"note: {data['text']}",
+    "tier-scored": lambda data: f"note: {data['text']}",
+    "release-in-use": lambda data: (
+        f"release {data['release']} is in use: round {data['round']} of {data['run']}"
+        f"{_unfit(data['reason'])}"
+    ),
+    "model-released": lambda data: (
+        f"release {data['release']}: the model of round {data['round']} is in use from now on"
+        f"{_because(data.get('reason'))}"
+    ),
+    "release-kept": lambda data: f"the release in use stays: {data['reason']}",
+    "begins-with": lambda data: f"begins with the model of {data['plan']}, round {data['round']}",
+    "run-resumed": lambda _: "going on with an interrupted run",
+    THERE: lambda data: f"enough are there, after {data['seconds']:.0f} s",
+    EMPTY: lambda data: f"note: {data['reason']}",
+    "round-unused": lambda data: f"round {data['round']} changed nothing: {data['reason']}",
+    "sum-failed": lambda data: (
+        f"a sum over {counted(data['homes'], 'home')} was not opened: {data['reason']}"
+    ),
+    "homes-left-out": lambda data: f"left out: {', '.join(data['homes'])}: {data['reason']}",
+    "release-failed": lambda data: (
+        f"the model of round {data['round']} was not released: {data['message']}"
+    ),
+    "run-failed": lambda data: f"failed: {data['reason']}",
+    "model-judged": lambda data: (
+        f"round {data['round']}, once homes have adapted its model: validation {data['loss']:.4f}"
+    ),
+    "model-picked": lambda data: (
+        f"the run ends with the model of round {data['round']}, the best in validation"
+        + (", once homes have adapted it" if data["adapted"] else "")
+    ),
+    RATES_TRIED: rates_tried,
+    RATES_CHOSEN: rates_chosen,
+    "early-stop": lambda data: f"stopped early after round {data['round']}",
+    "trying-new-homes": lambda data: (
+        f"trying {data['homes']} new homes with {_listed(data['days'])} days"
+    ),
+    "personalising": lambda data: f"personalising {counted(data['homes'], 'home')}",
+}
+"""What is said of an event; of those that are in neither table, nothing."""
 
 
 @contextmanager

@@ -291,10 +291,8 @@ def _share_of(told: Sequence[tuple[int, float, float]], place: int) -> float:
     return sum(one[0] * float(one[place]) for one in known) / total if total else np.nan
 
 
-def means_of(
-    homes: pa.Table, names: Sequence[str], model: str = "personalised"
-) -> dict[str, float]:
-    """Return the mean over homes of further metrics of a model, of those that the table has."""
+def means_of(homes: pa.Table, names: Sequence[str]) -> dict[str, float]:
+    """Return the mean over homes of further metrics of their own models, of those in the table."""
     models = homes["model"].to_pylist()
     found: dict[str, float] = {}
     for name in names:
@@ -302,7 +300,7 @@ def means_of(
         values = [
             value
             for value, of in zip(column, models, strict=False)
-            if of == model and value is not None
+            if of == "personalised" and value is not None
         ]
         if values:
             found[name] = float(np.mean(values))

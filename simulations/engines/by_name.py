@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -23,6 +23,7 @@ from fedhome.simulations.engines.sliced_grid import SlicedGrid
 from fedhome.simulations.engines.sliced_homes import SlicedHomes, device_with, slices_in
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.threaded_cohort import cohort_of, one_torch_thread, threads_of
+from fedhome.simulations.engines.vector_cohort import VectorCohort
 from fedhome.simulations.engines.vector_grid import JointGrid, VectorGrid
 from fedhome.simulations.engines.world import World, against_vectors
 
@@ -49,16 +50,7 @@ def vector(world: World) -> Iterator[InProcessGrid]:
     if is_sliced(world.plan):
         with ExitStack() as open_, one_torch_thread():
             sliced = SlicedHomes(world, open_)
-            joint = JointGrid(
-                world.names,
-                sliced,
-                world.learning.layout,
-                sums=world.sums,
-                silent=world.silent(),
-                adding=world.adding,
-            )
-            joint.within = sliced.cohorts
-            yield joint
+            yield _joint(world, sliced, sliced.cohorts)
         return
     with cohort_of(
         world.learning,
@@ -70,16 +62,7 @@ def vector(world: World) -> Iterator[InProcessGrid]:
     ) as cohort:
         if world.pool is not None:
             pooled = PooledHomes(world.pool, cohort, how=world.how, notice=world.notice)
-            joint = JointGrid(
-                world.names,
-                pooled,
-                world.learning.layout,
-                sums=world.sums,
-                silent=world.silent(),
-                adding=world.adding,
-            )
-            joint.within = (cohort,)
-            yield joint
+            yield _joint(world, pooled, (cohort,))
             return
         grid = VectorGrid(
             cohort,
@@ -91,6 +74,21 @@ def vector(world: World) -> Iterator[InProcessGrid]:
         )
         grid.within = (cohort,)
         yield grid
+
+
+def _joint(
+    world: World, homes: PooledHomes | SlicedHomes, within: Sequence[VectorCohort]
+) -> JointGrid:
+    grid = JointGrid(
+        world.names,
+        homes,
+        world.learning.layout,
+        sums=world.sums,
+        silent=world.silent(),
+        adding=world.adding,
+    )
+    grid.within = within
+    return grid
 
 
 @contextmanager

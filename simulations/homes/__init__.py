@@ -7,6 +7,6 @@ learning together pays, and differ in how they react, so that one model for all 
 
 from __future__ import annotations
 
-from fedhome.simulations.homes.synthetic_fleet import COLUMNS, generate, generate_home
+from fedhome.simulations.homes.synthetic_fleet import COLUMNS, generate, generate_some
 
-__all__ = ["COLUMNS", "generate", "generate_home"]
+__all__ = ["COLUMNS", "generate", "generate_some"]

@@ -51,45 +51,26 @@ def generate(*, homes: int, days: int, seed: int, step_minutes: int = 60) -> Ite
     return _generate(range(homes), days=days, seed=seed, step_minutes=step_minutes)
 
 
-def generate_some(
-    indices: Sequence[int], *, days: int, seed: int, step_minutes: int = 60
-) -> Iterator[HomeTable]:
+def generate_some(indices: Sequence[int], *, days: int, seed: int) -> Iterator[HomeTable]:
     """Simulate some homes of the fleet, the same as :func:`generate` makes them.
 
     Args:
         indices: The homes' indices in the fleet, from 0, in any order.
         days: Length of the simulation in days.
         seed: The fleet's seed.
-        step_minutes: Length of a step in minutes, a divisor of 60.
 
     Raises:
         PlanError: A number that makes no home; lists all of them.
     """
     if not indices:
         return iter(())
-    _check(homes=min(indices) + 1, days=days, step_minutes=step_minutes)
-    return _generate(indices, days=days, seed=seed, step_minutes=step_minutes)
+    _check(homes=min(indices) + 1, days=days, step_minutes=_HOUR_MINUTES)
+    return _generate(indices, days=days, seed=seed, step_minutes=_HOUR_MINUTES)
 
 
 def name_of_home(index: int) -> str:
     """Return the name of a home by its index in the fleet, from 0."""
     return f"home-{index + 1:04d}"
-
-
-def generate_home(*, index: int, days: int, seed: int, step_minutes: int = 60) -> HomeTable:
-    """Simulate one home of the fleet, the same as :func:`generate` makes it.
-
-    Args:
-        index: The home's index in the fleet, from 0.
-        days: Length of the simulation in days.
-        seed: The fleet's seed.
-        step_minutes: Length of a step in minutes, a divisor of 60.
-
-    Raises:
-        PlanError: A number that makes no home; lists all of them.
-    """
-    _check(homes=index + 1, days=days, step_minutes=step_minutes)
-    return next(_generate([index], days=days, seed=seed, step_minutes=step_minutes))
 
 
 def _check(*, homes: int, days: int, step_minutes: int) -> None:

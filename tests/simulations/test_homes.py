@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fedhome.data.table import HomeTable
 from fedhome.errors import PlanError
-from fedhome.simulations.homes import COLUMNS, generate, generate_home
+from fedhome.simulations.homes import COLUMNS, generate, generate_some
 from fedhome.simulations.homes.clock import Clock, clock
 from fedhome.simulations.homes.draws import Floats
 from fedhome.simulations.homes.household import GAP_CHANCE, GAPPY_SHARE, _setpoints
@@ -81,7 +81,8 @@ def test_a_home_does_not_depend_on_the_size_of_the_fleet(fleet: list[HomeTable])
     few = list(generate(homes=9, days=28, seed=5))
     assert all(_same(a, b) for a, b in zip(few, fleet, strict=False))
     for index in (0, 6, 119):
-        assert _same(generate_home(index=index, days=28, seed=5), fleet[index])
+        (alone,) = generate_some([index], days=28, seed=5)
+        assert _same(alone, fleet[index])
 
 
 @pytest.mark.long
@@ -132,7 +133,7 @@ def test_what_makes_no_fleet_is_refused_with_every_fault() -> None:
         generate(homes=0, days=-1, seed=0, step_minutes=7)
     assert len(refused.value.faults) == 3
     with pytest.raises(PlanError, match="homes"):
-        generate_home(index=-1, days=1, seed=0)
+        generate_some([-1], days=1, seed=0)
 
 
 def test_readings_stay_within_what_is_possible(fleet: list[HomeTable]) -> None:

@@ -20,8 +20,6 @@ _LN2_HIGH = float(Fraction(round(_LN2 * 2**9), 2**9))
 _LN2_LOW = _LN2 - _LN2_HIGH
 _SMALLEST = -87.0  # exp of less than this is taken as 0
 _LARGEST = 88.0
-_MANTISSA = 0x007FFFFF
-_HALF_BITS = 0x3F000000  # 0.5 as a float32
 _SQRT_HALF_BITS = 0x3F3504F3  # sqrt(0.5) as a float32
 
 
