@@ -14,7 +14,7 @@ from fedhome.run.folder import RunFolder, scores
 _MODELS: Final = {
     "local": "this network alone",
     "global": "global",
-    "tuned": "fine-tuned",
+    "tuned": "tuned",
     "personalised": "personalised",
 }
 

@@ -127,7 +127,7 @@ class ReleaseScores(Message, label="release-scores", most=1 << 12):
         """The scores in words."""
         each = (
             f"{one.tier} {one.score:.3f}"
-            + "".join(f", fine-tuned {tuned:.3f}" for tuned in one.tuned)
+            + "".join(f", tuned {tuned:.3f}" for tuned in one.tuned)
             + f" over {one.homes:,} homes"
             for one in self.tiers
         )

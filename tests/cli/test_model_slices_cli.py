@@ -207,7 +207,7 @@ def test_a_release_tells_what_slices_are_worth_of_as_many_homes_as_a_sum_takes(
     shown = checked("model show", _say("show", "latest", registry, "--json"))["slices"]
     assert [one["homes"] for one in shown] == [5, None]
     told = " ".join(_say("show", "latest", registry).split())
-    assert "skill: sensor 0.150, fine-tuned 0.275 over 5 homes" in told
+    assert "skill: sensor 0.150, tuned 0.275 over 5 homes" in told
     said = " ".join(_say("slices", "latest", registry).split())
     assert "score: skill, mean over the tier's homes on their test rows" in said
     assert said.count("-: no score where this release tells none") == 1

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -169,44 +170,82 @@ def test_a_line_that_is_recorded_is_refused_for_the_same(line: bytes, why: str) 
         parsed(line)
 
 
-@pytest.mark.parametrize(
-    ("name", "path"), [("payload", ".payload"), ("it's on", '."it\'s on"'), ("ä", '."\\u00e4"')]
-)
-def test_fields_within_a_field_are_refused_with_the_command_that_lays_them_flat(
-    name: str, path: str
-) -> None:
-    with pytest.raises(SourceError, match="is no single value") as refused:
-        parsed(json.dumps({"time": 1, name: {"power": 2.5, "state": "ON"}}).encode())
-    flat, without = (
-        shlex.split(words)[2]
-        for words in re.findall(r"jq -c .*?(?= lays| leaves)", refused.value.hint)
+def _run(command: str, text: str) -> list[Any]:
+    """Return what a command of jq makes of a text, line by line."""
+    made = subprocess.run(
+        [str(JQ), *shlex.split(command)[1:]],
+        input=text,
+        text=True,
+        capture_output=True,
+        check=True,
     )
-    assert flat == f"(arrays[], objects) | del({path}) + {path}"
-    assert without == f"(arrays[], objects) | del({path})"
-    with pytest.raises(SourceError, match="is no single value") as refused:
-        parsed(b'{"time": 1, "load": [1, 2]}')
-    assert "jq" not in refused.value.hint
+    return [*map(json.loads, made.stdout.splitlines())]
+
+
+def test_all_fields_that_hold_fields_are_told_at_once() -> None:
+    with pytest.raises(SourceError, match="the field 'on' is no single value") as refused:
+        parsed(b'{"time": 1, "on": {"power": 2.5}}')
+    assert "jq" in refused.value.hint
+    with pytest.raises(SourceError, match="the fields 'main', 'sky' are no single values"):
+        parsed(b'{"time": 1, "main": {"temp": 2.5}, "rain": null, "sky": [{"id": 803}]}')
 
 
 @pytest.mark.skipif(JQ is None, reason="jq is not installed")
-def test_the_command_lays_a_list_of_rows_flat_and_a_row_in_each_line(tmp_path: Path) -> None:
-    rows = [{"time": 1, "plug": {"power": 2.5}}, {"time": 2}]
-    texts = json.dumps(rows), "\n".join(map(json.dumps, rows))
-    for text in texts:
-        with pytest.raises(SourceError) as refused:
+def test_the_commands_lay_rows_flat_or_leave_out_what_is_not_single(tmp_path: Path) -> None:
+    rows = [
+        {"time": 1, "a": {"on": False, "it's": {"w": 2.5}}, "b": {"on": None}, "sky": [{"id": 8}]},
+        {"time": 2, "on": None},
+    ]
+    for text in (json.dumps(rows), "\n".join(map(json.dumps, rows))):
+        with pytest.raises(SourceError, match="'a', 'b', 'sky' are no single") as refused:
             _read(tmp_path, "oak.json", text)
-        (command,) = re.findall(r"(jq -c .*?) lays", refused.value.hint)
-        flat = subprocess.run(
-            [str(JQ), *shlex.split(command)[1:]],
-            input=text,
-            text=True,
-            capture_output=True,
-            check=True,
-        )
-        assert [*map(json.loads, flat.stdout.splitlines())] == [
-            {"time": 1, "power": 2.5},
-            {"time": 2},
+        flat, without = re.findall(r"(jq -c .*?)(?: makes| leaves)", refused.value.hint)
+        assert _run(flat, text) == [
+            {"time": 1, "a.on": False, "a.it's.w": 2.5, "b.on": None, "sky.0.id": 8},
+            {"time": 2, "on": None},
         ]
+        assert _run(without, text) == [{"time": 1}, {"time": 2, "on": None}]
+
+
+@pytest.mark.skipif(JQ is None, reason="jq is not installed")
+@pytest.mark.parametrize(
+    ("whole", "rows"),
+    [
+        (
+            {"cod": 200, "alerts": [{"id": 1}], "list": [{"dt": 1, "t": 2.5}, {"dt": 2}]},
+            [{"dt": 1, "t": 2.5}, {"dt": 2}],
+        ),
+        (
+            {"energy": {"unit": "Wh", "values of a day": [{"date": "2024-03-01", "value": 0}]}},
+            [{"date": "2024-03-01", "value": 0}],
+        ),
+        (
+            {"latitude": 48.2, "hourly": {"time": ["a", "b"], "temp 2 m": [5.5, None]}},
+            [{"time": "a", "temp 2 m": 5.5}, {"time": "b", "temp 2 m": None}],
+        ),
+        ({"time": [1, 2], "load": [3, 4]}, [{"time": 1, "load": 3}, {"time": 2, "load": 4}]),
+    ],
+    ids=["a list", "deeper", "columns", "columns alone"],
+)
+def test_rows_within_an_answer_are_told_with_the_command_that_takes_them_out(
+    whole: dict[str, Any], rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    text = json.dumps(whole)
+    with pytest.raises(SourceError, match="does not say what a row is") as refused:
+        _read(tmp_path, "oak.json", text)
+    (command,) = re.findall(r"seem to lie in .*?: (jq -c .*?) gives", refused.value.hint)
+    assert _run(command, text) == rows
+
+
+def test_a_small_file_takes_no_more_memory_than_its_size_needs(tmp_path: Path) -> None:
+    _read(tmp_path, "oak.json", '[{"time": 1, "load": 2.5}]')  # imports
+    tracemalloc.start()
+    try:
+        _read(tmp_path, "oak.json", '[{"time": 1, "load": 2.5}]')
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < json_files.MOST_JSON_BYTES / 16
 
 
 def test_an_entity_without_a_state_takes_nothing_from_the_others(tmp_path: Path) -> None:

@@ -125,3 +125,30 @@ def test_what_has_no_one_length_stays_a_word(tmp_path: Path, cell: str) -> None:
     assert read(tmp_path, "time,runtime", rows).table.labels == {
         "runtime": tuple(sorted(("PT1M", cell)))
     }
+
+
+def test_numbers_that_rise_as_times_do_are_named_where_no_column_is_the_time(
+    tmp_path: Path,
+) -> None:
+    moments = [int(at.timestamp()) for at in HOURS]
+    rows = [f"{moment},{place % 7}" for place, moment in enumerate(moments)]
+    told = " ".join(read(tmp_path, "lu,load", rows).notes)
+    assert "the numbers in 'lu' would be seconds since 1970" in told
+    assert 'data.time = "lu" takes them for the time' in told
+    assert read(tmp_path, "lu,load", rows, time=("lu",)).table.time_s.tolist() == moments
+    for other in (
+        rows[::2] + rows[1::2],
+        [f"{place},1" for place in range(48)],
+        [f"x{row}" for row in rows],
+    ):
+        assert "would be" not in " ".join(read(tmp_path, "lu,load", other).notes)
+
+
+def test_dt_is_the_time_where_it_holds_times(tmp_path: Path) -> None:
+    """OpenWeather calls its seconds since 1970 so; others call the length of a step so."""
+    moments = [int(at.timestamp()) for at in HOURS]
+    found = read(tmp_path, "dt,load", [f"{moment},1" for moment in moments])
+    assert found.table.time_s.tolist() == moments
+    steps = read(tmp_path, "dt,load", [f"{3600 + place % 2},1" for place in range(48)])
+    assert steps.table.timeless
+    assert "dt" in steps.table.columns

@@ -228,6 +228,24 @@ def test_nothing_is_fetched_from_anywhere(page: Page) -> None:
     assert "@import" not in style
 
 
+def test_a_table_wider_than_a_screen_shows_at_its_edge_that_it_goes_on() -> None:
+    rooms = Path(__file__).parents[2] / "server"
+    style = (rooms / "report/page.css").read_text()
+    (rule,) = re.findall(r"^\.wide \{([^}]*)\}", style, re.MULTILINE)
+    assert "overflow-x: auto" in rule
+    cover, shade = re.findall(r"linear-gradient\(to left, var\((\S+)\).*\bno-repeat (\w+)", rule)
+    assert cover == ("--paper", "local")  # at the table's own end, wherever that is
+    assert shade == ("--shade", "scroll")  # at the edge of what is seen, beneath the cover
+    assert style.count("--shade: rgb(") == 2  # light and dark
+    pages = [
+        page.read_text() for name in ("report", "page") for page in (rooms / name).glob("*.j2")
+    ]
+    around = re.compile(
+        r'<div class="wide[^>]* tabindex="0" role="region" aria-labelledby="[^"]+">\s*<table'
+    )
+    assert [len(around.findall(page)) for page in pages] == [page.count("<table") for page in pages]
+
+
 @pytest.mark.long
 def test_a_report_is_small_and_whole(run: RunFolder, tmp_path: Path) -> None:
     big = fake_run(tmp_path / "big", homes=1000, rounds=100)

@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fedhome.data.files.json_hints import rows_within
 from fedhome.data.files.json_rows import Row, checked, loaded, table_of
-from fedhome.data.files.packed_files import JSON_SUFFIXES, Source
+from fedhome.data.files.packed_files import BLOCK, JSON_SUFFIXES, Source
 from fedhome.data.files.table_file import FileTable, named, unreadable
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
@@ -46,15 +47,19 @@ def read_json(source: Source) -> Sequence[FileTable]:
     Raises:
         SourceError: It is no JSON, too long, or not of a shape of which each row is known.
     """
+    blocks, size = [], 0
     with source.opened() as stream:
-        data = stream.read(MOST_JSON_BYTES + 1)
-    if len(data) > MOST_JSON_BYTES:
+        # One read of the most would set that much memory aside for the smallest file.
+        while size <= MOST_JSON_BYTES and (block := stream.read(BLOCK)):
+            blocks.append(block)
+            size += len(block)
+    if size > MOST_JSON_BYTES:
         raise unreadable(
             source.name,
             f"it has more than {MOST_JSON_BYTES // 2**20} MB, too much for JSON in memory",
             hint="convert it to Parquet or CSV, or divide it by time",
         )
-    rows, words, notes = _rows(source.name, data.removeprefix(b"\xef\xbb\xbf"))
+    rows, words, notes = _rows(source.name, b"".join(blocks).removeprefix(b"\xef\xbb\xbf"))
     named(source.name, list(dict.fromkeys(name for row in rows for name in row)))
     return [
         FileTable(
@@ -94,7 +99,8 @@ def _rows(name: str, data: bytes) -> tuple[list[Row], str, list[str]]:
             raise unreadable(name, reason, hint=_ONE_SERIES)
         case dict() if not any(isinstance(one, dict | list) for one in whole.values()):
             return [_row(name, 1, whole)], _LINES, []
-    raise unreadable(name, "this JSON does not say what a row is", hint=_HINT)
+    hint = rows_within(whole) or _HINT
+    raise unreadable(name, "this JSON does not say what a row is", hint=hint)
 
 
 def _whole(name: str, data: bytes) -> Any:

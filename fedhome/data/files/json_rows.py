@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import pyarrow as pa
 
+from fedhome.data.files.json_hints import laid_flat
+from fedhome.data.told_once import some
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 
@@ -62,17 +62,13 @@ def checked(row: object) -> Row:
             hint="of a list of objects, give each a line of its own: jq -c '.[]'",
         )
     _check_number(len(row))
+    nested = [name for name, one in row.items() if not isinstance(one, Cell)]
     for name, value in row.items():
         if not isinstance(name, str) or not name:
             raise SourceError("a field has no name", hint="give every reading a name")
         if not _is_text(name):
             raise SourceError(
                 "a field's name holds half a character", hint="write names in whole letters"
-            )
-        if not isinstance(value, str | int | float | bool | None):
-            raise SourceError(
-                f"the field {name!r} is no single value",
-                hint=_laid_flat(name, value),
             )
         if isinstance(value, str) and not _is_text(value):
             raise SourceError(
@@ -84,21 +80,12 @@ def checked(row: object) -> Row:
                 f"the field {name!r} holds a number beyond all readings",
                 hint="a reading that is missing is null, or has no field",
             )
+    if nested:
+        told = some([repr(name) for name in nested])
+        several = f"the fields {told} are no single values"
+        reason = several if len(nested) > 1 else f"the field {told} is no single value"
+        raise SourceError(reason, hint=laid_flat())
     return row
-
-
-def _laid_flat(name: str, value: object) -> str:
-    """Return how a field that holds fields becomes these, as a command of jq."""
-    hint = "give each reading a field of its own"
-    if not isinstance(value, Mapping):
-        return hint
-    path = f".{name}" if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f".{json.dumps(name)}"
-    # A file may hold a list of rows, or a row in each line.
-    flat, without = (
-        f"jq -c {shlex.quote(f'(arrays[], objects) | del({path}){more}')}"
-        for more in (f" + {path}", "")
-    )
-    return f"{hint}: {flat} lays it flat, {without} leaves it out"
 
 
 def table_of(rows: Sequence[Row], settings: ReadingSettings) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -24,6 +25,7 @@ from fedhome.data.times.time_names import (
     is_year,
     plain_name,
 )
+from fedhome.data.times.time_numbers import times_of_numbers
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean
@@ -83,7 +85,7 @@ def find_times(rows: pa.Table, settings: ReadingSettings, *, file: str) -> TimeC
     elif dates or (dates := _spans(looks)):
         return _told(_best(dates), looks)
     else:
-        return _years(rows, looks) or _none(looks)
+        return _years(rows, looks) or _none(rows, looks)
     date, clock = pair
     note = f"the columns {date.name!r} and {clock.name!r} together are the time: date and clock"
     others, left = _others((date.name, clock.name), looks)
@@ -224,7 +226,7 @@ def _told(best: ColumnLook, looks: Sequence[ColumnLook]) -> TimeColumns:
     return TimeColumns(names=(best.name,), others=others, notes=(*notes, *left))
 
 
-def _none(looks: Sequence[ColumnLook]) -> TimeColumns:
+def _none(rows: pa.Table, looks: Sequence[ColumnLook]) -> TimeColumns:
     # Under such a name text that cannot be read is a fault, which reading it will name.
     steps = [look for look in looks if is_plain(look.name) and (look.hours or look.kind == "steps")]
     faulty = [look for look in looks if is_plain(look.name) and look not in steps]
@@ -235,4 +237,25 @@ def _none(looks: Sequence[ColumnLook]) -> TimeColumns:
         f"the column {look.name!r} holds numbers that count steps and is no time" for look in steps
     ]
     notes.append("no column of times was found: rows keep their order and are numbered")
+    notes.extend(
+        f"the numbers in {name!r} would be {written}: if they are, data.time = {json.dumps(name)} "
+        "takes them for the time"
+        for name in rows.column_names
+        if (written := _rising_epochs(rows[name]))
+    )
     return TimeColumns(names=(), notes=tuple(notes))
+
+
+def _rising_epochs(column: pa.ChunkedArray) -> str:
+    """Return as which times since 1970 numbers follow each other; empty unless they do."""
+    cells = plain_column(column)
+    text = pa.types.is_string(cells.type)
+    if cells.null_count or not (text or is_number_type(cells.type)):
+        return ""
+    if text and not pc.all(are_numbers(cells)).as_py():
+        return ""
+    numbers = to_numbers(cells)
+    found = times_of_numbers(numbers) if len(numbers) > 1 else None
+    apart = np.diff(numbers)
+    follow = bool((apart > 0).all() or (apart < 0).all())
+    return found.format if found is not None and found.aware and follow else ""

@@ -23,6 +23,7 @@ _KNOWN = (
         "time_bucket",
         "tstp",
         "index_time",
+        "dt",
     ),
     *("zeit", "zeitstempel", "zeitpunkt", "messzeitpunkt", "datum", "datum_uhrzeit", "datum_zeit"),
     *("von", "ab", "beginn", "datum_von", "zeit_von", "uhrzeit", "horodate", "horodatage"),
@@ -120,7 +121,8 @@ def may_be_numbers(name: str) -> bool:
 def may_be_days(name: str) -> bool:
     """Tell whether numbers under a name, one after the other, may be days of a spreadsheet."""
     plain = plain_name(name)
-    counters = {*_OPEN_TO_NUMBERS, "start", "end", "when", "data"} - {"uhrzeit", "hora", "ora"}
+    steps = {*_OPEN_TO_NUMBERS, "start", "end", "when", "data", "dt"}
+    counters = steps - {"uhrzeit", "hora", "ora"}
     return (plain in _KNOWN and plain not in counters) or plain.startswith(
         ("timestamp", "datetime")
     )
