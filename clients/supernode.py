@@ -26,7 +26,7 @@ from fedhome.clients.agent.known_head import HeadKeeper, known_head
 from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.home import ClientHome, real_home
 from fedhome.clients.membership.carried_tier import carried_tier
-from fedhome.clients.membership.consent import check_consent
+from fedhome.clients.membership.consent_record import check_consent
 from fedhome.clients.membership.home_folder import CA, UNPACKED, HomeFolder
 from fedhome.clients.membership.may_run import check_present
 from fedhome.clients.membership.method_state import SealedState

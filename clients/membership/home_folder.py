@@ -21,7 +21,7 @@
                     (:mod:`.method_state`), sealed
     readings/       its readings as they arrive, sealed (:mod:`fedhome.clients.recorded`); where it
                     is there, it is read in place of ``data``
-    consent.json    what its people agreed to (:mod:`fedhome.clients.membership.consent`)
+    consent.json    what its people agreed to (:mod:`fedhome.clients.membership.consent_record`)
     state.fh, ...   keys and state, sealed (:mod:`fedhome.fleet.state_file`)
 """
 

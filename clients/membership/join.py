@@ -12,12 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fedhome.clients.agent.known_head import known_head, newest_root
-from fedhome.clients.membership.consent import (
-    ConsentRecord,
-    Invitation,
-    consent_text,
-    plan_digest,
-)
+from fedhome.clients.membership.consent import Invitation, consent_text
+from fedhome.clients.membership.consent_record import ConsentRecord, plan_digest
 from fedhome.clients.membership.home_folder import ANCHOR, SETTINGS, HomeFolder, HomeSettings
 from fedhome.clients.membership.plan_findings import AS_PLANNED, JoinFindings, findings_at
 from fedhome.data.series.local_time import CALENDAR

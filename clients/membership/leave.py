@@ -13,7 +13,7 @@ from fedhome.clients.agent.kept_releases import RELEASE_FILE
 from fedhome.clients.agent.known_head import HEAD, known_head, newest_root
 from fedhome.clients.agent.known_model import KNOWN
 from fedhome.clients.agent.release_memory import SEEN
-from fedhome.clients.membership.consent import CONSENT
+from fedhome.clients.membership.consent_record import CONSENT
 from fedhome.clients.membership.home_folder import (
     AGENT,
     ANCHOR,

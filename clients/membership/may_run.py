@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from fedhome.clients.membership.consent import check_consent
+from fedhome.clients.membership.consent_record import check_consent
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import PlanError, RunError, StateError
 from fedhome.fleet.state_file import STATE

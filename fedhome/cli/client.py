@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import ages
+from fedhome.cli.client_folder import HomeArgument, home_folder_at
 from fedhome.cli.client_inspect import exclude, inspect
 from fedhome.cli.client_join import join
 from fedhome.cli.client_ledger import JsonOption, print_ledger, read_state
+from fedhome.cli.client_presence import forget, leave, pause, resume
 from fedhome.cli.client_record import record
 from fedhome.cli.client_words import rows_of
 from fedhome.cli.console import Console, say
@@ -23,27 +25,17 @@ from fedhome.cli.json_fleets import ConsentShown
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.narrow import fitting
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
-from fedhome.counted import counted
 from fedhome.errors import FedHomeError, StateError
 from fedhome.ops.service import LIMITS, Limits, write_service
-from fedhome.privacy.privacy_ledger import FILE as LEDGER
 from fedhome.reasons import REFUSED
 from fedhome.wire.moments import when
-
-if TYPE_CHECKING:
-    from fedhome.clients.membership.home_folder import HomeFolder
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
 app.command()(join)
 
-_Home = Annotated[
-    Path, typer.Argument(help="The home's folder.", metavar="DIR", show_default="here")
-]
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: for scripts.")]
-
 
 @app.command()
-def start(folder: _Home = Path()) -> None:
+def start(folder: HomeArgument = Path()) -> None:
     """Run the home's agent, until Ctrl-C or SIGTERM: it takes part as the consent says.
 
     It ends with status 78 where it must not run: without consent, with another plan than the one
@@ -52,7 +44,7 @@ def start(folder: _Home = Path()) -> None:
     from fedhome.clients.lean_process import LEAN  # noqa: PLC0415
     from fedhome.clients.membership.may_run import check_start  # noqa: PLC0415
 
-    home_folder = _home_folder_at(folder)
+    home_folder = home_folder_at(folder)
     try:
         check_start(home_folder)
     except FedHomeError as error:
@@ -81,9 +73,9 @@ def start(folder: _Home = Path()) -> None:
 
 
 @app.command()
-def status(folder: _Home = Path(), *, as_json: JsonFlag = False) -> None:
+def status(folder: HomeArgument = Path(), *, as_json: JsonFlag = False) -> None:
     """Show what the home does; also while it runs."""
-    home_folder = _home_folder_at(folder)
+    home_folder = home_folder_at(folder)
     if as_json:
         from fedhome.cli.client_json import home_shown  # noqa: PLC0415
 
@@ -101,7 +93,7 @@ def status(folder: _Home = Path(), *, as_json: JsonFlag = False) -> None:
 
 @app.command()
 def consent(
-    folder: _Home = Path(),
+    folder: HomeArgument = Path(),
     *,
     every_point: Annotated[
         bool, typer.Option("--all", help="Print all that ever leaves this device, point by point.")
@@ -112,10 +104,10 @@ def consent(
 
     In short; --all prints every point of the text that was agreed to, and --json has it too.
     """
-    from fedhome.clients.membership.consent import check_consent  # noqa: PLC0415
+    from fedhome.clients.membership.consent_record import check_consent  # noqa: PLC0415
     from fedhome.clients.membership.consent_summary import short_of  # noqa: PLC0415
 
-    agreed = check_consent(_home_folder_at(folder))
+    agreed = check_consent(home_folder_at(folder))
     if as_json:
         told = ConsentShown(
             text=agreed.text, plan=agreed.plan, time=agreed.time, release=agreed.release
@@ -131,16 +123,16 @@ def consent(
 
 
 @app.command()
-def ledger(folder: _Home = Path(), as_json: JsonOption = False) -> None:
+def ledger(folder: HomeArgument = Path(), as_json: JsonOption = False) -> None:
     """List what the home has answered, and helped to open; also while it runs."""
-    home_folder = _home_folder_at(folder)
+    home_folder = home_folder_at(folder)
     home = home_folder.settings.home
     print_ledger(home, read_state(home_folder.path, home), as_json=as_json)
 
 
 @app.command()
 def privacy(
-    folder: _Home = Path(),
+    folder: HomeArgument = Path(),
     ceiling: Annotated[
         float | None,
         typer.Option(
@@ -153,7 +145,7 @@ def privacy(
     """Show what sums have cost this home in privacy, and set its ceiling; also while it runs."""
     from fedhome.clients.privacy_budget import set_ceiling, statement_of  # noqa: PLC0415
 
-    home_folder, console = _home_folder_at(folder), Console()
+    home_folder, console = home_folder_at(folder), Console()
     if ceiling is not None:
         set_ceiling(home_folder, ceiling)
     if as_json:
@@ -167,7 +159,7 @@ def privacy(
 
 @app.command()
 def predict(
-    folder: _Home = Path(),
+    folder: HomeArgument = Path(),
     at: Annotated[
         str | None,
         typer.Option(
@@ -213,13 +205,13 @@ def predict(
         from fedhome.cli.client_predict_watch import every_seconds, watch  # noqa: PLC0415
 
         watch(
-            _home_folder_at(folder),
+            home_folder_at(folder),
             source=source,
             horizon=horizon,
             every_s=every_seconds(every or "1m"),
             as_json=as_json,
         )
-    home_folder = _home_folder_at(folder)
+    home_folder = home_folder_at(folder)
     found = predicted(home_folder, at=at, source=source, now_s=ages.now(), horizon=horizon)
     if len(found) > 1 and not as_json:
         print_horizons(found)
@@ -241,7 +233,7 @@ def tier(
     from fedhome.clients.membership.carried_tier import carried_tier, set_tier  # noqa: PLC0415
     from fedhome.plan.settings import Plan  # noqa: PLC0415
 
-    home_folder = _home_folder_at(folder)
+    home_folder = home_folder_at(folder)
     plan, home = Plan.load(home_folder.plan_path), home_folder.settings.home
     set_tier(home_folder, plan, name)
     carried = carried_tier(home_folder, plan)
@@ -256,98 +248,26 @@ app.command()(exclude)
 
 
 @app.command()
-def rollback(folder: _Home = Path()) -> None:
+def rollback(folder: HomeArgument = Path()) -> None:
     """Take the home's own model from before the one in use; once more takes the later one."""
     from fedhome.clients.kept_model import own_model  # noqa: PLC0415
     from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
 
-    home_folder = _home_folder_at(folder)
+    home_folder = home_folder_at(folder)
     name = home_folder.settings.home
     OwnModels(home_folder.path, name).roll_back()
     say(Console(), f"{name} predicts by the model of {own_model(home_folder).run} now")
 
 
-@app.command()
-def pause(folder: _Home = Path()) -> None:
-    """Take no part for now; the agent goes on running, and waits for `resume`."""
-    home_folder = _present_home_folder(folder)
-    home_folder.paused = True
-    say(
-        Console(),
-        f"{home_folder.settings.home} takes no part until `fedhome client resume {folder}`",
-    )
-
-
-@app.command()
-def resume(folder: _Home = Path()) -> None:
-    """Take part again after `pause`."""
-    home_folder = _present_home_folder(folder)
-    was_paused = home_folder.paused
-    home_folder.paused = False
-    outcome = "takes part again" if was_paused else "was not paused"
-    say(Console(), f"{home_folder.settings.home} {outcome}")
-
-
-@app.command()
-def leave(folder: _Home = Path(), yes: _Yes = False) -> None:
-    """Leave the fleet for good: the agent ends, and the fleet's owner is told.
-
-    What is in sums and models by then stays in them. Run it again if the server was away.
-    """
-    from fedhome.clients.membership.leave import leave as leave_fleet  # noqa: PLC0415
-
-    home_folder, console = _home_folder_at(folder), Console()
-    name = home_folder.settings.home
-    if (
-        not home_folder.left
-        and not yes
-        and not typer.confirm(f"Let {name} leave its fleet for good?")
-    ):
-        say(console, f"{name} stays")
-        raise typer.Exit(1)
-    known = leave_fleet(home_folder)
-    heard = "its owner is told" if known else "the server does not know it (any more)"
-    say(console, f"{name} has left its fleet; {heard}")
-    say(console, f"next: `fedhome client forget {folder}` erases its keys")
-
-
-@app.command()
-def forget(
-    folder: _Home = Path(),
-    yes: _Yes = False,
-    readings: Annotated[
-        bool,
-        typer.Option("--readings", help="Erase its store of readings too, where it has one."),
-    ] = False,
-) -> None:
-    """Erase the home's keys, state and settings from this device; never its files of readings.
-
-    A store of readings (`fedhome client record`) opens by these keys alone: without --readings a
-    home that has one is not forgotten.
-    """
-    from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
-    from fedhome.clients.membership.leave import check_there  # noqa: PLC0415
-    from fedhome.clients.membership.leave import forget as forget_home  # noqa: PLC0415
-
-    home_folder, console = HomeFolder(folder), Console()
-    check_there(home_folder)  # before it is asked about
-    if not yes:
-        if not home_folder.left:
-            say(console, "this home has not left its fleet: `fedhome client leave` tells its owner")
-        if not typer.confirm(f"Erase keys, state and settings in {folder}? They cannot come back."):
-            say(console, "nothing was erased")
-            raise typer.Exit(1)
-    erased = forget_home(home_folder, readings=readings)
-    say(console, f"erased {counted(len(erased), 'file')}: {', '.join(erased)}")
-    if (home_folder.path / LEDGER).exists():
-        say(console, f"{folder}/{LEDGER} stays: what this home has spent of its privacy is spent")
-    elif home_folder.path.exists():
-        say(console, f"{folder} stays: it holds files that are not fedhome's")
+app.command()(pause)
+app.command()(resume)
+app.command()(leave)
+app.command()(forget)
 
 
 @app.command()
 def service(
-    folder: _Home = Path(),
+    folder: HomeArgument = Path(),
     *,
     kind: KindOption = "systemd",
     user: UserOption = False,
@@ -360,7 +280,7 @@ def service(
     out: OutOption = Path(),
 ) -> None:
     """Write the files with which the home runs as a service: restarted, limited, locked in."""
-    home_folder = _home_folder_at(folder)
+    home_folder = home_folder_at(folder)
     settings = home_folder.settings
     reads = [Path(settings.data)] if settings.data else []
     paths = write_service(
@@ -375,29 +295,3 @@ def service(
         user=user,
     )
     print_written(Console(), kind, paths, uses=[home_folder.path, *reads], user=user)
-
-
-def _home_folder_at(folder: Path) -> HomeFolder:
-    """Return a home's folder.
-
-    Raises:
-        RunError: There is no home in it.
-    """
-    from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
-
-    home_folder = HomeFolder(folder)
-    _ = home_folder.settings
-    return home_folder
-
-
-def _present_home_folder(folder: Path) -> HomeFolder:
-    """Return the folder of a home that has not left.
-
-    Raises:
-        RunError: It has, or there is none.
-    """
-    from fedhome.clients.membership.may_run import check_present  # noqa: PLC0415
-
-    home_folder = _home_folder_at(folder)
-    check_present(home_folder)
-    return home_folder

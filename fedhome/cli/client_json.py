@@ -30,7 +30,7 @@ def home_shown(home_folder: HomeFolder) -> HomeShown:
     """
     from fedhome.clients.agent.kept_releases import release_of  # noqa: PLC0415
     from fedhome.clients.agent.status_door import asked_status  # noqa: PLC0415
-    from fedhome.clients.membership.consent import ConsentRecord, check_consent  # noqa: PLC0415
+    from fedhome.clients.membership.consent_record import ConsentRecord, check_consent  # noqa: PLC0415
     from fedhome.clients.membership.may_run import is_running  # noqa: PLC0415
 
     settings, running, faults = home_folder.settings, is_running(home_folder), list[str]()

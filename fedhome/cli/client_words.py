@@ -15,7 +15,7 @@ from fedhome.errors import FedHomeError
 from fedhome.wire.moments import when
 
 if TYPE_CHECKING:
-    from fedhome.clients.membership.consent import ConsentRecord
+    from fedhome.clients.membership.consent_record import ConsentRecord
     from fedhome.clients.membership.home_folder import HomeFolder, HomeStatus
 
 _DIGITS = 12  # of a hash, as it is shown
@@ -29,7 +29,7 @@ def rows_of(home_folder: HomeFolder, now_s: float) -> list[tuple[str, str]]:
         now_s: Unix time, s.
     """
     from fedhome.clients.agent.status_door import asked_status  # noqa: PLC0415
-    from fedhome.clients.membership.consent import ConsentRecord  # noqa: PLC0415
+    from fedhome.clients.membership.consent_record import ConsentRecord  # noqa: PLC0415
     from fedhome.clients.membership.may_run import is_running  # noqa: PLC0415
 
     consent = ConsentRecord.of(home_folder)
@@ -173,7 +173,7 @@ def _own_model(home_folder: HomeFolder) -> str:
 
 
 def _consent(home_folder: HomeFolder, consent: ConsentRecord | None) -> str:
-    from fedhome.clients.membership.consent import check_consent  # noqa: PLC0415
+    from fedhome.clients.membership.consent_record import check_consent  # noqa: PLC0415
 
     if consent is None:
         return "[bold red]none[/]"

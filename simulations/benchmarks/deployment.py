@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedhome.clients.lean_process import LEAN
-from fedhome.clients.membership.consent import ConsentRecord, plan_digest
+from fedhome.clients.membership.consent_record import ConsentRecord, plan_digest
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import EngineError
 from fedhome.ops import tls

@@ -19,7 +19,7 @@ from fedhome.cli import ages
 from fedhome.clients.agent.known_head import HeadKeeper
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership import leave
-from fedhome.clients.membership.consent import ConsentRecord
+from fedhome.clients.membership.consent_record import ConsentRecord
 from fedhome.clients.membership.consent_summary import short_of
 from fedhome.clients.membership.home_folder import HomeStatus
 from fedhome.clients.membership.own_models import OwnModels

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedhome.clients.home import real_home
-from fedhome.clients.membership.consent import ConsentRecord
+from fedhome.clients.membership.consent_record import ConsentRecord
 from fedhome.clients.membership.consent_summary import ALL_OF_IT, short_of
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.join import _plan_of

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedhome.cli import app
-from fedhome.clients.membership.consent import ConsentRecord
+from fedhome.clients.membership.consent_record import ConsentRecord
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import DirectoryError, PlanError
 from fedhome.fleet.owner_folder import CARD, PLAN, Fleet

@@ -9,14 +9,8 @@ from pathlib import Path
 import pytest
 
 from fedhome.clients import client_app, home
-from fedhome.clients.membership.consent import (
-    ConsentRecord,
-    Invitation,
-    check_consent,
-    consent_text,
-    is_plain,
-    plan_digest,
-)
+from fedhome.clients.membership.consent import Invitation, consent_text, is_plain
+from fedhome.clients.membership.consent_record import ConsentRecord, check_consent, plan_digest
 from fedhome.clients.membership.consent_summary import short_of
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.clients.protocol_questions import PROTOCOL

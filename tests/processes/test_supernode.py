@@ -18,7 +18,7 @@ from fedhome.clients import supernode
 from fedhome.clients.agent.known_head import HEAD, HeadKeeper
 from fedhome.clients.client_app import app
 from fedhome.clients.lean_process import LEAN
-from fedhome.clients.membership.consent import CONSENT, ConsentRecord, plan_digest
+from fedhome.clients.membership.consent_record import CONSENT, ConsentRecord, plan_digest
 from fedhome.clients.membership.home_folder import DIRECTORY, PLAN, HomeFolder
 from fedhome.errors import RunError
 from fedhome.fleet.state_file import FileStore
