@@ -20,7 +20,7 @@ from fedhome.clients.agent.own_model import EndedRuns, OwnModelKeeper, keep_ende
 from fedhome.clients.asked_question import AskedQuestion
 from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.home import ClientHome, find_home
-from fedhome.clients.protocol_questions import BUNDLE, DIRECTORY, ENROL, HELP, PROTOCOL, SHAPE
+from fedhome.clients.protocol_questions import PROTOCOL
 from fedhome.clients.secure_sums import add, empty_handed, requested_sum_of
 from fedhome.errors import (
     DirectoryError,
@@ -41,6 +41,7 @@ from fedhome.questions.responses import Columns, QuestionContext, row
 from fedhome.questions.settings import check_inputs, check_settings
 from fedhome.questions.shells import shell_places
 from fedhome.questions.transfer import encoded
+from fedhome.wire.names import BUNDLE, DIRECTORY, ENROL, HELP, SHAPE
 
 Handler = Callable[[ClientHome, Message, Context], Message]
 
@@ -249,11 +250,8 @@ def _behind_node(handler: Handler) -> Callable[[Message, Context], Message]:
         try:
             with supernode.home_at(home_folder) as home:
                 answer = handler(home, message, context)
-                runs, keeper = (
-                    EndedRuns(home, home_folder, source_of(home_folder)),
-                    OwnModelKeeper(home_folder),
-                )
-                keep_ended(runs, keeper, run=message.metadata.run_id)
+                runs = EndedRuns(home, home_folder, source_of(home_folder))
+                keep_ended(runs, OwnModelKeeper(home_folder), run=message.metadata.run_id)
                 return answer
         except Exception as error:  # noqa: BLE001 - Flower would tell the server all of it
             return failure(message, supernode.reason_for(error))

@@ -15,7 +15,6 @@ from fedhome.errors import DirectoryError, StateError
 from fedhome.flower.messages import blob_reply, content_of
 from fedhome.secagg import HomeKeys, HomeState, Policy
 
-ENROL, DIRECTORY = "query.enrol", "query.directory"
 _RECORD = "fedhome"
 
 

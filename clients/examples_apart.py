@@ -80,10 +80,8 @@ def examples_apart(
         pass
     finally:
         child.output()
-    code = child.process.returncode
     raise EngineError(
-        "the process that reads the home's readings ended with "
-        + (f"signal {-code}" if code < 0 else f"status {code}"),
+        f"the process that reads the home's readings ended with {child.ending}",
         hint="is there enough memory? it needs 130 MB, and more for many readings",
     )
 

@@ -44,7 +44,7 @@ def fit_anew(home_folder: HomeFolder, tell: Callable[[str], None]) -> str:
     except FedHomeError as error:
         if isinstance(error, StateError) and error.reason == "in-use":
             return f"no model was fitted anew: {error.message}; {_LATER}"
-        why = "; ".join(filter(None, (error.message, error.hint)))
+        why = error.with_hint
         return f"no model was fitted anew: {why}; {_LATER}"
     return verdict.told or "the home's model is the same as before"
 

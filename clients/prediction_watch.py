@@ -114,9 +114,7 @@ def by_process(command: Sequence[str], running: list[Child]) -> Look:
         try:
             found: Mapping[str, Any] = json.loads(told)
         except ValueError:
-            assert child.process is not None
-            code = child.process.returncode
-            return _lost(f"has ended with {f'signal {-code}' if code < 0 else f'status {code}'}")
+            return _lost(f"ended with {child.ending}")
         return found
 
     return look

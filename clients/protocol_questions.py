@@ -6,10 +6,7 @@ Together with :data:`fedhome.questions.question_table.SUMMED` these are all that
 from __future__ import annotations
 
 from fedhome.questions.question import ConsentWords, Question
-from fedhome.wire.names import EXAMPLES
-
-SHAPE, BUNDLE, HELP = "query", "query.bundle", "query.help"
-ENROL, DIRECTORY = "query.enrol", "query.directory"
+from fedhome.wire.names import BUNDLE, DIRECTORY, ENROL, EXAMPLES, HELP, SHAPE
 
 _WIDTHS = (
     "how many inputs and outputs its model has; or in one word that its readings cannot be used, "

@@ -38,6 +38,7 @@ from fedhome.fleet.state_file import FileStore
 from fedhome.flower.node_key import NodeKey
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
+from fedhome.plan.time_steps import DAY_S
 from fedhome.store import disk
 
 HOME = "home"
@@ -49,7 +50,6 @@ _ENVIRONMENT = {
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
     "OMP_NUM_THREADS": "1",  # as in fedhome.clients.agent.worker
 }
-_DAY_S = 86_400
 _log = logging.getLogger("fedhome.supernode")
 
 
@@ -146,7 +146,7 @@ def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
 
 def _ask_what_is_newest(home_folder: HomeFolder, store: FileStore, heads: HeadKeeper) -> None:
     """Ask for the newest release once a day: a SuperNode does not connect anew by itself."""
-    if heads.now() - known_head(home_folder).time < _DAY_S:
+    if heads.now() - known_head(home_folder).time < DAY_S:
         return
     try:
         saves = store.state.version

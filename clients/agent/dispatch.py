@@ -17,13 +17,13 @@ from fedhome.clients.failure_reason import REFUSALS, reason_of
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.clients.protocol_answers import answered, asked_parts
-from fedhome.clients.protocol_questions import BUNDLE, HELP
 from fedhome.errors import FedHomeError, ManifestError, SecAggError, StateError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import APP_RAISED, blob_reply, failure, sum_record
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
 from fedhome.reasons import TOLD, word_in
+from fedhome.wire.names import BUNDLE, HELP
 
 _log = logging.getLogger("fedhome.agent")
 

@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 from flwr.app import Message
 
-from fedhome.clients.protocol_questions import BUNDLE, HELP
 from fedhome.plan.settings import Plan
+from fedhome.wire.names import BUNDLE, HELP
 
 FOR_WORK = 0.9
 """Share of that time that a home's work may take: the rest is for masks, which take the same time

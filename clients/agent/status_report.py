@@ -99,4 +99,4 @@ class StatusReport:
 
 def in_words_of(error: FedHomeError) -> str:
     """Return what happened and what can be done about it, in one line that a terminal can show."""
-    return shown("; ".join(filter(None, (error.message, error.hint))))
+    return shown(error.with_hint)

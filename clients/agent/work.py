@@ -309,8 +309,7 @@ class _RunningWorker:
         """End the process, and say how it ended."""
         self._pipe.close()
         self._child.wait(0.0)
-        code = self._process.returncode
-        return f"signal {-code}" if code < 0 else f"status {code}"
+        return self._child.ending
 
 
 class InProcess:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fedhome.clients.membership import method_words, private_words, tier_words, weight_words
 from fedhome.clients.membership.consent_summary import ALL_OF_IT, summary_of
-from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
+from fedhome.clients.protocol_questions import PROTOCOL
 from fedhome.plan.overrides import code_at_home
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import most_sums_a_day
@@ -25,6 +25,7 @@ from fedhome.questions.outcomes import MOST_BINS
 from fedhome.questions.question_table import CENSUS, SUMMED, SummedQuestion
 from fedhome.questions.settings import census_faults
 from fedhome.secagg.ledger import MOST_ATTEMPTS
+from fedhome.wire.names import BUNDLE, HELP, SHAPE
 
 _WIDTH = 88
 

@@ -15,7 +15,7 @@ from fedhome.clients.agent.known_head import known_head, newest_root
 from fedhome.clients.membership.consent import Invitation, consent_text
 from fedhome.clients.membership.consent_record import ConsentRecord, plan_digest
 from fedhome.clients.membership.home_folder import ANCHOR, SETTINGS, HomeFolder, HomeSettings
-from fedhome.clients.membership.plan_findings import AS_PLANNED, JoinFindings, findings_at
+from fedhome.clients.membership.plan_findings import JoinFindings, findings_at
 from fedhome.data.series.local_time import CALENDAR
 from fedhome.errors import LinkError, PlanError, RunError
 from fedhome.fleet.entries import fingerprint, home_keys
@@ -23,6 +23,7 @@ from fedhome.fleet.front_requests import ENROL, ask
 from fedhome.fleet.invites import EnrolmentResponse, Invite
 from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore
 from fedhome.plan.overrides import code_at_home
+from fedhome.plan.own_reading import NOTHING_OWN
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import check_tier, is_sliced
 from fedhome.printable import hidden_in
@@ -101,7 +102,7 @@ def prepare(
     *,
     source: Path | None,
     folder: Path,
-    reading: Mapping[str, Any] = AS_PLANNED,
+    reading: Mapping[str, Any] = NOTHING_OWN,
     own_code: bool = False,
     tier: str | None = None,
 ) -> JoinRequest:

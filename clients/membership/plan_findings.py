@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fedhome.clients.membership.home_folder import HomeFolder
@@ -13,16 +12,13 @@ from fedhome.clients.recorded.readings_key import FOLDER as READINGS
 from fedhome.clients.recorded.readings_key import lacks_readings
 from fedhome.data.inputs import InputMatch
 from fedhome.data.read_report import HomeReport
-from fedhome.plan.own_reading import reading_of
+from fedhome.plan.own_reading import NOTHING_OWN, reading_of
 from fedhome.plan.settings import Plan
+from fedhome.plan.time_steps import DAY_S
 
 if TYPE_CHECKING:
     from fedhome.clients.own_readings import ReadingsSource
     from fedhome.learning.one_home import OneHome
-
-AS_PLANNED: Mapping[str, Any] = MappingProxyType({})
-"""Readings that are read as the plan says."""
-_DAY_S = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +58,7 @@ class JoinFindings:
         """Days from the first row to the last."""
         if self.begin is None or self.end is None:
             return None
-        return (self.end - self.begin) / _DAY_S
+        return (self.end - self.begin) / DAY_S
 
 
 def read_findings(
@@ -70,7 +66,7 @@ def read_findings(
     source: ReadingsSource,
     *,
     home: str,
-    reading: Mapping[str, Any] = AS_PLANNED,
+    reading: Mapping[str, Any] = NOTHING_OWN,
     tier: str = "",
 ) -> JoinFindings:
     """Read a home's readings just as its agent will.

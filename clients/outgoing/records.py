@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fedhome.clients.outgoing.fields import fields_of, signed_fields
-from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL
+from fedhome.clients.protocol_questions import PROTOCOL
 from fedhome.fleet.claims import Claim
 from fedhome.fleet.front_requests import ENROL, JOIN, LEAVE, RELEASE
 from fedhome.fleet.invites import EnrolmentBody, Ticket
@@ -25,6 +25,7 @@ from fedhome.secagg.share_checks import CheckAnswer, ShownKey
 from fedhome.secagg.share_keys import ShareKey
 from fedhome.secagg.sum_messages import Answer, Upload, Vote
 from fedhome.wire.exchange import ANSWER, LOOK, ExchangeAnswer, MessageRequest
+from fedhome.wire.names import BUNDLE, HELP
 
 HEADERS = "the head of each request"
 

@@ -291,5 +291,4 @@ def _fitting(settings: ReadingSettings, names: Sequence[str]) -> ReadingSettings
 
 def _in_words(error: SourceError) -> str:
     """Return what is wrong with a line: its row among those read with it is nobody's concern."""
-    told = "; ".join(filter(None, (error.message, error.hint)))
-    return _ROW.sub("", told)
+    return _ROW.sub("", error.with_hint)

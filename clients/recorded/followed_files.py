@@ -85,7 +85,7 @@ class FollowedFiles:
             except OSError as error:
                 self._tell_once(path, f"{error.strerror}; it is looked at again")
             except DataError as error:
-                self._tell_once(path, f"{error.message}; {error.hint}")
+                self._tell_once(path, error.with_hint)
             else:
                 self._faults.pop(path, None)
 

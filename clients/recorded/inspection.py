@@ -265,7 +265,7 @@ def _with_examples(shown: HomeInspected, plan: Plan, read: HomeFilesRead) -> Hom
             found.table, plan.data, [spec.name for spec in plan.data.inputs or ()], targets
         )
     except DataError as error:
-        lacking = "; ".join(filter(None, (error.message, error.hint)))
+        lacking = error.with_hint
         return replace(shown, lacking=lacking)
     train, validation, test = cut.counts
     notes = list(dict.fromkeys([*shown.notes, *found.notes, *cut.notes]))

@@ -31,7 +31,6 @@ from fedhome.clients.recorded.store_facts import (
     write_facts,
 )
 from fedhome.clients.recorded.table_rows import (
-    DAY_S,
     by_day,
     change_of,
     day_name,
@@ -40,6 +39,7 @@ from fedhome.clients.recorded.table_rows import (
 )
 from fedhome.data.table import HomeTable
 from fedhome.errors import StateError
+from fedhome.plan.time_steps import DAY_S
 from fedhome.store import disk
 
 _MOST_PARTS = 16  # of a day; the next one takes their place
@@ -189,17 +189,13 @@ class ReadingStore:
             StateError: ``wrong-key``, or as of `disk.read`. What is damaged is told in the notes,
                 and the rest counts.
         """
-        table, notes = self.everything()
-        facts, _ = self._facts(told=False)
-        before = {name: int(np.sum(~np.isnan(v))) for name, v in table.columns.items()}
-        lost = np.zeros(table.rows, dtype=bool)
-        whole = table
-        for one in facts.excluded:
+        whole, notes = self.everything()
+        table = whole
+        for one in self.excluded:
             table = one.applied(table)
-        for name in before:
-            lost |= np.isnan(table.columns[name]) & ~np.isnan(whole.columns[name])
-        empty = np.ones(table.rows, dtype=bool)
-        for values in table.columns.values():
+        lost, empty = np.zeros(table.rows, dtype=bool), np.ones(table.rows, dtype=bool)
+        for name, values in table.columns.items():
+            lost |= np.isnan(values) & ~np.isnan(whole.columns[name])
             empty &= np.isnan(values)
         rows = rows_where(table, ~(empty & lost))
         if count := int(lost.sum()):
@@ -226,7 +222,7 @@ class ReadingStore:
     @property
     def excluded(self) -> tuple[ExcludedPeriod, ...]:
         """The periods that do not count."""
-        return self._facts(told=False)[0].excluded
+        return self.facts.excluded
 
     @property
     def facts(self) -> StoreFacts:

@@ -55,14 +55,14 @@ class PatientWrites:
             try:
                 return self._recorder.keep(batch)
             except DataError as error:
-                why = f"none of the last {batch.lines:,} lines: {error.message}; {error.hint}"
+                why = f"none of the last {batch.lines:,} lines: {error.with_hint}"
                 refused = (*batch.refused, RefusedLine(lines.lines, why))
                 nothing = LinesRead(table=None, lines=0, refused=refused, notes=batch.notes)
                 return self._recorder.keep(nothing)
             except StateError as error:
                 if error.reason not in _PASSING:
                     raise
-                self._waiting(f"{error.message}; {error.hint}: again in {wait_s:g} s")
+                self._waiting(f"{error.with_hint}: again in {wait_s:g} s")
                 if self._pause(wait_s):
                     raise
             wait_s = min(2 * wait_s, _LONGEST_PAUSE_S)

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.table import HomeTable
-
-DAY_S = 86_400
+from fedhome.plan.time_steps import DAY_S
 
 
 def joined(tables: Sequence[HomeTable], *, home: str, time_zone: str) -> HomeTable:

@@ -39,7 +39,7 @@ def home_shown(home_folder: HomeFolder) -> HomeShown:
         try:
             return from_disk()
         except FedHomeError as error:
-            faults.append("; ".join(filter(None, (error.message, error.hint))))
+            faults.append(error.with_hint)
             return otherwise
 
     status = (asked_status(home_folder) if running else None) or home_folder.status

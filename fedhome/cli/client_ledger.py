@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli.console import Console
+from fedhome.plan.time_steps import DAY_S
 from fedhome.secagg.ledger import LedgerEntry
 from fedhome.secagg.state import HomeState
 
-_DAY_S = 86_400
 _DIGITS = 12  # of a hash, as it is shown
 
 JsonOption = Annotated[
@@ -42,7 +42,7 @@ def rows_of(state: HomeState) -> list[dict[str, Any]]:
 def _row(part: str, entry: LedgerEntry) -> dict[str, Any]:
     return {
         "part": part,
-        "day": f"{datetime.fromtimestamp(entry.day * _DAY_S, UTC):%Y-%m-%d}",
+        "day": f"{datetime.fromtimestamp(entry.day * DAY_S, UTC):%Y-%m-%d}",
         "round": entry.round,
         "what": entry.kind,
         "attempts": entry.attempts,

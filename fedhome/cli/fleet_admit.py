@@ -202,7 +202,7 @@ def _sort_waiting(owned: Fleet, waiting: owner_requests.PendingApplications) -> 
             check_apart([enrolment.home], new)
         except SecAggError as error:
             if error.reason != "admitted":
-                notes.append(f"passed over: {error.message}; {error.hint}")
+                notes.append(f"passed over: {error.with_hint}")
             continue
         new[enrolment.home] = enrolment
     entries = [*owned.homes.values(), *(one.entry for one in new.values())]
@@ -269,7 +269,7 @@ def _publish(
     try:
         owned.parameters(**numbers)
     except ParameterError as error:
-        say(console, f"nothing is signed yet: {error.message}; {error.hint}")
+        say(console, f"nothing is signed yet: {error.with_hint}")
         out = [home for home, what in owned.changes().items() if what == "left out"]
         left, fewest = len(owned.homes), numbers["min_cohort"]
         if out and left < fewest:

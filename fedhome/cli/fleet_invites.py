@@ -20,11 +20,10 @@ from fedhome.plan.overrides import process_faults
 from fedhome.plan.protocol import absence_told
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
+from fedhome.plan.time_steps import DAY_S
 from fedhome.printable import hidden_in
 from fedhome.store import disk
 from fedhome.wire.moments import when
-
-_DAY_S = 86400
 
 
 def invite(  # noqa: PLR0917 - typer gives them by name
@@ -87,7 +86,7 @@ def invite(  # noqa: PLR0917 - typer gives them by name
         changed = _remember(fleet, resolved)
         others = {*owned.homes, *owned.open_invites} - {*homes}
         now = int(time.time())
-        expires = now + round(days * _DAY_S)
+        expires = now + round(days * DAY_S)
         for home, path in paths.items():
             made = owned.invite(
                 home, card=card, plan=resolved.to_toml(), expires=expires, now=now, again=again

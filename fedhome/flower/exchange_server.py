@@ -46,17 +46,10 @@ from fedhome.flower.exchange_handlers import (
     authenticate,
 )
 from fedhome.flower.indexed_state import IndexedLinkState
-from fedhome.flower.observed_requests import (
-    Receive,
-    RecordedSend,
-    Scope,
-    Send,
-    nodes_of,
-    read,
-)
+from fedhome.flower.observed_requests import RecordedSend, nodes_of, read
 from fedhome.flower.run_handlers import accept_questions, gather_replies, node_states, task_of
 from fedhome.flower.streamed_objects import stream_object
-from fedhome.ops.serving import gone, unless
+from fedhome.ops.serving import Receive, Scope, Send, gone, unless
 from fedhome.wire.delivery_window import PackingWindow
 from fedhome.wire.exchange import (
     ANSWER,

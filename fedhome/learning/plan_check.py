@@ -82,7 +82,7 @@ def _unknown(table: Mapping[str, Any], names: _Names) -> dict[_Setting, str]:
         try:
             look(name)
         except PluginError as error:
-            faults[section, key] = f"{section}.{key}: {error.message}; {error.hint}"
+            faults[section, key] = f"{section}.{key}: {error.with_hint}"
     return faults
 
 

@@ -101,6 +101,13 @@ class Child:
         self._close_pipe()
         return told
 
+    @property
+    def ending(self) -> str:
+        """How it ended, in words: its status, or the signal that killed it."""
+        assert self.process is not None
+        code = self.process.returncode
+        return f"signal {-code}" if code < 0 else f"status {code}"
+
     def look(self) -> int | None:
         """Return how it ended, if it did for good; else start it again, after a pause."""
         assert self.process is not None

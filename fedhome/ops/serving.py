@@ -10,6 +10,10 @@ from typing import Any, TypeVar
 import uvicorn
 
 Result = TypeVar("Result")
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+"""What an ASGI application is called with."""
 
 
 async def unless(
@@ -32,7 +36,7 @@ async def unless(
         await asyncio.gather(task, *others, return_exceptions=True)
 
 
-async def gone(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
+async def gone(receive: Receive) -> None:
     """Return when whoever sent a request has hung up.
 
     Args:

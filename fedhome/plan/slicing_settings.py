@@ -134,7 +134,7 @@ class SlicingSettings(Section):
             try:
                 device.budget()
             except FedHomeError as error:
-                faults.append(f"slicing.budgets: {error.message}; {error.hint}")
+                faults.append(f"slicing.budgets: {error.with_hint}")
         return faults + _not_whole("slicing.budgets", [one.share for one in self.budgets])
 
 

@@ -43,7 +43,6 @@ from fedhome.secagg.sharing import (
 from fedhome.wire.codec import Digest, Id, Key, Message, Signature, number, octets, several, text
 
 HEAD_BYTES = 32 + 32 + 32 + 32 + 64
-Shares = NDArray[np.uint32]
 NameRows = Callable[[Sequence[bytes], bytes, str], bytes]
 """Returns the hashes that name a member's rows: as `row_hashes`."""
 FOUND_BYTES = VALUE_BYTES + HASHES_BYTES

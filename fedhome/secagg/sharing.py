@@ -155,21 +155,15 @@ def values_of(shares: NDArray[np.uint32], factors: NDArray[np.int64]) -> NDArray
     return _combined(shares.astype(np.int64), factors)
 
 
-def expected_of(
-    proofs: Sequence[bytes], members: int, secrets: NDArray[np.int64] | None = None
-) -> NDArray[np.int64]:
+def expected_of(proofs: Sequence[bytes], members: int) -> NDArray[np.int64]:
     """Return what each member's values must be, int64 ``[members, homes, secrets, CHECKS]``.
 
     Args:
         proofs: Of each home one, of :func:`proof_bytes`.
         members: How many members there are.
-        secrets: Of which secret of each home alone, 0 or 1, int64 ``[homes]``: then what is
-            returned is ``[members, homes, CHECKS]``. None: of both.
     """
     homes = len(proofs)
     told = np.frombuffer(b"".join(proofs), "<u4").reshape(homes, -1, SECRETS, CHECKS)
-    if secrets is not None:
-        told = told[np.arange(homes), :, secrets]  # [homes, threshold, CHECKS]
     coefficients = np.moveaxis(told.astype(np.int64), 1, 0)
     values = evaluate(coefficients.reshape(len(coefficients), -1) % PRIME, members)
     return values.reshape(members, *coefficients.shape[1:])

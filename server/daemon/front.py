@@ -35,21 +35,19 @@ from fedhome.ops.certificate_files import CertificateFiles
 from fedhome.ops.door_server import DoorServer, door_config
 from fedhome.ops.local_answer import LocalAnswer
 from fedhome.ops.processes import allow_many_files
-from fedhome.ops.serving import unless
+from fedhome.ops.serving import Receive, Scope, Send, unless
 from fedhome.ops.socket_client import SocketClient
 from fedhome.ops.sparing_log import log_sparingly
 from fedhome.ops.turns import BusyError, Turns
 from fedhome.server.daemon.applications import Applications
 from fedhome.server.daemon.front_limits import limits_for
 from fedhome.server.daemon.front_request import (
+    CLOSE,
     HUNG_UP,
     TOO_LARGE,
     FrontRequest,
     Headers,
-    Receive,
     RefusedError,
-    Scope,
-    Send,
 )
 from fedhome.server.daemon.health import Health
 from fedhome.server.daemon.home_marks import HomeMarks
@@ -247,7 +245,7 @@ class Front:
             raise RefusedError(HUNG_UP)
         # What it sent was signed: it has the time that a long answer takes.
         request.visitor.is_known(_one_time(request))
-        return 200, [*_BYTES, _CLOSE], content
+        return 200, [*_BYTES, CLOSE], content
 
     async def _in_turn(self, route: Route, body: bytes) -> bytes:
         """Answer when it is this request's turn.
@@ -311,7 +309,6 @@ class Front:
         return (200, _JSON, b'{"status": "ok"}') if response.status == _OK else _AWAY
 
 
-_CLOSE = (b"connection", b"close")
 _NOT_PASSED_BACK = _NOT_FORWARDED - {b"content-length"}
 _BYTES = [(b"content-type", b"application/octet-stream")]
 _JSON = [(b"content-type", b"application/json")]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from typing import Any
 
 from fedhome.ops.door_server import VISITOR
 from fedhome.ops.doors import Visitor
-from fedhome.ops.serving import gone
+from fedhome.ops.serving import Receive, Scope, Send, gone
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 TWO_LENGTHS, TOO_SLOW, TOO_LARGE = 400, 408, 413
@@ -20,7 +17,7 @@ HUNG_UP = 0
 _SILENT_S = 30.0  # for the next piece of a body, or of an answer
 _SLOWEST = 4096  # bytes in a second, over a whole body
 _PIECE = 1 << 16
-_CLOSE = (b"connection", b"close")
+CLOSE = (b"connection", b"close")
 
 
 class RefusedError(Exception):
@@ -128,7 +125,7 @@ class FrontRequest:
     async def begin(self, status: int, headers: Headers) -> None:
         """Begin an answer; strangers get no second one on their connection."""
         if not (self.visitor.name and self._read.is_set()):
-            headers = [*headers, _CLOSE]
+            headers = [*headers, CLOSE]
         await self._tell({"type": "http.response.start", "status": status, "headers": headers})
 
     async def go_on(self, piece: bytes, *, more: bool = True) -> None:

@@ -186,7 +186,7 @@ def read_schedule(folder: Path) -> RunSchedule | None:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = str(error)
     except (RunError, PlanError) as error:
-        reason = "; ".join(filter(None, (error.message, error.hint)))
+        reason = error.with_hint
     raise RunError(f"{path} cannot be used: {reason}", hint=f"write it anew: `{_CHANGE}`")
 
 

@@ -10,6 +10,7 @@ from fedhome.errors import FedHomeError
 from fedhome.fleet.claims import Claim
 from fedhome.installed_build import installed_build
 from fedhome.ops import tls
+from fedhome.plan.time_steps import DAY_S
 from fedhome.reasons import ANSWER, CLAIMED, NOT_KEPT
 from fedhome.registry.vault import INDEX
 from fedhome.run.refusing import Refusing
@@ -39,7 +40,6 @@ from fedhome.wire.moments import when
 
 FEW_DAYS = 60
 """So many days before the directory ends, the status warns."""
-_DAY_S = 86_400
 
 
 def status_of(
@@ -125,7 +125,7 @@ def _timetable(
     try:
         schedule = read_schedule(server_folder.path)
     except FedHomeError as error:
-        faults.append("; ".join(filter(None, (error.message, error.hint))))
+        faults.append(error.with_hint)
         return None
     return None if schedule is None else timetable_of(schedule, now)
 
@@ -136,7 +136,7 @@ def _left_out(
     try:
         return LeftOut(server_folder.left_out, directory=directory).in_force
     except FedHomeError as error:
-        faults.append("; ".join(filter(None, (error.message, error.hint))))
+        faults.append(error.with_hint)
         return []
 
 
@@ -145,7 +145,7 @@ def _directory(sources: StatusSources, faults: list[str], now: datetime) -> Dire
         directory = sources.directory()
     except FedHomeError as error:
         if getattr(error, "reason", "") != NO_DIRECTORY:
-            faults.append("; ".join(filter(None, (error.message, error.hint))))
+            faults.append(error.with_hint)
         return None
     days = _days_until(directory, now)
     if days < FEW_DAYS:
@@ -158,7 +158,7 @@ def _directory(sources: StatusSources, faults: list[str], now: datetime) -> Dire
 
 
 def _days_until(directory: Directory, now: datetime) -> float:
-    return (directory.expires - now.timestamp()) / _DAY_S
+    return (directory.expires - now.timestamp()) / DAY_S
 
 
 def _day(seconds: int) -> str:

@@ -80,9 +80,8 @@ class Timetable:
                 return
             begun = self._runs.begin(schedule.plan)
         except FedHomeError as error:
-            hint = f"; {error.hint}" if error.hint else ""
             self._say(
-                f"the run of {when(moment)} cannot begin: {error.message}{hint}; the next one is "
+                f"the run of {when(moment)} cannot begin: {error.with_hint}; the next one is "
                 f"due {following}"
             )
             return
@@ -99,7 +98,7 @@ class Timetable:
         try:
             self._schedule = read_schedule(self._folder)
         except (RunError, StateError) as error:
-            self._say(f"no run begins by itself: {error.message}; {error.hint}")
+            self._say(f"no run begins by itself: {error.with_hint}")
             return
         if self._schedule is not None:
             due = when(self._schedule.following(now))

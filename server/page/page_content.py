@@ -103,12 +103,12 @@ class PageReader:
             rounds, hidden = rounds_of(events)
             content = replace(content, rounds=rounds, hidden=hidden)
         except FedHomeError as error:
-            faults.append(_told(error))
+            faults.append(error.with_hint)
         try:
             if (self._server_folder.path / MODELS / INDEX).exists():
                 content = replace(content, releases=self._releases())
         except FedHomeError as error:
-            faults.append(_told(error))
+            faults.append(error.with_hint)
         return replace(content, faults=faults)
 
 
@@ -138,7 +138,3 @@ def rounds_of(events: Sequence[Event]) -> tuple[list[dict[str, Any]], int]:
             hidden.add(number)
         rows[number] = row
     return [rows[number] for number in sorted(rows)], len(hidden)
-
-
-def _told(error: FedHomeError) -> str:
-    return "; ".join(filter(None, (error.message, error.hint)))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from fedhome.fleet.front_requests import HEALTH
 from fedhome.ops.door_server import VISITOR
 from fedhome.ops.doors import Visitor
-from fedhome.server.daemon.front_request import Receive, Scope, Send
+from fedhome.ops.serving import Receive, Scope, Send
 from fedhome.server.daemon.health import PAGE_IS_UP
 from fedhome.server.page.page_token import permits
 

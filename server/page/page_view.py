@@ -24,11 +24,6 @@ EVERY_S = 10
 _SHOWN = 30  # rows of a list
 _DIGITS = 12  # of a hash
 _FEW_DAYS = 30
-_SETTLED = {
-    "model-released": "released",
-    "release-kept": "not released",
-    "release-failed": "not released",
-}
 
 
 @dataclass(frozen=True, kw_only=True)

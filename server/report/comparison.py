@@ -181,7 +181,8 @@ def _style(number: int) -> tuple[str, str]:
     return RUN_COLOURS[number % len(RUN_COLOURS)], RUN_DASHES[number % len(RUN_DASHES)]
 
 
-def _wrapped(label: str, width: int = 14) -> str:
-    """Break a long label every ``width`` characters: a phone has little room beside the axis."""
+def _wrapped(label: str) -> str:
+    """Break a long label into lines: a phone has little room beside the axis."""
+    width = 14  # letters
     short = label if len(label) <= 3 * width else f"{label[: 3 * width - 1]}…"
     return "<br>".join(text(short[i : i + width]) for i in range(0, len(short), width))

@@ -21,6 +21,7 @@ from fedhome.secagg import Bundle, Directory, KeyRing, Pool, ShareChecks, ShareK
 from fedhome.secagg.bundle import RingMembers
 from fedhome.secagg.share_checks import NameRows, row_hashes
 from fedhome.secagg.share_keys import period_of
+from fedhome.wire.names import BUNDLE, HELP
 
 _AGAIN_S = 60.0  # between two attempts to get the keys of members that gave none
 _SHARE_KEY: Mapping[str, bytes] = {"share-key": b""}
@@ -201,7 +202,7 @@ class BundleStock:
             self._tried_at = self._clock()
             asked = dict.fromkeys(missing, _SHARE_KEY)
             enough = max(0, self._directory.threshold - len(known))
-            for member, reply in self._ask("query.help", asked, timeout_s, enough=enough):
+            for member, reply in self._ask(HELP, asked, timeout_s, enough=enough):
                 try:
                     key = ShareKey.from_bytes(blobs_of(reply).get("share-key", b""))
                     key.check(self._directory, verify=self._verify)
@@ -227,7 +228,7 @@ class BundleStock:
         why = dict.fromkeys(homes, "it sent no one-time keys in time")
         given = {"ring": ring.to_bytes()}
         asked = dict.fromkeys(homes, given)
-        for home, reply in self._ask("query.bundle", asked, timeout_s, enough=enough):
+        for home, reply in self._ask(BUNDLE, asked, timeout_s, enough=enough):
             try:
                 self.add(home, blobs_of(reply).get("bundle", b""))
                 del why[home]
@@ -240,7 +241,7 @@ class BundleStock:
         requests = self.checks.requests(bundles)
         asked = {member: {"check": data} for member, data in requests.items()}
         enough = self._directory.threshold
-        for member, reply in self._ask("query.help", asked, timeout_s, enough=enough):
+        for member, reply in self._ask(HELP, asked, timeout_s, enough=enough):
             try:
                 self.checks.receive(member, blobs_of(reply).get("checked", b""))
             except FedHomeError as error:
@@ -253,7 +254,7 @@ class BundleStock:
             home, member = dispute.bundle.home, dispute.answer.member
             asked = {home: {"dispute": dispute.to_bytes()}}
             shown = b""
-            for _, reply in self._ask("query.help", asked, timeout_s):
+            for _, reply in self._ask(HELP, asked, timeout_s):
                 try:
                     shown = blobs_of(reply).get("shown-key", b"")
                     self.checks.settle(dispute, shown, self._rings)

@@ -25,6 +25,7 @@ from fedhome.questions.settings import INPUTS, OTHER_INPUTS, RATE, ROUND, WARM, 
 from fedhome.reasons import word_in
 from fedhome.run.events import EventLog
 from fedhome.server.rounds.reply_stream import replies_of
+from fedhome.wire.names import SHAPE
 
 _WAIT_S, _POLL_S = 300.0, 1.0
 _NO_WIDTHS = "it answers without the width of its model"
@@ -110,7 +111,7 @@ def shape_of(grid: Grid, plan: Plan, unfit: UnfitHomes) -> Shape:
     least = 1 if plan.aggregation.mode == "plain" else plan.aggregation.min_cohort
     nodes = _connected(grid, least)
     content = RecordDict({CONFIG: ConfigRecord({INPUTS: inputs_hash(plan)})})
-    messages = [Message(content, dst_node_id=node, message_type="query") for node in nodes]
+    messages = [Message(content, dst_node_id=node, message_type=SHAPE) for node in nodes]
     shapes: dict[int, Shape] = {}
     errors: set[str] = set()
     enough = max(least, (len(nodes) + 1) // 2)

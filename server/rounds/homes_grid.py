@@ -30,13 +30,14 @@ from fedhome.flower.messages import (
 from fedhome.plan.round_settings import RoundSettings
 from fedhome.server.rounds.punctuality import Punctuality
 from fedhome.server.rounds.reply_stream import replies_of, wait_with
+from fedhome.wire.names import HELP
 
 FIRST = 2
 _KNOWN_S = 1.0  # for how long it is assumed who is online
 _PATIENCE_S, _MOST_PATIENCE_S = 10.0, 600.0
 _MORE_PATIENCE_S = 0.1  # for each home that is asked with it
 _MOST_OVERDUE = 4  # answers a home that are looked for after their question was closed
-_PROBE = "query.help"  # with nothing to help with: a home refuses it at once, and so is there
+_PROBE = HELP  # with nothing to help with: a home refuses it at once, and so is there
 
 
 @dataclass

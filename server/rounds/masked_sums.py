@@ -39,8 +39,8 @@ from fedhome.server.rounds.sums import (
     SumRequest,
     WaitingSum,
 )
+from fedhome.wire.names import HELP
 
-HELP = "query.help"
 _FALSE = "the shares that it makes are of something else than it commits to"
 _NOT_ASKED = "it was not asked: it was away or left out, as the log told then"
 _LATE = "it had not answered when nobody was waited for any more"

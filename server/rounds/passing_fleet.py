@@ -20,8 +20,7 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg import Authority, Directory, HomeEntry, ServerKeys
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.reply_stream import replies_of
-
-_ENROL, _DIRECTORY = "query.enrol", "query.directory"
+from fedhome.wire.names import DIRECTORY, ENROL
 
 
 def enrol(grid: Grid, plan: Plan, *, timeout_s: float) -> ProtocolChannel:
@@ -39,7 +38,7 @@ def enrol(grid: Grid, plan: Plan, *, timeout_s: float) -> ProtocolChannel:
     content = RecordDict({"config": ConfigRecord()})
     entries = {
         node: HomeEntry.from_bytes(blobs.get("entry", b""))
-        for node, blobs in _ask(grid, _ENROL, content, timeout_s).items()
+        for node, blobs in _ask(grid, ENROL, content, timeout_s).items()
     }
     derived = parameters_of(plan, len(entries))
     authority, server = Authority.create(), ServerKeys.create()
@@ -54,7 +53,7 @@ def enrol(grid: Grid, plan: Plan, *, timeout_s: float) -> ProtocolChannel:
         homes=tuple(sorted(entries.values(), key=lambda entry: entry.home)),
     )
     settings = {"authority": authority.public, "directory": authority.issue(directory)}
-    _ask(grid, _DIRECTORY, config_content(settings), timeout_s)
+    _ask(grid, DIRECTORY, config_content(settings), timeout_s)
     return ProtocolChannel(
         grid,
         plan,

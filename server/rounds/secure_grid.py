@@ -46,8 +46,8 @@ from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest, Traffic
 from fedhome.server.rounds.suspects import Suspects
 from fedhome.server.rounds.usable_sums import UsableSums
 from fedhome.wire.layout import Layout, model_hash
+from fedhome.wire.names import SHAPE
 
-_IN_THE_CLEAR = "query"
 _ALIKE = (
     "the homes' examples could not be counted, and homes count them once under a directory: all "
     "homes count alike until the next one"
@@ -208,7 +208,7 @@ class SecureGrid(GridAround):
     def _replies(
         self, kind: str, messages: list[Message], timeout_s: float | None
     ) -> list[Message]:
-        if kind == _IN_THE_CLEAR:  # shapes of a home's data, which are the plan's, not the home's
+        if kind == SHAPE:  # shapes of a home's data, which are the plan's, not the home's
             return list(self.channel.grid.send_and_receive(messages, timeout=timeout_s))
         arrays, config = content_of(messages[0])
         try:

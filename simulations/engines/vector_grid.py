@@ -12,7 +12,6 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from numpy.typing import NDArray
 
-from fedhome.clients.protocol_questions import HELP
 from fedhome.errors import EngineError, FedHomeError, PluginError
 from fedhome.flower.broadcast import Broadcast
 from fedhome.flower.fast_replies import replies
@@ -38,6 +37,7 @@ from fedhome.simulations.engines.shard import Homes, Shard
 from fedhome.simulations.engines.vector_cohort import VectorCohort
 from fedhome.simulations.secure.masked_adding import SumResponder
 from fedhome.wire.layout import Layout
+from fedhome.wire.names import HELP
 
 MakeAdding = Callable[[Homes], SumResponder | None]
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from fedhome.clients.asked_question import AskedQuestion, manifest_of, manifest_terms, scalars_of
 from fedhome.clients.protocol_answers import asked_parts
-from fedhome.clients.protocol_questions import BUNDLE, HELP
 from fedhome.clients.secure_sums import (
     RequestedSum,
     requested_sum_of,
@@ -41,6 +40,7 @@ from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.shard import Homes
 from fedhome.simulations.secure.parties import AcceptedForm, Numbers, Parties
 from fedhome.wire.layout import Layout
+from fedhome.wire.names import BUNDLE, HELP
 
 _AT_ONCE = 64  # homes whose updates are held while they are masked
 

@@ -99,7 +99,7 @@ def test_what_is_wrong_at_the_first_look_and_no_reading_mends_ends_it(watched: W
 
 def test_a_look_that_is_killed_is_told_and_tried_again() -> None:
     found = by_process(["fedhome.absent"], [])()
-    assert found["fault"] == "the process that predicts has ended with status 1"
+    assert found["fault"] == "the process that predicts ended with status 1"
     assert found["passing"]
 
 

@@ -323,7 +323,8 @@ def test_a_full_disk_is_waited_for_and_nothing_is_acknowledged_meanwhile(
     def append(*given: Any, **named: Any) -> Any:
         tries.append(1)
         if len(tries) < 4:
-            raise StateError("no room", reason="disk-full", hint="make room")
+            hint = "make room" if len(tries) == 1 else ""
+            raise StateError("no room", reason="disk-full", hint=hint)
         return real(*given, **named)
 
     monkeypatch.setattr(recorder.store, "append", append)
@@ -332,6 +333,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_acknowledged_meanwhile(
     done = patience.kept(lines.take([b"time,load\n", b"2023-11-29T03:00Z,1\n"]), lines)
     assert (done.new, len(tries), pauses) == (1, 4, [0.5, 1.0, 2.0])
     assert waited[0] == "no room; make room: again in 0.5 s"
+    assert waited[1] == "no room: again in 1 s"
     tries.clear()
     given_up = PatientWrites(recorder, waited.append, pause=lambda _: True)
     with pytest.raises(StateError, match="no room"):
