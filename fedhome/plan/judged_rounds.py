@@ -1,7 +1,8 @@
-"""Which rounds homes judge, and when a run stops: what follows where a plan leaves it open."""
+"""Which rounds homes judge and test, and when a run stops: what follows from a plan."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from fedhome.plan.settings import Plan
@@ -27,10 +28,54 @@ def judged_every(plan: Plan) -> int:
     return JUDGED_EVERY if able else 0
 
 
+def judges_in(plan: Plan, number: int) -> bool:
+    """Return whether the model of a round is judged: of every so many, and of the last.
+
+    Args:
+        plan: The plan.
+        number: The round.
+    """
+    every = judged_every(plan)
+    return every > 0 and (number % every == 0 or number == plan.rounds.count)
+
+
 def judged_rounds(plan: Plan) -> int:
     """Return in how many rounds of a whole run they do."""
     every = judged_every(plan)
     return -(-plan.rounds.count // every) if every else 0
+
+
+def evaluates_in(plan: Plan, number: int) -> bool:
+    """Return whether homes test the model of a round as it is.
+
+    They do in every so many. They do in the first, which other runs are held against; where rounds
+    are judged, as a run may end with any of these; and in the last.
+
+    Args:
+        plan: The plan.
+        number: The round.
+    """
+    often = number % plan.rounds.evaluate_every == 0
+    return often or number in {1, plan.rounds.count} or judges_in(plan, number)
+
+
+def evaluated_rounds(plan: Plan) -> int:
+    """Return in how many rounds of a whole run homes test the model, if the plan asks any to."""
+    count = plan.rounds.count
+    steps = [every for every in (plan.rounds.evaluate_every, judged_every(plan)) if every]
+    twice = count // math.lcm(*steps) if len(steps) > 1 else 0
+    ends = sum(all(number % every for every in steps) for number in {1, count})
+    return sum(count // every for every in steps) - twice + ends
+
+
+def rounds_of_evaluation(plan: Plan, number: int) -> int:
+    """Return for how many rounds the test of one stands: itself, and those before it without any.
+
+    Args:
+        plan: The plan.
+        number: The round, in which homes test.
+    """
+    return next(n for n in range(1, number + 1) if n == number or evaluates_in(plan, number - n))
 
 
 def adaptation_of(plan: Plan) -> dict[str, Any]:

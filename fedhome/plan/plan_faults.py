@@ -26,7 +26,7 @@ def faults_of(plan: Plan) -> list[str]:
         )
     if rounds.patience and not judged_every(plan) and rounds.evaluate_fraction == 0:
         faults.append("rounds.patience needs an evaluation: set rounds.evaluate_fraction above 0")
-    faults += _faults_of_judging(plan)
+    faults += _faults_of_tests(plan)
     if rounds.reply_after_s >= rounds.deadline_s:
         faults.append(
             f"rounds.reply_after_s = {rounds.reply_after_s:g}, but replies are late after "
@@ -146,8 +146,13 @@ def single_updates(strategy: str) -> str:
     )
 
 
-def _faults_of_judging(plan: Plan) -> list[str]:
-    faults, judges = [], bool(plan.rounds.judge_every)
+def _faults_of_tests(plan: Plan) -> list[str]:
+    faults, judges, rounds = [], bool(plan.rounds.judge_every), plan.rounds
+    if rounds.evaluate_every > 1 and rounds.evaluate_fraction == 0:
+        faults.append(
+            f"rounds.evaluate_every = {rounds.evaluate_every}, but rounds.evaluate_fraction is 0: "
+            "no home is asked in any round"
+        )
     if judges and plan.personalise.name == "none":
         faults.append(
             "rounds.judge_every has homes make the model their own, and personalise.name is "

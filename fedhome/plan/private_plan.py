@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from fedhome.errors import ParameterError, PlanError
+from fedhome.plan.judged_rounds import evaluated_rounds
 from fedhome.plan.protocol import least_in_a_sum, policy_of
 from fedhome.plan.settings import Plan
 from fedhome.privacy.accounting import cost_within, epsilon_between, epsilon_of, sigma_for
@@ -76,7 +77,7 @@ def private_run(plan: Plan) -> PrivateRun:
     settings, rounds = plan.privacy, plan.rounds
     counts = {TRAIN: rounds.count}
     if rounds.evaluate_fraction > 0:
-        counts[EVALUATE] = rounds.count
+        counts[EVALUATE] = evaluated_rounds(plan)
     if plan.personalise.name != "none":
         counts[OUTCOME] = 1
     scores = settings.scores if len(counts) > 1 else 0.0

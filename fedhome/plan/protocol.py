@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from fedhome.counted import counted
 from fedhome.errors import ParameterError, PlanError
-from fedhome.plan.judged_rounds import judged_rounds
+from fedhome.plan.judged_rounds import evaluated_rounds, judged_rounds
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.plan.told_weights import told_weights
@@ -25,7 +25,6 @@ _SOURCE = ("source", "homes")
 _ROUNDS = ("fraction", "max_examples", "reply_after_s")
 _RUNS_A_DAY = 3
 _ROUNDING = 1e-9
-_SUMS_A_ROUND = 2  # train and evaluate
 _SUMS_A_RUN = 5  # census, trial, blend, shrink and outcome
 
 
@@ -194,8 +193,8 @@ def terms_hash(plan: Plan) -> bytes:
 def most_sums_a_day(plan: Plan) -> int:
     """Return in how many sums a home of a plan takes part on one day: in those of three runs."""
     rounds, shells = plan.rounds, max(1, len(plan.slicing.tiers))
-    a_round = _SUMS_A_ROUND + shells - 1  # each shell of a sliced model is a training's sum
-    return _RUNS_A_DAY * (a_round * rounds.count + judged_rounds(plan) + _SUMS_A_RUN)
+    trained = shells * rounds.count  # each shell of a sliced model is a training's sum
+    return _RUNS_A_DAY * (trained + evaluated_rounds(plan) + judged_rounds(plan) + _SUMS_A_RUN)
 
 
 def _power_of_two(least: int) -> int:

@@ -46,6 +46,12 @@ class RoundSettings(Section):
         description="a run that waits this many s for a fleet fails; unset: it waits on",
     )
     evaluate_fraction: float = Field(1.0, ge=0, le=1, description="share asked for its score")
+    evaluate_every: int = Field(
+        1,
+        ge=1,
+        description="homes test the model of every so many rounds, and of the first, the last and "
+        "those that are judged: a test is a sum of its own, about as long as that of training",
+    )
     patience: int | None = Field(
         None,
         ge=0,

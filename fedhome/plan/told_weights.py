@@ -7,7 +7,7 @@ an equation in numbers that stay as they are for a run, and has its own homes in
 
 from __future__ import annotations
 
-from fedhome.plan.judged_rounds import judged_rounds
+from fedhome.plan.judged_rounds import evaluated_rounds, judged_rounds
 from fedhome.plan.settings import Plan
 from fedhome.plan.tried_rates import asked_to_train
 from fedhome.secagg.rank import MOST_HOMES, solved_in_a_run
@@ -25,8 +25,7 @@ def weighed_sums(plan: Plan) -> dict[str, tuple[int, ...]]:
         For ``training`` and ``validation`` how many sums there are over the share of homes that
         the plan asks in a round for it, and over all homes.
     """
-    rounds = plan.rounds
-    tests = rounds.count if rounds.evaluate_fraction > 0 else 0
+    tests = evaluated_rounds(plan) if plan.rounds.evaluate_fraction > 0 else 0
     return {"training": (asked_to_train(plan), 0), "validation": (tests, judged_rounds(plan))}
 
 

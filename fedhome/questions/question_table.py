@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
 from fedhome.learning import update_clipping
-from fedhome.plan.judged_rounds import judged_rounds
+from fedhome.plan.judged_rounds import evaluated_rounds, judged_rounds
 from fedhome.plan.settings import PersonaliseSettings, Plan
 from fedhome.plan.tried_rates import asked_to_train
 from fedhome.questions import contributions, mixtures, outcomes, responses
@@ -188,6 +188,7 @@ _ROWS = (
         respond=responses.evaluate,
         terms=contributions.evaluate_terms,
         faults=round_faults,
+        rounds=evaluated_rounds,
         weighted=True,
         consent=ConsentWords(
             when="when the fleet's model is tested",

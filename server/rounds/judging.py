@@ -18,8 +18,7 @@ from flwr.app import MetricRecord
 
 from fedhome.errors import RoundError
 from fedhome.flower.messages import EXAMPLES
-from fedhome.plan.judged_rounds import adaptation_of, judged_every
-from fedhome.plan.settings import Plan
+from fedhome.plan.judged_rounds import adaptation_of
 from fedhome.questions.question_table import ADAPTED
 from fedhome.questions.settings import ROUND
 from fedhome.run.events import EventLog
@@ -29,17 +28,6 @@ NOT_JUDGED = (
     "rounds.judge_every has no effect here: a run that begins with another one's model keeps the "
     "round that is best as it is, since the release in use is held against that"
 )
-
-
-def judges_in(plan: Plan, number: int) -> bool:
-    """Return whether the model of a round is judged: of every so many, and of the last.
-
-    Args:
-        plan: The plan.
-        number: The round.
-    """
-    every = judged_every(plan)
-    return every > 0 and (number % every == 0 or number == plan.rounds.count)
 
 
 def judged_loss(questions: ModelQuestions, number: int) -> float | None:

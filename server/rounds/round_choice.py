@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fedhome.plan.judged_rounds import judged_every, patience_of
+from fedhome.plan.judged_rounds import judged_every, patience_of, rounds_of_evaluation
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.settings import Plan
 from fedhome.server.rounds.checkpoint import Checkpoint
@@ -25,6 +25,7 @@ class RoundChoice:
     """
 
     def __init__(self, plan: Plan, *, warm: bool) -> None:
+        self._plan = plan
         self.judges = judged_every(plan) > 0 and not warm
         alike = plan.rounds.evaluate_fraction == 1 and not is_private(plan)
         tells_best = self.judges or (warm and alike)
@@ -51,7 +52,8 @@ class RoundChoice:
             state.best_round, state.stale = state.round, 0
         elif vain:
             since = max(state.best_round, state.trials.get("over", 0))
-            state.stale = state.round - since if self.judges else state.stale + 1
+            tested = state.stale + rounds_of_evaluation(self._plan, state.round)
+            state.stale = state.round - since if self.judges else tested
 
     def stops(self, state: Checkpoint) -> bool:
         """Return whether enough rounds have brought no better one."""

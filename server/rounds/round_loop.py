@@ -23,6 +23,7 @@ from fedhome.errors import RoundError
 from fedhome.flower.broadcast import fast_broadcasts
 from fedhome.flower.messages import array_record
 from fedhome.learning.own_state import StatesInMemory
+from fedhome.plan.judged_rounds import evaluates_in, judges_in
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import quorum_of
 from fedhome.plan.settings import Plan
@@ -34,7 +35,7 @@ from fedhome.server.daemon.publishing import Candidate
 from fedhome.server.rounds import checkpoint
 from fedhome.server.rounds.checkpoint import Checkpoint
 from fedhome.server.rounds.fitting_homes import UnfitHomes, tell_inputs
-from fedhome.server.rounds.judging import NOT_JUDGED, judged_loss, judges_in
+from fedhome.server.rounds.judging import NOT_JUDGED, judged_loss
 from fedhome.server.rounds.model_questions import ModelQuestions
 from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.rate_trials import RateTrials
@@ -44,7 +45,7 @@ from fedhome.server.rounds.round_costs import RoundCosts
 from fedhome.server.rounds.run_memory import RunMemory
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.strategy_answers import finite_number, messages_to_homes
-from fedhome.server.rounds.strategy_step import StrategyStep
+from fedhome.server.rounds.strategy_step import UNTESTED, StrategyStep
 from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.wire.layout import Layout
 
@@ -230,7 +231,8 @@ class RoundLoop:
         tested_by_all = self.plan.rounds.evaluate_fraction == 1
         judged = self._judged(number, costs) if tested_by_all else None
         tested_at = time.perf_counter()
-        row |= self._evaluate(number, self.state.flat)
+        tests = evaluates_in(self.plan, number)
+        row |= self._evaluate(number, self.state.flat) if tests else UNTESTED
         row["seconds_evaluate"] = time.perf_counter() - tested_at
         costs.put(row)
         self.state.rows.append(row)

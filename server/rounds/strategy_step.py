@@ -25,6 +25,8 @@ from fedhome.server.rounds.strategy_answers import (
 )
 from fedhome.wire.layout import Layout
 
+UNTESTED: Mapping[str, float | None] = {"validation_loss": None, "validation_score": None}
+"""What is known of a model that no home tests as it is."""
 _MOST_UNREADABLE = 5  # models in a row that cannot be taken, after which a run ends
 
 

@@ -20,12 +20,13 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg.packing import Packing
 from fedhome.simulations.benchmarks.flower_secagg import flower_costs
 from fedhome.simulations.benchmarks.one_sum import server_memory
-from fedhome.simulations.benchmarks.secure_runs import compare
+from fedhome.simulations.benchmarks.secure_runs import compare, compare_tests
 from fedhome.simulations.benchmarks.sum_budget import budget_of, budget_table
 from fedhome.simulations.benchmarks.sum_costs import ABSENT, Costs, costs
-from fedhome.simulations.benchmarks.sum_tables import run_table, small_table, sum_table
+from fedhome.simulations.benchmarks.sum_tables import run_table, small_table, sum_table, tests_table
 from fedhome.simulations.benchmarks.workloads import S
 
+_TESTED, _EVERY = 11, 5  # ten rounds after the first, of which every fifth is tested
 _THRESHOLD = 0.56  # of Flower's shares: what the committee of a hundred homes needs
 
 
@@ -67,6 +68,9 @@ def secagg(
     budget: Annotated[
         bool, typer.Option(help="only count a sum's operations, and measure each alone")
     ] = False,
+    tests: Annotated[
+        bool, typer.Option(help="only compare simulations that test more and fewer rounds")
+    ] = False,
     repeat: Annotated[int, typer.Option(min=1, help="sums and simulations of each kind")] = 3,
     json_path: Annotated[Path | None, typer.Option("--json", help="write figures here")] = None,
 ) -> None:
@@ -77,6 +81,13 @@ def secagg(
         counted = budget_of(*size.small, repeat=repeat)
         console.print(budget_table(counted))
         _write({"budget": vars(counted)}, json_path)
+        return
+    if tests:
+        plan = _default(size.homes[1], size.rounds or _TESTED)
+        plan = plan.change(personalise={"name": "none"})  # rounds alone are looked at
+        ran_ms = compare_tests(plan, (1, _EVERY), repeat)
+        console.print(tests_table(ran_ms))
+        _write({"tests": ran_ms}, json_path)
         return
     for label, (elements, homes), whole in (
         ("complete graph", size.small, True),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -37,6 +38,8 @@ from fedhome.simulations.engines.kernels import FusedKernel
 from fedhome.simulations.engines.rounding import Rounding
 from fedhome.simulations.simulate import simulate
 
+_Kind = TypeVar("_Kind", bound=Hashable)
+_SUMMED: tuple[AggregationMode, ...] = ("ideal", "secure")
 REST = "the rest: data, evaluation, files"
 _TIMED_FUNCTIONS = (
     TimedFunction("training", FusedKernel, "train"),
@@ -87,12 +90,14 @@ class Ran:
         cpu_s: Processor time, from the plan to the run's folder.
         wall_s: Seconds on the clock.
         round_ms: Processor time of a round in the middle, the first left out.
+        mean_ms: Of a round in the mean, the first left out: not all rounds are tested.
         parts_s: Processor time by what it was spent on; the parts add up to the total.
     """
 
     cpu_s: float
     wall_s: float
     round_ms: float
+    mean_ms: float
     parts_s: Mapping[str, float]
 
 
@@ -121,6 +126,7 @@ def run(plan: Plan, mode: AggregationMode) -> Ran:
         cpu_s=cpu_s,
         wall_s=wall_s,
         round_ms=1e3 * float(np.median(np.diff(marks))),
+        mean_ms=1e3 * float(np.mean(np.diff(marks))),
         parts_s=parts | {REST: cpu_s - sum(parts.values())},
     )
 
@@ -133,12 +139,38 @@ def compare(plan: Plan, modes: tuple[AggregationMode, ...], repeat: int) -> dict
         modes: The modes.
         repeat: How often each runs; one more at first fills caches and is not counted.
     """
-    run(plan, modes[0])
-    runs: dict[str, list[Ran]] = {mode: [] for mode in modes}
-    for _ in range(repeat):
-        for mode in modes:
-            runs[mode].append(run(plan, mode))
+    runs = _in_turns({mode: (plan, mode) for mode in modes}, repeat)
     return {
         mode: sorted(runs_of_mode, key=lambda one: one.round_ms)[(len(runs_of_mode) - 1) // 2]
         for mode, runs_of_mode in runs.items()
     }
+
+
+def compare_tests(plan: Plan, every: tuple[int, ...], repeat: int) -> dict[str, dict[int, float]]:
+    """Return a round's processor time in the mean, ms: the least, by mode and how often one tests.
+
+    Args:
+        plan: The plan.
+        every: In every how many rounds homes test the model (``rounds.evaluate_every``).
+        repeat: How often each runs, in turns, after one run that is not counted.
+    """
+    kinds: dict[tuple[AggregationMode, int], tuple[Plan, AggregationMode]] = {
+        (mode, often): (plan.change(rounds={"evaluate_every": often}), mode)
+        for mode in _SUMMED
+        for often in every
+    }
+    runs = _in_turns(kinds, repeat)
+    least = {kind: min(one.mean_ms for one in of_kind) for kind, of_kind in runs.items()}
+    return {mode: {often: least[mode, often] for often in every} for mode in _SUMMED}
+
+
+def _in_turns(
+    kinds: Mapping[_Kind, tuple[Plan, AggregationMode]], repeat: int
+) -> dict[_Kind, list[Ran]]:
+    """Run plans in turns, after one run that fills caches and is not counted."""
+    run(*next(iter(kinds.values())))
+    runs: dict[_Kind, list[Ran]] = {kind: [] for kind in kinds}
+    for _ in range(repeat):
+        for kind, (plan, mode) in kinds.items():
+            runs[kind].append(run(plan, mode))
+    return runs

@@ -81,3 +81,19 @@ def run_table(label: str, ran: Mapping[str, Ran]) -> Table:
     for part in sorted(parts, key=lambda name: -most[name]):
         table.add_row(f"{part}, s", *(f"{one.parts_s.get(part, 0.0):.3f}" for one in ran.values()))
     return table
+
+
+def tests_table(ran_ms: Mapping[str, Mapping[int, float]]) -> Table:
+    """Return the table of what rounds cost by how often homes test the model."""
+    table = Table(title="a round in the mean: processor ms in one thread, least", title_style="")
+    for name in ("rounds.evaluate_every", *ran_ms, "secure / ideal"):
+        table.add_column(name, justify="right")
+    first = next(iter(ran_ms["secure"]))
+    for often, secure in ran_ms["secure"].items():
+        times = secure / ran_ms["ideal"][often]
+        cells = [f"{by_often[often]:.1f}" for by_often in ran_ms.values()]
+        table.add_row(f"{often}", *cells, f"{times:.1f}")
+        if often != first:
+            shares = (f"{one[often] / one[first]:.2f}" for one in ran_ms.values())
+            table.add_row(f"  / of {first}", *shares, "")
+    return table

@@ -102,6 +102,8 @@ def test_what_does_not_fit_together_is_told_at_once() -> None:
         ["data.gap=1 fortnight"],
         ["data.horizon=0", "data.lags=[]", 'data.features=["load_kwh"]'],
         ["rounds.patience=2", "rounds.judge_every=0", "rounds.evaluate_fraction=0"],
+        ["rounds.evaluate_every=2", "rounds.evaluate_fraction=0"],
+        ["rounds.evaluate_every=0"],
         ["engine.ray_address=auto"],
         ["model.args={width = 3}"],
         ["strategy.wrap_args={clipping_norm = 1.0}"],

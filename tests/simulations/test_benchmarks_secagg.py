@@ -160,6 +160,28 @@ def test_figures_are_written_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "server: all of it" in done.output
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("no_report")
+def test_rounds_with_and_without_a_test_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(secagg_speed.QUICK, homes=(6, 8), rounds=3)
+    monkeypatch.setattr(secagg_speed, "QUICK", small)
+    app = typer.Typer()
+    app.command()(secagg_speed.secagg)
+    path = tmp_path / "figures.json"
+    arguments = ["--quick", "--tests", "--repeat", "1", "--json", str(path)]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    told = json.loads(path.read_text(encoding="utf-8"))["tests"]
+    assert {mode: set(of_mode) for mode, of_mode in told.items()} == {
+        "ideal": {"1", "5"},
+        "secure": {"1", "5"},
+    }
+    assert min(told["secure"]["1"], told["ideal"]["1"]) > 0
+    assert "secure / ideal" in done.output
+
+
 @pytest.mark.usefixtures("no_report")
 def test_ideal_sums_train_no_more_than_plain_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
