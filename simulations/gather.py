@@ -11,7 +11,13 @@ from typing import Any
 
 from fedhome.data.fleet_examples import fleet_examples
 from fedhome.data.home_objects import read_tables
-from fedhome.data.homes_folder import FolderRead, hint_for_all, read_folder, reasons_of
+from fedhome.data.homes_folder import (
+    FolderRead,
+    hint_for_all,
+    most_homes_in,
+    read_folder,
+    reasons_of,
+)
 from fedhome.data.inputs import InputSchema, schema_of
 from fedhome.data.read_report import HomeReport
 from fedhome.data.series.examples import HomeExamples
@@ -144,6 +150,23 @@ def read_source(plan: Plan) -> FolderRead:
         return read
     homes = read.homes[: plan.data.homes]
     return replace(read, homes=homes)
+
+
+def most_homes(plan: Plan) -> int | None:
+    """Return how many homes a plan's source has at most, before it is read; None: nobody knows.
+
+    Raises:
+        SourceError: It cannot be looked at.
+    """
+    data, folder = plan.data, Path(plan.data.source)
+    if data.source == "synthetic":
+        return data.homes or SYNTHETIC_HOMES
+    if data.source in datasets.CATALOGUE:
+        most: int | None = datasets.CATALOGUE[data.source].homes
+    else:
+        with paths_told(SourceError, folder):
+            most = most_homes_in(folder, data) if folder.exists() else None
+    return most if most is None or data.homes is None else min(most, data.homes)
 
 
 def _read_all(plan: Plan, numbers: Sequence[str]) -> FolderRead:

@@ -8,7 +8,7 @@ from fedhome.errors import PlanError
 from fedhome.plan.plan_faults import single_updates
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
-from fedhome.simulations.gather import GatheredHomes, find_in, read_source
+from fedhome.simulations.gather import GatheredHomes, find_in, most_homes, read_source
 from fedhome.simulations.newcomers import Newcomers, set_apart
 from fedhome.simulations.pools.pooled_fleet import PooledFleet, fitting, open_pool, read_some
 
@@ -51,6 +51,7 @@ def take_fleet(plan: Plan) -> TakenFleet:
     """
     pool = open_pool(plan)
     if pool is None:
+        _check_most(plan)
         read, unseen = set_apart(read_source(plan), plan)
         newcomers = Newcomers(tables=unseen, found=find_in(read, plan))
         notes = newcomers.found.gathered.notes
@@ -63,6 +64,19 @@ def take_fleet(plan: Plan) -> TakenFleet:
         pool=PooledFleet.of(pool, newcomers.found),
         notes=(note, *newcomers.found.gathered.notes),
     )
+
+
+def _check_most(plan: Plan) -> None:
+    """Refuse a plan for which a source has too few homes, before these are read.
+
+    Raises:
+        PlanError: However many of them can take part, no sum could be opened.
+    """
+    most = most_homes(plan)
+    if most is None or plan.evaluation.unseen or plan.aggregation_mode(most) == "plain":
+        return
+    if (fault := check_groups(plan, most)) and all(check_groups(plan, n) for n in range(1, most)):
+        raise PlanError([fault])
 
 
 def check_sums(plan: Plan, homes: int, *, sums: bool) -> None:

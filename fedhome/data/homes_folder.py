@@ -128,6 +128,23 @@ def read_folder(
     return as_fleet(reads.values(), excluded, notes, what=f"home in {folder}", hint=LAYOUT_HINT)
 
 
+def most_homes_in(folder: Path, settings: ReadingSettings) -> int | None:
+    """Return how many homes a folder has at most, before any is read; None where rows name them.
+
+    Args:
+        folder: As of `read_folder`.
+        settings: How its files are to be read.
+
+    Raises:
+        SourceError: It cannot be looked at.
+    """
+    if is_store(folder):
+        return len(HomesStore(folder).names)
+    if settings.home_column:
+        return None
+    return len(_entries(folder)[0]) if folder.is_dir() else 1
+
+
 def _read_source(
     source: Path | Raw,
     home: str,

@@ -24,7 +24,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,11 @@ __all__ = [
     "summary",
     "write_atomically",
 ]
+
+
+PRIVATE: Final = 0o700
+"""Who may open a new run's folder: the account alone, since models and readings of homes lie there.
+A folder that was there before keeps what it allows."""
 
 
 class RunFolder(FolderTables):
@@ -117,6 +122,7 @@ class RunFolder(FolderTables):
         else:
             folder = cls(_next_free(Path(root), name) if path is None else path)
             folder._refuse_to_overwrite()
+            _make(folder.path, mode=PRIVATE)
         _make(folder.checkpoint_path)
         return folder
 
@@ -301,7 +307,7 @@ def _next_free(root: Path, name: str) -> Path:
     while True:
         path = root / f"{stem}-{number}"
         try:
-            path.mkdir()
+            path.mkdir(mode=PRIVATE)
         except FileExistsError:
             # Another run started at the same moment took it.
             number += 1
@@ -311,9 +317,9 @@ def _next_free(root: Path, name: str) -> Path:
             return path
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, *, mode: int = 0o777) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode, parents=True, exist_ok=True)  # the mode is of the last folder alone
     except (OSError, ValueError) as error:
         raise _unmakeable(path, error) from error
 

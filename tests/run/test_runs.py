@@ -64,6 +64,22 @@ def begin(folder: RunFolder, *events: str) -> RunFolder:
     return folder
 
 
+def test_a_new_run_is_its_accounts_alone_and_a_folder_from_before_stays_as_it_is(
+    tmp_path: Path,
+) -> None:
+    before = os.umask(0o022)
+    try:
+        fresh = RunFolder.create(root=tmp_path / "runs", name="default")
+        named = RunFolder.create(tmp_path / "by" / "name")
+        (tmp_path / "shared").mkdir()
+        shared = RunFolder.create(tmp_path / "shared")
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in (fresh.path, named.path, shared.path)]
+    assert modes == [0o700, 0o700, 0o755]
+    assert {path.parent.stat().st_mode & 0o777 for path in (fresh.path, named.path)} == {0o755}
+
+
 def test_a_fresh_name_is_the_next_number(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     assert RunFolder.create(root=root, name="default").path == root / "default-1"

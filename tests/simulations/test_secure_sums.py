@@ -14,7 +14,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from numpy.typing import NDArray
 
 import fedhome
-from fedhome.errors import EngineError, OpeningError, PlanError
+from fedhome.errors import EngineError, FedHomeError, OpeningError, PlanError
 from fedhome.flower.messages import array_record, with_sum_record
 from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS
@@ -355,6 +355,32 @@ def test_what_cannot_be_added_up_is_refused_before_anything_runs(tmp_path: Path)
     assert not (tmp_path / "run").exists(), "nor does one that its engine refuses leave a run"
     with pytest.raises(PlanError, match="belongs to sums"):
         Plan.load(aggregation={"mode": "plain", "bits": 9})
+
+
+def test_too_few_homes_are_refused_before_one_of_them_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "homes"
+    folder.mkdir()
+    for name in "abcdefghi":  # not one can be read
+        (folder / f"{name}.csv").write_text("time,load\nnone,1\n")
+
+    def refused(share: float = 1.0, **data: Any) -> str:
+        own = {"source": str(folder), "target": "load", **data}
+        plan = Plan.load(data=own, rounds={"fraction": share})
+        with pytest.raises(FedHomeError) as caught:
+            fedhome.simulate(plan, out=tmp_path / "run")
+        return caught.value.message
+
+    few = "4 homes are asked, but no sum is opened over fewer than 5"
+    assert few in refused(0.5)
+    assert few in refused(0.6, homes=7)
+    assert "no home in" in refused()
+    for name in "efghi":
+        (folder / f"{name}.csv").unlink()
+    assert few in refused()
+    assert "no column 'meter'" in refused(home_column="meter")  # one file may hold many homes
+    with pytest.raises(PlanError, match="1 home is asked"):  # and is not downloaded
+        fedhome.simulate(sets=["data.source=appliances-uci"], out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 _CHANNELS: dict[str, type[Channel]] = {"ideal": IdealChannel, "secure": ProtocolChannel}
