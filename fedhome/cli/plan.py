@@ -27,6 +27,7 @@ from fedhome.plan.privacy_outlook import privacy_lines
 from fedhome.plan.protocol import lines
 from fedhome.plan.second_sums import second_sums_line
 from fedhome.plan.settings import Plan
+from fedhome.plan.told_weights import sums_line
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
 
@@ -196,7 +197,7 @@ def _value(value: Any) -> Any:
 
 
 def _derived_rows(plan: Plan, homes: int) -> list[tuple[str, str]]:
-    sums = [*second_sums_line(plan, homes), parts_line(plan, homes)]
+    sums = [sums_line(plan), *second_sums_line(plan, homes), parts_line(plan, homes)]
     return [*lines(plan, homes), *sums, *privacy_lines(plan, homes)]
 
 

@@ -29,6 +29,27 @@ def weighed_sums(plan: Plan) -> dict[str, tuple[int, ...]]:
     return {"training": (asked_to_train(plan), 0), "validation": (tests, judged_rounds(plan))}
 
 
+def sums_line(plan: Plan) -> tuple[str, str]:
+    """Return how often homes are asked in rounds, as a row of a table: what, and how often.
+
+    Args:
+        plan: The plan.
+    """
+    sums = weighed_sums(plan)
+    tests, judged = sums["validation"]
+    text = f"{sums['training'][0]} times to train, {tests} times to test the model as it is"
+    if judged:
+        text += f", {judged} times to test it once they have adapted it"
+    if tests:
+        fewest = evaluated_rounds(plan.change(rounds={"evaluate_every": plan.rounds.count}))
+        if fewest < tests:
+            text += (
+                "; a test takes about as long as a training, and rounds.evaluate_every leaves out "
+                f"up to {tests - fewest} of them"
+            )
+    return "what homes are asked in rounds", text
+
+
 def told_weights(plan: Plan, homes: int, *, least: int) -> str:
     """Return in words whose number of examples follows from all sums of a run.
 

@@ -15,11 +15,12 @@ from fedhome.plan.judged_rounds import evaluated_rounds, evaluates_in, rounds_of
 from fedhome.plan.private_plan import private_run
 from fedhome.plan.protocol import most_sums_a_day
 from fedhome.plan.settings import Plan
-from fedhome.plan.told_weights import weighed_sums
+from fedhome.plan.told_weights import sums_line, weighed_sums
 from fedhome.questions.question_table import EVALUATE, summed
 from fedhome.run.folder import RunFolder
 from fedhome.wire.layout import Layout
 from helpers import tiny
+from helpers.wired_fleet import WiredFleet, secure_plan
 
 _LAYOUT = Layout(("w",), ((2,),))
 _INITIAL = np.array([0.0, 0.0], np.float32)
@@ -108,6 +109,51 @@ def test_fewer_tests_tell_less_and_each_is_paid_for_with_more() -> None:
     assert by_some.rho == pytest.approx(by_all.rho)
     assert by_some.costs["train"] == pytest.approx(by_all.costs["train"])
     assert by_some.costs[EVALUATE] == pytest.approx(4 * by_all.costs[EVALUATE])
+
+
+@pytest.mark.parametrize(
+    ("rounds", "said"),
+    [
+        ({}, "40 times to train, 40 times to test the model as it is, 8 times to test it once"),
+        ({}, "leaves out up to 31 of them"),  # all but the first and the eight that are judged
+        ({"judge_every": 0, "count": 10}, "leaves out up to 8 of them"),
+        ({"judge_every": 0, "count": 10, "evaluate_every": 5}, "10 times to train, 3 times to"),
+        ({"judge_every": 0, "evaluate_fraction": 0.0}, "40 times to train, 0 times to"),
+    ],
+)
+def test_plan_explain_says_how_often_homes_are_asked(rounds: dict[str, Any], said: str) -> None:
+    assert said in sums_line(Plan.load(rounds=rounds))[1]
+
+
+@pytest.mark.parametrize("rounds", [{"evaluate_every": 40}, {"evaluate_fraction": 0.0}])
+def test_what_cannot_be_left_out_is_not_spoken_of(rounds: dict[str, Any]) -> None:
+    assert "leaves out" not in sums_line(Plan.load(rounds=rounds))[1]
+
+
+def test_real_homes_are_asked_three_questions_instead_of_six(tmp_path: Path) -> None:
+    fleet = WiredFleet(tmp_path, secure_plan(rounds={"count": 4, "evaluate_every": 3}))
+    asked: list[str] = []
+    home = fleet.wire.homes["h00"]
+
+    def listening(message: Message) -> Message:
+        asked.append(message.metadata.message_type)
+        return home(message)
+
+    fleet.wire.homes["h00"] = listening
+    with fleet.run() as loop:
+        loop.run()
+        losses = [row["validation_loss"] for row in loop.state.rows]
+    assert [loss is None for loss in losses] == [False, True, False, False]
+    second = asked[_nth(asked, "train", 2) : _nth(asked, "train", 3)]
+    third = asked[_nth(asked, "train", 3) : _nth(asked, "train", 4)]
+    assert (second[0], second.count(EVALUATE)) == ("train", 0)
+    assert (third[0], third.count(EVALUATE)) == ("train", 1)
+    assert len(third) == 2 * len(second)
+
+
+def _nth(asked: list[str], kind: str, number: int) -> int:
+    """Return where the question of a kind was asked for the n-th time."""
+    return [place for place, one in enumerate(asked) if one == kind][number - 1]
 
 
 @pytest.mark.long
