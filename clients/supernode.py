@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from fedhome.clients.secure_sums import Participant
 from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.node_key import NodeKey
+from fedhome.ops.listening import free_port
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.time_steps import DAY_S
@@ -211,7 +211,7 @@ def command(home_folder: HomeFolder, key_path: str) -> list[str]:
         "--node-config",
         f'{HOME}="{folder}"',
         "--port",
-        str(_free_port()),
+        str(free_port()),
     ]
 
 
@@ -243,10 +243,3 @@ def _readable(data: bytes) -> int:
         file.write(data)  # less than a pipe holds
     os.set_inheritable(reading, True)  # noqa: FBT003 - it takes no names
     return reading
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

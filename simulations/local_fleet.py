@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from fedhome.fleet.owner_folder import DIRECTORY, Fleet
 from fedhome.learning.plan_notes import notes_on
 from fedhome.learning.settled_plan import settled
 from fedhome.ops import tls
+from fedhome.ops.listening import free_port
 from fedhome.ops.processes import Processes
 from fedhome.plan.overrides import process_faults
 from fedhome.plan.protocol import check_groups
@@ -294,7 +294,7 @@ def prepare(
         ParameterError: The plan's promises cannot be kept with this many homes.
         StateError: The folder cannot be used.
     """
-    settings = ServerSettings(host=HOST, port=_free_port())
+    settings = ServerSettings(host=HOST, port=free_port())
     server = ServerFolder.create(root / "server", settings, names=[HOST, "localhost"])
     home_folders, entries = [], []
     tables = list(tables)
@@ -368,10 +368,3 @@ def start(processes: Processes, server: ServerFolder, home_folders: Iterable[Hom
                 return False
 
         processes.until(healthy, what="the server came up", timeout_s=_READY_S)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        port: int = free.getsockname()[1]
-        return port

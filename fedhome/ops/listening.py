@@ -1,4 +1,4 @@
-"""Whether a process can listen at an address of this machine."""
+"""Where a process of this machine can listen, and what keeps it from an address."""
 
 from __future__ import annotations
 
@@ -51,3 +51,11 @@ def why_taken(host: str, port: int) -> str:
             return "this machine has no such address"
         return error.strerror or str(error)  # of a name, the resolver's words: its errno is its own
     return ""
+
+
+def free_port() -> int:
+    """Return a port of this machine's loopback that is free now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port

@@ -11,22 +11,18 @@ import pyarrow as pa
 
 from fedhome.errors import RunError
 from fedhome.run.compared_models import EXPERTS, LAST, MODELS
-
-
-def _column(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={"meaning": meaning})
-
+from fedhome.run.results import described
 
 COLD_START: Final = pa.schema(
     [
-        _column("home", pa.string(), "name of a home that took no part in the rounds"),
-        _column("days", pa.float64(), "days of own readings that it was given"),
-        _column("model", pa.string(), "one of MODELS; a row for each home, days and model"),
-        _column("score", pa.float64(), "primary score on its test rows"),
-        _column("examples_train", pa.int32(), "examples"),
-        _column("examples_validation", pa.int32(), "examples"),
-        _column("examples_test", pa.int32(), "examples"),
-        _column("expert", pa.string(), "what weighs most in its mixture"),
+        described("home", pa.string(), "name of a home that took no part in the rounds"),
+        described("days", pa.float64(), "days of own readings that it was given"),
+        described("model", pa.string(), "one of MODELS; a row for each home, days and model"),
+        described("score", pa.float64(), "primary score on its test rows"),
+        described("examples_train", pa.int32(), "examples"),
+        described("examples_validation", pa.int32(), "examples"),
+        described("examples_test", pa.int32(), "examples"),
+        described("expert", pa.string(), "what weighs most in its mixture"),
     ]
 )
 """Columns of ``cold_start.parquet``; each field's metadata says what it means."""

@@ -14,51 +14,56 @@ from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS, VERDI
 from fedhome.run.mean_intervals import mean_interval, wilcoxon_p
 
 
-def _column(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
+def described(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
+    """Return a column of a run's table, whose metadata says what it means."""
     return pa.field(name, kind, nullable=nullable, metadata={"meaning": meaning})
 
 
 ROUNDS: Final = pa.schema(
     [
-        _column("round", pa.int32(), "number of the round, strictly increasing"),
-        _column(
+        described("round", pa.int32(), "number of the round, strictly increasing"),
+        described(
             "homes_asked",
             pa.int32(),
             "homes that were sent the model; 0: a sum is taken again",
         ),
-        _column("homes_answered", pa.int32(), "homes whose reply was used"),
-        _column("homes_dropped", pa.int32(), "homes that failed or sent an unusable reply"),
-        _column("homes_late", pa.int32(), "homes that had not answered when the round was closed"),
-        _column("train_loss", pa.float64(), "mean over training examples", nullable=True),
-        _column("validation_loss", pa.float64(), "mean over examples", nullable=True),
-        _column("validation_score", pa.float64(), "primary score, higher is better", nullable=True),
-        _column("bytes_up", pa.int64(), "bytes from all homes to the server, in the whole round"),
-        _column("bytes_down", pa.int64(), "bytes from the server to all homes"),
-        _column("seconds_train", pa.float64(), "wall-clock seconds of training"),
-        _column("seconds_evaluate", pa.float64(), "wall-clock seconds of evaluation"),
-        _column("seconds_other", pa.float64(), "wall-clock seconds of everything else"),
+        described("homes_answered", pa.int32(), "homes whose reply was used"),
+        described("homes_dropped", pa.int32(), "homes that failed or sent an unusable reply"),
+        described(
+            "homes_late", pa.int32(), "homes that had not answered when the round was closed"
+        ),
+        described("train_loss", pa.float64(), "mean over training examples", nullable=True),
+        described("validation_loss", pa.float64(), "mean over examples", nullable=True),
+        described(
+            "validation_score", pa.float64(), "primary score, higher is better", nullable=True
+        ),
+        described("bytes_up", pa.int64(), "bytes from all homes to the server, in the whole round"),
+        described("bytes_down", pa.int64(), "bytes from the server to all homes"),
+        described("seconds_train", pa.float64(), "wall-clock seconds of training"),
+        described("seconds_evaluate", pa.float64(), "wall-clock seconds of evaluation"),
+        described("seconds_other", pa.float64(), "wall-clock seconds of everything else"),
     ]
 )
 """Columns of ``rounds.parquet``; each field's metadata says what it means."""
 
 HOMES: Final = pa.schema(
     [
-        _column("home", pa.string(), "name of the home"),
-        _column("model", pa.string(), "one of MODELS; one row for each home and model"),
-        _column("score", pa.float64(), "primary score on test data", nullable=True),
-        _column("loss", pa.float64(), "mean over test examples", nullable=True),
-        _column("examples_train", pa.int32(), "examples"),
-        _column("examples_validation", pa.int32(), "examples"),
-        _column("examples_test", pa.int32(), "examples"),
-        _column(
+        described("home", pa.string(), "name of the home"),
+        described("model", pa.string(), "one of MODELS; one row for each home and model"),
+        described("score", pa.float64(), "primary score on test data", nullable=True),
+        described("loss", pa.float64(), "mean over test examples", nullable=True),
+        described("examples_train", pa.int32(), "examples"),
+        described("examples_validation", pa.int32(), "examples"),
+        described("examples_test", pa.int32(), "examples"),
+        described(
             "verdict",
             pa.string(),
             "of a fleet's model against the best alone (of local: against itself after another "
             "order of batches): one of VERDICTS, by a paired interval of 95 % over blocks of rows",
             nullable=True,
         ),
-        _column("expert", pa.string(), "what weighs most in the home's mixture", nullable=True),
-        _column("best", pa.string(), "which of ALONE was best in validation", nullable=True),
+        described("expert", pa.string(), "what weighs most in the home's mixture", nullable=True),
+        described("best", pa.string(), "which of ALONE was best in validation", nullable=True),
     ]
 )
 """Columns of ``homes.parquet``; a higher score is better. Further metrics follow ``loss`` as

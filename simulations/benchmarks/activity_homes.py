@@ -79,12 +79,13 @@ def read(folder: Path) -> list[HomeTable]:
     Raises:
         SourceError: An activity that is none of those known.
     """
-    said, seen = (_csv(folder / f"{name}.csv.gz") for name in ("activities", "sensor_events"))
+    said, seen = (csv_of(folder / f"{name}.csv.gz") for name in ("activities", "sensor_events"))
     homes = np.array(said["home"].to_pylist())
     return [_home(str(name), _of(said, name), _of(seen, name)) for name in np.unique(homes)]
 
 
-def _csv(path: Path) -> pa.Table:
+def csv_of(path: Path) -> pa.Table:
+    """Return the rows of a packed CSV file."""
     with pa.CompressedInputStream(str(path), "gzip") as stream:
         return pa_csv.read_csv(stream)
 

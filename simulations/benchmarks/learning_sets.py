@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -42,17 +41,15 @@ class LearningSet:
     read: Callable[[Path], list[HomeTable]] | None = None
 
 
-def _csv(path: Path) -> pa.Table:
-    with pa.CompressedInputStream(str(path), "gzip") as stream:
-        return pa_csv.read_csv(stream)
-
-
 def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
     return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 
 def _energy(folder: Path) -> list[HomeTable]:
-    homes, weather = _csv(folder / "homes.csv.gz"), _csv(folder / "weather.csv.gz")
+    homes, weather = (
+        activity_homes.csv_of(folder / "homes.csv.gz"),
+        activity_homes.csv_of(folder / "weather.csv.gz"),
+    )
     outside = {name: _numbers(weather[name]) for name in weather.column_names if name != "step"}
     numbers = _numbers(homes["home"])
     start = 1_470_034_800  # 2016-07-31T23:00-08:00, whose weekdays fit
@@ -139,7 +136,7 @@ def _features(part: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _comfort(folder: Path) -> list[HomeTable]:
-    table = _csv(folder / "cozie30.csv.gz")
+    table = activity_homes.csv_of(folder / "cozie30.csv.gz")
     votes = _numbers(table["thermal_cozie"])
     people = np.array([str(name).strip() for name in table["user_id"].to_pylist()])
     seconds = np.array([int(time.timestamp()) for time in _times(table["time"])])
@@ -188,7 +185,7 @@ def _ashrae_buildings(folder: Path) -> list[HomeTable]:
 
 
 def _robod(folder: Path) -> list[HomeTable]:
-    table = _csv(folder / "rooms.csv.gz")
+    table = activity_homes.csv_of(folder / "rooms.csv.gz")
     room = _numbers(table["room"])
     leave = {"room", "timestamp", "occupant_presence [binary]", "occupant_count [number]"}
     seconds = np.array([int(time.timestamp()) for time in table["timestamp"].to_pylist()])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from fedhome.errors import EngineError
+from fedhome.ops.listening import free_port
 from fedhome.simulations.benchmarks.tap import Tap, TappedTraffic
 
 _BIN = Path(sys.executable).parent
@@ -181,14 +181,6 @@ def flower(*, homes: int, size: int, rounds: int, folder: Path) -> Flower:
         passed, idle = tap.between(ends[0], ends[-1]), tap.minute()
     seconds = tuple(after - before for before, after in pairwise(ends))
     return Flower(seconds=seconds, traffic=passed, idle=idle)
-
-
-def free_port() -> int:
-    """Return a port on loopback that is free now."""
-    with socket.socket() as free:
-        free.bind((_HOST, 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def _starter(stack: ExitStack, folder: Path) -> Callable[..., subprocess.Popen[bytes]]:

@@ -20,11 +20,12 @@ from typer.testing import CliRunner
 
 from fedhome.cli import app
 from fedhome.keys.sealing import Scrypt
+from fedhome.ops.listening import free_port
 from fedhome.plan.settings import Plan
 from fedhome.registry import Registry, release_of
 from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import ServerFolder
-from helpers.client_world import HOST, free_port, front_of, write_readings
+from helpers.client_world import HOST, front_of, write_readings
 from helpers.registry_world import ORIGIN, SERVER, model
 
 pytestmark = [

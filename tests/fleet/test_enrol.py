@@ -25,6 +25,7 @@ from fedhome.fleet.invites import EnrolmentResponse, Invite
 from fedhome.fleet.leave_notice import leave_notice
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.ops import tls
+from fedhome.ops.listening import free_port
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.secagg import Directory, HomeKeys
@@ -94,11 +95,8 @@ def scene(tmp_path: Path) -> Scene:
     (tmp_path / "passphrase").write_text("correct horse battery staple\n")
     with Fleet.create(tmp_path / "owner", "correct horse battery staple"):
         pass
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        port = free.getsockname()[1]
     place = make_server(
-        tmp_path / "server", hosts=[HOST], port=port, listen=HOST, fleet=tmp_path / "owner"
+        tmp_path / "server", hosts=[HOST], port=free_port(), listen=HOST, fleet=tmp_path / "owner"
     )
     (tmp_path / "small.toml").write_text(SMALL)
     return Scene(folder=tmp_path, place=place)

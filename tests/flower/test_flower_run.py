@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typer.testing import CliRunner
 
 import fedhome
 from fedhome.cli import app
+from fedhome.ops.listening import free_port
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 
@@ -61,9 +61,7 @@ class Link:
 def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
     """Start a SuperLink of our own: the one that ``flwr run`` starts would outlive the test."""
     folder = tmp_path_factory.mktemp("flower")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "config.toml").write_text(
         f'[superlink]\ndefault = "ours"\n'
         f'[superlink.ours]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'

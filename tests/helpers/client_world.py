@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from fedhome.fleet.cards import Card
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.keys.sealing import Scrypt
 from fedhome.ops import tls
+from fedhome.ops.listening import free_port
 from fedhome.plan.settings import Plan
 from fedhome.server.daemon.front import serve
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
@@ -127,13 +127,6 @@ def write_readings(path: Path, hours: int = HOURS, target: str = "load_kwh") -> 
         "outdoor_c": pa.array([float(hour % 24) for hour in range(hours)]),
     }
     pq.write_table(pa.table(columns), path)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def until(done: Callable[[], bool]) -> None:

@@ -24,6 +24,7 @@ from fedhome.errors import RunError, StateError
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.ops import tls
 from fedhome.ops.clock_steps import ClockSteps
+from fedhome.ops.listening import free_port
 from fedhome.ops.processes import Processes
 from fedhome.server.daemon.initialise import make_server
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
@@ -238,13 +239,6 @@ def test_one_process_renews_at_a_time(folder: Path) -> None:
             assert refused.value.reason == "in-use"
     finally:
         os.close(lock)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -37,6 +36,7 @@ from fedhome.flower.fleet_connection import FleetConnection
 from fedhome.flower.node_key import NodeKey
 from fedhome.flower.superlink import LINK, Control
 from fedhome.ops import local_socket
+from fedhome.ops.listening import free_port
 from fedhome.reasons import NOT_KEPT
 from fedhome.registry import Registry
 from fedhome.run.folder import RunFolder
@@ -136,13 +136,6 @@ class Deployment:
         return RunFolder.open(self.server.runs / name)
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A fleet of five homes, all of them admitted and connected."""
@@ -164,7 +157,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 def _set_up(there: Deployment) -> None:
     there.types("fleet", "init", "owner", *SECRET)
-    port = str(_free_port())
+    port = str(free_port())
     where = ("--host", HOST, "--listen", HOST, "--port", port)
     there.types("server", "init", "hub", *where, "--fleet", "owner")
     there.starts("hub", FEDHOME, "server", "start", "hub")

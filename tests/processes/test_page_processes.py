@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from fedhome.ops.listening import free_port
 from fedhome.server.daemon.health import PAGE_MODULE
 from fedhome.server.daemon.told_status import told_status
 from fedhome.simulations import local_fleet
@@ -39,9 +39,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     tables = generate(homes=HOMES, days=plan.data.days, seed=plan.seed)
     server, homes = local_fleet.prepare(tmp_path / "fleet", plan, tables)
     monkeypatch.undo()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        page = f"127.0.0.1:{free.getsockname()[1]}"
+    page = f"127.0.0.1:{free_port()}"
     write_settings(server.path / "server.toml", replace(server.settings, page=page))
     file = tmp_path / "plan.toml"
     file.write_text(plan.to_toml())

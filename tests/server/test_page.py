@@ -26,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fedhome.errors import RunError, StateError
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.ops import tls
+from fedhome.ops.listening import free_port
 from fedhome.run.events import Event, EventLog, read_events
 from fedhome.server.daemon.health import PAGE_IS_UP, Health
 from fedhome.server.daemon.initialise import make_server
@@ -388,9 +389,7 @@ def set_page(place: ServerFolder, page: str) -> PageAddress:
 @contextmanager
 def served(place: ServerFolder, host: str) -> Iterator[int]:
     """Serve a folder's page; yields its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = page_process.serve_page(place, set_page(place, f"{host}:{port}"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fedhome.learning.local import Batch, LocalLearning
-from fedhome.learning.params import Params
+from fedhome.learning.local import LocalLearning
 from fedhome.learning.slice_places import SlicePlaces
 from fedhome.learning.slice_rules.carried import Carried, CarriedSlice
+from fedhome.learning.slice_rules.nested import SandwichLearning
 from fedhome.models.declared_slices import DeclaredSlice, declared_slices
 from fedhome.models.mlp import KeyedDropout
 from fedhome.plan.settings import Plan
@@ -72,20 +72,14 @@ class JointSlices(nn.Module):
         return functional_call(module, params, (x,))  # type: ignore[no-any-return]
 
 
-class JointLearning(LocalLearning):
-    """Local learning of several slices at once: of a row, the sum of their losses."""
+class JointLearning(SandwichLearning):
+    """The same of slices that a module declares."""
 
     @property
     def terms(self) -> int:
         """How many slices there are."""
         assert isinstance(self.model, JointSlices), "slices are learnt of one"
         return self.model.count
-
-    def row_losses(self, params: Params, batch: Batch) -> Tensor:
-        """Return the sum of the losses of the slices' outputs for each row ``[batch]``."""
-        outputs = self.forward(params, batch.x, every=True)  # [slices, batch, outputs]
-        losses = [self.loss.rows(output, batch.y) for output in outputs.unbind(0)]
-        return sum(losses[1:], losses[0])
 
 
 def carried_as_declared(

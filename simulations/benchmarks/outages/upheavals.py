@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import RunError
 from fedhome.fleet.state_file import STATE
+from fedhome.ops.listening import free_port
 from fedhome.server.daemon.current_run import Runs
 from fedhome.server.daemon.server_folder import SETTINGS, ServerFolder
 from fedhome.simulations.benchmarks.outages.kinds import OutageKind, OutageScene, Play, Until
@@ -127,7 +127,7 @@ def server_moved(scene: OutageScene) -> Play:
         disk.unmount()
     shutil.rmtree(old)
     fleet.server = ServerFolder(new)
-    settings = replace(fleet.server.settings, port=_free_port())
+    settings = replace(fleet.server.settings, port=free_port())
     write_settings(new / SETTINGS, settings)
     for road in fleet.roads.values():
         road.target = settings.port
@@ -314,13 +314,6 @@ def _passphrase(file: Path, secret: str) -> Iterator[Path]:
         yield file
     finally:
         file.unlink()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def _why_no_clocks() -> str:
