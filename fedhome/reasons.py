@@ -225,7 +225,6 @@ CONNECTING: Mapping[str, Reason] = {
         "has lost what it wrote",
         _ANEW,
     ),
-    "no-expiry": Reason("the directory is of an earlier release", _SIGN),
     "chain": Reason(
         "two lines of directories: the owner's folder came from a backup, or somebody else signs",
         "owner: `fedhome fleet directory --after EPOCH`, with the highest that any home shows; if "

@@ -26,7 +26,7 @@ def short_of(text: str) -> str:
     """Return the summary that a consent's text begins with; all of one that has none.
 
     Args:
-        text: The text that people agreed to, or have to; of an older fedhome it is one piece.
+        text: The text that people agreed to, or have to.
     """
     return text.partition(f"\n\n{ALL_OF_IT}\n")[0].rstrip("\n") + "\n"
 

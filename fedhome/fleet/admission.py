@@ -167,7 +167,7 @@ class Admission(ABC):
                 hint="it counts once you sign the next directory: `fedhome fleet directory`",
             )
         self._tickets.check(enrolment)
-        if listed is None:  # invited by a release that did not look
+        if listed is None:  # others may have been listed since it was invited
             check_apart([enrolment.home], self.homes)
         return enrolment
 

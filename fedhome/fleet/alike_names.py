@@ -63,7 +63,7 @@ def check_apart(homes: Iterable[str], listed: Iterable[str]) -> None:
 def alike_in(homes: Iterable[str]) -> list[tuple[str, str]]:
     """Return the names that look like an earlier one, each after that one.
 
-    A fleet of an earlier release may have such.
+    A directory may still list a home that was taken off since, beside one that came for it.
 
     Args:
         homes: The names, each once.

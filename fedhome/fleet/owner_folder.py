@@ -343,7 +343,7 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
         return changes_between(self.last(), self.homes)
 
     def last(self) -> Directory | None:
-        """Return the directory that was signed last; None before the first with an expiry.
+        """Return the directory that was signed last; None before the first.
 
         Raises:
             StateError: ``altered``.
@@ -354,10 +354,6 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
             return None
         try:
             return Directory.verify(disk.read(path), self.first_anchor.root)
-        except DirectoryError as error:
-            if error.reason == "no-expiry":
-                return None
-            raise
         except WireError:
             raise StateError(
                 f"{path} is damaged",

@@ -31,7 +31,6 @@ MOST_FIRST = 1_000_000
 """Highest epoch of the first directory that a home accepts."""
 NO_DIRECTORY = bytes(32)
 """The hash before the first directory."""
-_EARLIER = b"\xb1fedhome/directory\x01"  # how a directory without an expiry begins
 
 
 class Authority(Signer):
@@ -229,8 +228,8 @@ class Directory(Message, label="directory/2", most=1 << 25):
         Raises:
             WireError: Bytes that are no directory.
             DirectoryError: ``signature``; ``root``: as `fedhome.keys.roots.walk`; ``fleet``: of
-                another one than the root; ``no-expiry``: of an earlier release of fedhome; a
-                reason of `check` if what was signed makes no sense, or of `check_order`.
+                another one than the root; a reason of `check` if what was signed makes no sense, or
+                of `check_order`.
         """
         return cls.verify_under(data, authority, last=last, verify=verify)[0]
 
@@ -248,13 +247,6 @@ class Directory(Message, label="directory/2", most=1 << 25):
         Arguments and errors are those of `verify`; under a bare key there is no root.
         """
         body, root = _signed_body(data, authority, verify)
-        if body[1:].startswith(_EARLIER):
-            raise DirectoryError(
-                "the directory was signed by an earlier release of fedhome, and does not say until "
-                "when it holds",
-                reason="no-expiry",
-                hint="the fleet's owner signs the next one: `fedhome fleet directory`",
-            )
         directory = cls.from_bytes(body)
         directory.check()
         if root is not None and root.fleet != directory.fleet:

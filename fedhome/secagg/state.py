@@ -7,7 +7,7 @@ has, at worst, one bundle less; it never uses one twice, and never opens one sum
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Protocol, Self
 
 from fedhome.errors import StateError, WireError
@@ -51,45 +51,21 @@ class _Period(Message, label="period", most=128):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _StoredFirst(Message, label="state", most=1 << 25):
-    """A state of the protocol's first version, which kept no ledger."""
-
+class _Stored(Message, label="state/5", most=1 << 25):
     version: Annotated[int, number()]
     epoch: Annotated[int, number()]
     directory: Annotated[bytes, octets(most=32)]
-    turn: Annotated[int, number()]  # the sum's number: the file keeps its first name
+    turn: Annotated[int, number()]  # the sum's number
     serial: Annotated[int, number()]
     live: Annotated[tuple[_Live, ...], several(_Live.kind(), most=MOST_LIVE)] = field(repr=False)
     openings: Annotated[tuple[Opening, ...], several(Opening.kind(), most=MOST_HOMES)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _StoredSecond(_StoredFirst, label="state/2", most=1 << 25):
-    """A state of the protocol's second version, whose share keys lasted as long as the home."""
-
     day: Annotated[int, number()]
     today: Annotated[int, number()]
     answered: Annotated[bytes, octets(most=1 << 20)]
     opened: Annotated[bytes, octets(most=1 << 20)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _StoredThird(_StoredSecond, label="state/3", most=1 << 25):
-    """A state from before members remembered who was in a sum."""
-
     periods: Annotated[tuple[_Period, ...], several(_Period.kind(), most=3)] = field(repr=False)
     ring: Annotated[bytes, octets(most=1 << 20)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _StoredFourth(_StoredThird, label="state/4", most=1 << 25):
-    """A state from before a home remembered here what sums have cost it."""
-
     sets: Annotated[tuple[OpenedSet, ...], several(OpenedSet.kind(), most=MOST_SETS)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stored(_StoredFourth, label="state/5", most=1 << 25):
     spent: Annotated[int, number()]
 
 
@@ -236,13 +212,13 @@ class HomeState:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Return the state that `to_bytes` wrote, here or in the protocol's earlier versions.
+        """Return the state that `to_bytes` wrote.
 
         Raises:
             StateError: ``damaged``: any other bytes.
         """
         try:
-            stored = _stored(data)
+            stored = _Stored.from_bytes(data)
             answered = Ledger.from_bytes(stored.answered)
             opened = Ledger.from_bytes(stored.opened)
         except WireError as error:
@@ -275,33 +251,6 @@ class HomeState:
                 hint="enrol the home anew: an older copy could use a key twice",
             )
         return state
-
-
-def _stored(data: bytes) -> _Stored:
-    """Return what is stored; bundles of earlier versions are of no use any more."""
-    try:
-        return _Stored.from_bytes(data)
-    except WireError:
-        pass
-    values: dict[str, Any] = {"day": 0, "today": 0, "answered": b"", "opened": b"", "sets": ()}
-    values["spent"] = 0
-    before: _StoredFirst
-    for kind in (_StoredFourth, _StoredThird):
-        try:
-            before = kind.from_bytes(data)
-            return _Stored(**values | _fields_of(before))
-        except WireError:
-            pass
-    try:
-        before = _StoredSecond.from_bytes(data)
-    except WireError:
-        before = _StoredFirst.from_bytes(data)
-    spent = {"live": (), "periods": (), "ring": b""}
-    return _Stored(**(values | _fields_of(before) | spent))
-
-
-def _fields_of(stored: _StoredFirst) -> dict[str, Any]:
-    return {item.name: getattr(stored, item.name) for item in fields(stored)}
 
 
 class Store(Protocol):

@@ -30,23 +30,19 @@ def write_settings(path: Path, settings: DataclassInstance) -> None:
     disk.put(path, tomli_w.dumps(vars(settings)).encode())
 
 
-def read_settings(
-    path: Path, kind: type[_Settings], *, made_by: str, former: tuple[str, ...] = ()
-) -> _Settings:
+def read_settings(path: Path, kind: type[_Settings], *, made_by: str) -> _Settings:
     """Read settings.
 
     Args:
         path: The file.
         kind: The dataclass that they are.
         made_by: The command that makes such a folder, for the error.
-        former: Settings of earlier releases, which are left alone.
 
     Raises:
         RunError: There is no such file, or it is damaged, or has other settings.
     """
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-        return kind(**{name: value for name, value in fields.items() if name not in former})
+        return kind(**tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise RunError(
             f"there is no {path.name} in {path.parent}",

@@ -272,18 +272,9 @@ class Applications:
         return self._folder / f"{hashlib.sha256(home.encode()).hexdigest()}{_NOTICE}"
 
     def _directory(self) -> Directory | None:
-        """Return the directory that the server has; a fleet begins without.
-
-        One of an earlier release of fedhome is none: no home takes part by it any more.
-        """
-        if not (self._server_folder.fleet / DIRECTORY).exists():
-            return None
-        try:
-            return self._cached_directory()
-        except DirectoryError as error:
-            if error.reason == "no-expiry":
-                return None
-            raise
+        """Return the directory that the server has; a fleet begins without."""
+        there = (self._server_folder.fleet / DIRECTORY).exists()
+        return self._cached_directory() if there else None
 
     def _inviter(self) -> bytes:
         data = disk.read(self._server_folder.fleet / INVITER)

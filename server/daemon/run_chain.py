@@ -60,7 +60,6 @@ def place_of(run: RunFolder, tell: Callable[[str], None]) -> ChainPlace:
     path, followed = run.path / CHAIN, run.read_follows()
     unknown = ChainPlace(first=followed or run.path.name, level=None)
     if not path.exists():
-        # What followed another run before there were levels has none.
         return unknown if followed else replace(unknown, level=0.0)
     try:
         with disk.errors_of(path):

@@ -165,12 +165,7 @@ class ServerFolder:
         Raises:
             RunError: There is no server in this folder, or its settings are damaged.
         """
-        return read_settings(
-            self.path / SETTINGS,
-            ServerSettings,
-            made_by="fedhome server init",
-            former=("link_port",),  # of folders from when the SuperLink had a port
-        )
+        return read_settings(self.path / SETTINGS, ServerSettings, made_by="fedhome server init")
 
     @property
     def secret(self) -> bytes:

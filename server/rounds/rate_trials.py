@@ -31,7 +31,6 @@ import numpy as np
 from flwr.app import Message
 from numpy.typing import NDArray
 
-from fedhome.errors import RunError
 from fedhome.plan.judged_rounds import judged_every
 from fedhome.plan.settings import AUTO, Plan
 from fedhome.plan.tried_rates import (
@@ -134,8 +133,7 @@ class RateTrials:
         """Take note of where the run begins, before its first round.
 
         Raises:
-            RunError: An earlier version has begun the search, and asked homes otherwise; or the
-                strategy cannot be asked again.
+            RunError: The strategy cannot be asked again.
         """
         if self._idle and not state.round:
             first = first_rates(self._plan)
@@ -143,15 +141,9 @@ class RateTrials:
             self._log.append("note", text=told)
         if self._able and not state.trials:
             self._memory.check_tried(homes=self._plan.train.rate == AUTO)
-            state.trials = {"losses": [], "chosen": None, "over": 0, "moved": False}
-            state.trials |= {"before": 0, "unlike": []}
+            state.trials = {"losses": [], "chosen": None, "over": 0, "moved": False, "before": 0}
+            state.trials |= {"unlike": []}
             self._place(flat=state.flat, number=0).put(state, "begin")
-        if self.searching(state) and "before" not in state.trials:
-            raise RunError(
-                "this run broke off while rates were tried, by an earlier version of fedhome: its "
-                "attempts began from other sums",
-                hint="begin a new run; or end this one with the version that began it",
-            )
 
     def rates(self, state: Checkpoint) -> Rates:
         """Return the rates of the next round."""

@@ -61,7 +61,6 @@ OF_NO_ANSWER = {"corrupt", "degree", "damaged", "altered", "fork", "older", "mis
     "fleet",
     "freshness",
     "ledger",
-    "no-expiry",
     "packed",
     "unknown-home",
 }

@@ -13,7 +13,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import msgpack
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -217,21 +216,6 @@ def test_directories_name_the_one_before(folder: Path) -> None:
     # Homes have the tenth, which this folder knows no more: the eleventh could not follow it.
     assert (lost.epoch, lost.previous) == (12, NO_DIRECTORY)
     lost.check_order((10, b"x" * 32))
-
-
-def test_a_fleet_whose_last_directory_has_no_expiry_signs_the_next(folder: Path) -> None:
-    with Fleet.open(folder) as owned:
-        owned.sign(PASSPHRASE)
-        authority = owned.own_key(PASSPHRASE)
-        fields = [owned.anchor.fleet, 1, b"s" * 32, b"k" * 32, 1, 0, 1, []]
-        body = msgpack.packb(["fedhome/directory", 1, *fields], use_bin_type=True)
-        earlier = Signed(body=body, signature=authority.sign(body)).to_bytes()
-        (folder / "directory.fh").write_bytes(earlier)
-        assert owned.last() is None
-        assert set(owned.changes().values()) == {"new"}
-        issued = owned.sign(PASSPHRASE).directory
-    assert (issued.epoch, issued.expires > issued.issued) == (3, True)
-    issued.check_order((1, b"h" * 32))  # homes go on from it
 
 
 def test_the_list_refuses_what_makes_no_sense(folder: Path) -> None:

@@ -38,7 +38,6 @@ from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import add_masks, self_seed
 from fedhome.secagg.parameters import corrupt_among
 from fedhome.secagg.rank import solved, solved_in_a_run
-from fedhome.secagg.state import Opening, _Live, _StoredFirst, _StoredSecond
 from fedhome.secagg.sum_messages import Answer, Vote
 from fedhome.wire.layout import model_hash
 from helpers.secagg_attacker import Eve, eve_of, join, refused, send, weaken, words_of
@@ -408,9 +407,6 @@ def _entry(number: int, **changes: Any) -> LedgerEntry:
     return LedgerEntry(**{**values, **changes})
 
 
-LIVE = _Live(serial=5, key=b"k" * 32, blind=b"b" * 32)
-
-
 def test_a_ledger_keeps_the_newest_entries_and_reads_back() -> None:
     ledger = Ledger()
     for number in range(MOST_ENTRIES + 3):
@@ -467,43 +463,6 @@ def test_a_ledger_that_is_cut_is_none(cut: int) -> None:
         Ledger.from_bytes(data[:-cut])
     with pytest.raises(WireError):
         Ledger.from_bytes(data[:104] + bytes(4))  # none of none
-
-
-def test_a_state_of_the_first_version_is_read_and_goes_on() -> None:
-    old = _StoredFirst(
-        version=7, epoch=1, directory=b"d" * 32, turn=3, serial=5, live=(LIVE,), openings=()
-    ).to_bytes()
-    state = HomeState.from_bytes(old)
-    assert (state.version, state.sum_number, state.serial) == (7, 3, 5)
-    assert (len(state.answered), len(state.opened)) == (0, 0)
-    assert (state.live, state.periods, state.ring) == ({}, {}, b"")
-    assert HomeState.from_bytes(state.to_bytes()) == state
-
-
-def test_a_state_of_the_second_version_keeps_all_but_bundles_that_nobody_can_open() -> None:
-    answered, opened = Ledger().with_entry(_entry(1)), Ledger().with_entry(_entry(2))
-    opening = Opening(home="h01", serial=4, manifest=b"m" * 32, arrived=True)
-    old = _StoredSecond(
-        version=7,
-        epoch=1,
-        directory=b"d" * 32,
-        turn=3,
-        serial=5,
-        live=(LIVE,),
-        openings=(opening,),
-        day=9,
-        today=2,
-        answered=answered.to_bytes(),
-        opened=opened.to_bytes(),
-    ).to_bytes()
-    state = HomeState.from_bytes(old)
-    assert (state.version, state.sum_number, state.serial) == (7, 3, 5)
-    assert (state.last, state.day, state.today) == ((1, b"d" * 32), 9, 2)
-    assert (state.answered, state.opened) == (answered, opened)
-    assert state.openings == {"h01": opening}
-    assert (state.live, state.periods, state.ring) == ({}, {}, b"")
-    assert LIVE.key not in state.to_bytes()
-    assert HomeState.from_bytes(state.to_bytes()) == state
 
 
 @pytest.mark.long

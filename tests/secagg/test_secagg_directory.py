@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-import msgpack
 import pytest
 
 from fedhome.errors import DirectoryError, StateError, WireError
@@ -170,18 +169,6 @@ def test_a_directory_holds_until_it_expires() -> None:
     assert caught.value.message == "the directory of epoch 1 held until 2027-01-15 08:00 UTC"
     with pytest.raises(DirectoryError):
         replace(directory, expires=0).check_time(0)  # without an expiry it has expired
-
-
-def test_a_directory_of_an_earlier_release_is_refused_in_words() -> None:
-    """Its bytes are those of version 0.1.0 before directories had an expiry."""
-    authority = Authority.create()
-    fields = [b"f" * 16, 1, b"s" * 32, b"k" * 32, 1, 0, 1, []]
-    body = msgpack.packb(["fedhome/directory", 1, *fields], use_bin_type=True)
-    data = Signed(body=body, signature=authority.sign(body)).to_bytes()
-    with pytest.raises(DirectoryError) as caught:
-        Directory.verify(data, authority.public)
-    assert caught.value.reason == "no-expiry"
-    assert "fedhome fleet directory" in caught.value.hint
 
 
 def test_a_new_epoch_ends_bundles_openings_and_turns_but_not_serials() -> None:

@@ -16,7 +16,7 @@ import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +60,6 @@ from fedhome.secagg.state import (
     _Live,
     _Period,
     _Stored,
-    _StoredFirst,
-    _StoredFourth,
-    _StoredSecond,
-    _StoredThird,
 )
 from fedhome.secagg.sum_messages import (
     Answer,
@@ -132,7 +128,7 @@ def _messages(world: World) -> Iterator[Door]:
         (Opening, [opening.to_bytes()]),
         (_Live, [live.to_bytes()]),
         (_Period, [_Period(period=7, secret=b"s" * 32).to_bytes()]),
-        *_states(state),
+        (_Stored, [_with_live(state)]),
         (_StoredKeys, [world.keys["h00"].to_bytes()]),
         (Scrypt, [Scrypt.fresh().to_bytes()]),
         (SealedHead, [sealed.head.to_bytes()]),
@@ -144,7 +140,6 @@ def _messages(world: World) -> Iterator[Door]:
         yield Door(message.LABEL, valid, lambda data, to=message: to.from_bytes(data).to_bytes())  # type: ignore[misc]
     yield Door("Form", [packed(sum_.manifest.form.to_plain())], _form)
     yield Door("HomeState", [state.to_bytes()], _state)
-    yield Door("HomeState, earlier", [old[0] for _, old in _states(state)[1:]], _state)
     yield Door(
         "HomeKeys",
         [world.keys["h00"].to_bytes()],
@@ -153,15 +148,9 @@ def _messages(world: World) -> Iterator[Door]:
     yield from _server(sum_, uploads, votes["h00"], answers)
 
 
-def _states(state: HomeState) -> list[tuple[type[Message], list[bytes]]]:
-    """Return a state as each version of the protocol wrote it."""
-    now = _Stored.from_bytes(state.to_bytes())
+def _with_live(state: HomeState) -> bytes:
     live = (_Live(serial=3, key=b"k" * 32, blind=b"b" * 32),)
-    found: list[tuple[type[Message], list[bytes]]] = []
-    for version in (_Stored, _StoredFourth, _StoredThird, _StoredSecond, _StoredFirst):
-        values = {one.name: getattr(now, one.name) for one in fields(version)}
-        found.append((version, [version(**values | {"live": live}).to_bytes()]))
-    return found
+    return replace(_Stored.from_bytes(state.to_bytes()), live=live).to_bytes()
 
 
 def _state(data: bytes) -> None:

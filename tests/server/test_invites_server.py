@@ -6,7 +6,6 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-import msgpack
 import pytest
 
 from fedhome.errors import DirectoryError, SecAggError
@@ -15,7 +14,6 @@ from fedhome.fleet.cards import Inviter
 from fedhome.fleet.leave_notice import Leave, leave_notice
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.secagg import Directory, HomeKeys
-from fedhome.secagg.directory import Signed
 from fedhome.server.daemon import applications as enrolments_module
 from helpers.invite_world import (
     CARD,
@@ -170,20 +168,6 @@ def test_only_the_owner_asks_and_only_now(world: World) -> None:
     assert not (world.place.fleet / "directory.fh").exists()
     world.server.owner(bytes(signed))
     assert (world.place.fleet / "directory.fh").read_bytes() == directory
-
-
-def test_a_server_goes_on_from_a_directory_without_an_expiry(world: World) -> None:
-    """Of an earlier release: homes take part by it no more, and the owner signs the next one."""
-    fields = [world.owned.anchor.fleet, 1, b"s" * 32, b"k" * 32, 1, 0, 1, []]
-    body = msgpack.packb(["fedhome/directory", 1, *fields], use_bin_type=True)
-    signature = world.owned.own_key(PASSPHRASE).sign(body)
-    earlier = Signed(body=body, signature=signature).to_bytes()
-    (world.place.fleet / "directory.fh").write_bytes(earlier)
-    with pytest.raises(DirectoryError, match="does not say until when it holds"):
-        world.place.directory()
-    assert world.pending().epoch == 0
-    world.take(world.sign())
-    assert world.place.directory().epoch == 1
 
 
 def test_a_server_tells_the_owner_of_a_folder_that_was_set_back(world: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 from flwr.app import Message
 
 import fedhome
-from fedhome.errors import ManifestError, PlanError, RunError, UpdateError
+from fedhome.errors import ManifestError, PlanError, UpdateError
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
 from fedhome.plan.protocol import terms_hash
 from fedhome.plan.settings import Plan
@@ -205,18 +205,6 @@ def test_a_run_that_was_cut_off_tries_nothing_twice_and_ends_with_the_same_model
         assert rounds.state.flat.tobytes() == whole.state.flat.tobytes()
         assert len(_told(folder, "rates-tried")) == 5
         assert len(_told(folder, "rates-chosen")) == 1
-
-
-def test_a_search_that_an_earlier_version_began_is_not_gone_on_with(tmp_path: Path) -> None:
-    grid = tiny.FakeGrid(3, _home)
-    with tiny.rounds_on(grid, _plan(**_AUTO), _LAYOUT, tmp_path, _INITIAL) as rounds:
-        rounds.state.trials = {"losses": [1.0], "chosen": None, "over": 0}
-        with pytest.raises(RunError, match="by an earlier version") as refused:
-            rounds.run()
-        assert "begin a new run" in refused.value.hint
-        rounds.state.trials |= {"chosen": 0, "over": 2}  # what it has chosen holds
-        rounds.run()
-    assert rounds.state.round == 14
 
 
 def test_an_attempt_that_nobody_judges_is_not_chosen_and_where_none_is_the_first_stays(
