@@ -173,7 +173,7 @@ def _own_bytes(home_folder: HomeFolder) -> bytes:
     if data is None:
         raise RunError(
             f"home {home!r} has no model of its own yet",
-            hint="until it has taken part in a run to its end it predicts by the fleet's, which "
-            f"its agent fetches: `fedhome client start {home_folder.path}`",
+            hint="until it has taken part in a run to its end, it predicts by the fleet's model, "
+            f"which its agent fetches: `fedhome client start {home_folder.path}`",
         )
     return data

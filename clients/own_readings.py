@@ -118,8 +118,8 @@ def read_own(
         and not plan.task.classes
     ):
         raise DataError(
-            f"the target {plan.data.target!r} is text, and this home sees only its own words for "
-            "it",
+            f"the target {plan.data.target!r} is text, and this home knows only the words in its "
+            "own readings",
             hint="name all classes of the fleet in the plan: task.classes",
         )
     try:
@@ -127,7 +127,7 @@ def read_own(
     except InputsError as error:
         if silent := [name for name in (*schema.columns, plan.data.target) if name in read.empty]:
             error.hint = (
-                f"there is nothing in its {', '.join(silent)}: see to the sensor, or give readings "
+                f"there is nothing in its {', '.join(silent)}: check the sensor, or give readings "
                 f"that go back to when something was read there; else {error.hint}"
             )
         raise

@@ -21,7 +21,7 @@ from fedhome.ops.processes import Child, on_stop
 from fedhome.printable import visible
 
 POLL_S: Final = 0.5
-"""So often is looked for changes, and for a signal, whose handler ends no wait."""
+"""Seconds between two looks for changes, and for a signal, whose handler ends no wait."""
 
 Look = Callable[[], Mapping[str, Any]]
 """Predicts once.
@@ -88,7 +88,7 @@ class PredictionWatch:
             return 1
         if fault != self._fault:
             self._fault = fault
-            again = f"it is looked at again every {self._every_s:g} s"
+            again = f"it looks again every {self._every_s:g} s"
             self._complain("; ".join(filter(None, (fault, hint, again))))
         return None
 

@@ -57,4 +57,4 @@ def answered(asked: Mapping[str, bytes], machine: HomeParty, *, now: float) -> d
 
 
 def _nothing() -> UpdateError:
-    return UpdateError("a member was asked for its help without saying with what")
+    return UpdateError("a member was asked for help, but not with what")

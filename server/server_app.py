@@ -56,7 +56,7 @@ def main(grid: Grid, context: Context) -> None:
     if unset and plan.data.source != "synthetic" and plan.data.inputs is None:
         raise PlanError(
             [f"{', '.join(unset)}: not set, and this server sees no readings that could tell"],
-            hint="`fedhome simulate` of the plan writes all that it finds into the run's plan.toml",
+            hint="`fedhome simulate` with this plan writes what it finds into the run's plan.toml",
         )
     folder = RunFolder.create(str(context.run_config.get("out", "")) or None, name=plan.name)
     folder.write_plan(plan.to_toml())

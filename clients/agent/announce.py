@@ -13,7 +13,7 @@ from fedhome.reasons import NOTHING
 from fedhome.secagg import HomeKeys
 
 _OTHER_RELEASE = frozenset({"fields", "label"})
-"""Why a message cannot be read that a release wrote which says more in it, or less."""
+"""Reasons why a message cannot be read that a release with other fields in it wrote."""
 
 
 def join(
@@ -57,7 +57,7 @@ def join(
         if error.reason not in _OTHER_RELEASE:
             raise
         raise LinkError(
-            f"home and server do not read each other's words: this home runs fedhome "
+            f"home and server cannot read each other's messages: this home runs fedhome "
             f"{installed_build()}, and the server another release",
             reason="version",
             hint="upgrade the older one, the server first: the home connects by itself then",

@@ -173,10 +173,10 @@ class ReleaseKeeper:
         try:
             moved = hear_move(self._home_folder, data, self._heads.root)
         except DirectoryError as error:
-            _log.warning("the server says that it moves, and is not believed: %s", error)
+            _log.warning("the server says that it moves, but its proof does not hold: %s", error)
         else:
             if moved is not None:
-                _log.warning("the fleet's owner says that the server will be at %s, too", moved)
+                _log.warning("the fleet's owner says that the server will also be at %s", moved)
 
     def _walk(
         self, missed: Sequence[bytes], directory: Directory, last: SeenRelease
@@ -214,7 +214,7 @@ def _check_whole(said: Freshness, seen: SeenRelease | None) -> None:
     number, digest = (0, NONE) if seen is None else (seen.number, seen.hash)
     if (said.number, said.release) != (number, digest):
         raise ReleaseError(
-            f"the server says that release {said.number} is the newest, and hands over none after "
+            f"the server says that release {said.number} is the newest, but hands over none after "
             f"release {number}",
             reason="withheld",
             hint="the home asks again by itself; if that lasts, ask whoever runs the server",

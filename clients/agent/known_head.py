@@ -85,7 +85,7 @@ def known_head(home_folder: HomeFolder) -> KnownHead:
         if error.reason != "altered":
             raise
         raise StateError(
-            f"{path} is damaged: the home cannot tell what it was told to be the newest",
+            f"{path} is damaged: the home no longer knows what the server has called the newest",
             reason="altered",
             hint="if you trust what the server says now, remove this file",
         ) from None
@@ -106,7 +106,7 @@ def newest_root(home_folder: HomeFolder, known: KnownHead) -> Root:
         raise checksummed.damaged_error(home_folder.path / HEAD) from None
 
 
-_LATE = "a question that came late is told so too; if all are, "
+_LATE = "a question that arrives late is refused so, too; if every question is, "
 
 
 def _clock() -> float:
@@ -278,7 +278,7 @@ class HeadKeeper:
                 f"the server has not said that the directory of epoch {self._directory.epoch} is "
                 "the newest",
                 reason="other-directory",
-                hint="it does when the home connects anew, which the home does by itself",
+                hint="it says so when the home connects again, which the home does by itself",
             )
 
     @property

@@ -82,8 +82,8 @@ def remembered_model(home_folder: HomeFolder, plan: Plan) -> KnownModel | None:
         stored = checksummed.read(path, _StoredModel)
     except StateError as error:
         _log.warning(
-            "%s: until this home has learnt again, a server can find out whether it is able to: "
-            "nothing is to be done",
+            "%s: until this home has learnt again, a server can find out whether it is able to; "
+            "there is nothing to do",
             error.message,
         )
         return None
@@ -106,7 +106,7 @@ def remember_model(home_folder: HomeFolder, plan: Plan, known: KnownModel) -> No
     try:
         checksummed.put(home_folder.path / KNOWN, stored)
     except StateError as error:
-        _log.warning("what the home's model is was not kept: %s", error)
+        _log.warning("the name and size of the home's model were not saved: %s", error)
 
 
 def manifest_in(message: Message) -> Manifest:

@@ -20,7 +20,7 @@ from fedhome.errors import FedHomeError, RegistryError, SecAggError, StateError
 from fedhome.registry import ReleaseManifest
 
 RELEASE_S = 300.0
-"""How often a home asks that expects nothing, s; give or take a fifth."""
+"""How often a home asks when it expects nothing, s; give or take a fifth."""
 _SOON_S, _GROWTH = 5.0, 3.0
 _MANY = MOST_AHEAD // 4  # that were named: then a home fetches them, idle or not
 _log = logging.getLogger("fedhome.agent")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # these load torch, arrow or both
 
 _AS_GOOD = 1.0 + 1e-9  # predictions of one model differ by this much between machines
 _NO_FRESH_ROW = (
-    "there is no row yet to which neither it nor the new one was fitted; the next run compares them"
+    "there is no row yet to which neither of the two was fitted; the next run compares them"
 )
 _log = logging.getLogger("fedhome.agent")
 

@@ -56,7 +56,7 @@ from fedhome.wire.exchange import HEARTBEAT_S
 
 _POLL_S = 1.0  # between two looks whether a pause has begun or ended
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
-# A message is: what it is about is gone.
+# Then a message is dropped: what it is about is gone.
 _GIVEN_UP = frozenset({"over", "answer", "failed", "too-large"})
 _log = logging.getLogger("fedhome.agent")
 
@@ -235,7 +235,7 @@ class Agent:
                 self._answer(connection, arrival)
                 if self._store.unsure:
                     raise RunError(
-                        f"what the disk holds of {self._settings.home} is not known",
+                        f"nobody knows how much of {self._settings.home}'s state the disk took",
                         hint="it goes on when it is started again",
                     )
                 self._newer.hope()

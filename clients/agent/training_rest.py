@@ -63,7 +63,7 @@ class TrainingRest:
         limits: When.
         tell: Told why it waits, in words, and nothing (``""``) when it goes on.
         read: Tells how hot and how busy the device is.
-        sleep: Waits so many seconds.
+        sleep: Waits this many seconds.
         clock: Seconds.
     """
 
@@ -116,11 +116,11 @@ class TrainingRest:
         _log.warning("training goes on")
 
     def _why(self, load: DeviceLoad, cooler_c: float, calmer: float) -> str:
-        """Return why it is to wait, with limits that are so much lower; empty: it need not."""
+        """Return why it is to wait, with limits that are lower by this much; empty: it need not."""
         limits = self._limits
         most_c, most = limits.hottest_c - cooler_c, limits.busiest * calmer
         if limits.hottest_c and load.hottest_c is not None and load.hottest_c > most_c:
-            return f"the device has {load.hottest_c:.0f} °C, and may have {most_c:.0f}"
+            return f"the device is at {load.hottest_c:.0f} °C, and may be at {most_c:.0f}"
         if limits.busiest and load.busy is not None and load.busy > most:
             return (
                 f"{load.busy:.1f} processes a processor run or wait to run on the device, and "

@@ -166,5 +166,5 @@ def _model_of(
         known.check(key, flat.size)
     whole = sliced_layout(plan, key, flat.size)
     if flat.dtype != np.float32 or not np.isfinite(flat).all():
-        raise UpdateError("a model came that is none")
+        raise UpdateError("what came as a model is none")
     return key, flat, whole

@@ -132,7 +132,7 @@ class WorkerProcess:
         except (EOFError, OSError, ValueError) as error:
             how = "it cannot be started" if self._running is None else self._running.close()
             if isinstance(error, TimeoutError):
-                how = f"it took longer than the {self._patience_s:g} s that it has"
+                how = f"it took longer than the {self._patience_s:g} s it may take"
             self._running = None
             _log.error("the worker is lost: %s, %s", type(error).__name__, how)
             return self._failed(message, "worker")

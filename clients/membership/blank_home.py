@@ -79,8 +79,8 @@ def _check_settled(plan: Plan) -> None:
     if plan.data.lags is None and plan.data.horizon != 0:
         raise PlanError(
             ["data.lags is not set: it would follow from readings, of which there are none yet"],
-            hint="join with readings (--data); or the owner: `fedhome fleet invite HOME --again "
-            "--like FILE`",
+            hint="join with readings (--data); or ask the fleet's owner: `fedhome fleet invite "
+            "HOME --again --like FILE`",
         )
 
 

@@ -213,7 +213,7 @@ def _server_learns(plan: Plan) -> list[str]:
             "Agree only if you trust whoever runs the server to keep to the rules"
             + (", or if that bound is enough for you." if private else ".")
         ),
-        _bullets("The sums hide this home only if, besides:", _assumptions(plan)),
+        _bullets("The sums hide this home only if this holds, too:", _assumptions(plan)),
     ]
 
 
@@ -228,10 +228,10 @@ def _honest_server_learns(plan: Plan) -> list[str]:
         private_words.THE_MODEL,
         (
             "a sum still says something of the homes in it, and two sums over the same homes but "
-            "one differ by that one. Homes add no noise against this. From many sums over changing "
-            f"sets of homes, {weight_words.worked_out(plan)}over many rounds roughly how it "
-            "changes the model; and from two rounds whose models hardly differ, of which it is in "
-            "one, roughly that, and how well the model does on its validation rows."
+            "for one differ by that one. Homes add no noise against this. From many sums over "
+            f"changing sets of homes, {weight_words.worked_out(plan)}over many rounds roughly how "
+            "it changes the model; and from two rounds whose models hardly differ, of which it is "
+            "in one, roughly that, and how well the model does on its validation rows."
         ),
         weight_words.SAME_AT_ALL_MODELS,
         *method_words.shown_by(plan),
@@ -253,16 +253,17 @@ def _cheating_server_learns(plan: Plan) -> list[str]:
         ),
         (
             "how well models do on this home's validation rows: in the same way, by two models "
-            "that hardly differ. About one model, members open no second sum of nearly the same."
+            "that hardly differ. About one model, members open no second sum that is nearly the "
+            "same."
         ),
         (
-            "of all homes together, in how many a reading is above a bound: by models made so that "
-            "such a home has nothing to add. Which homes these are, it does not learn."
+            "in how many of all homes a reading is above a bound: by models made so that such a "
+            "home has nothing to add. It does not learn which homes these are."
         ),
         *([] if plan.rounds.reply_after_s else timed),
         (
             "what this home sent in the last day, if whoever recorded it gets hold of this home's "
-            "keys, or of those of enough members, before they are erased: within a day."
+            "keys, or of those of enough members, before they are erased, which is within a day."
         ),
     ]
 

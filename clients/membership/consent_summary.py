@@ -79,7 +79,7 @@ def _leaves(plan: Plan, size: str, *, plain: bool) -> list[str]:
         f"{how}: {learnt}{counts}, and how well models do on its readings.",
         (
             "readable for the server: its name and keys, its internet address, which fedhome it "
-            "runs, when it is connected, when it answers, and at what length."
+            "runs, when it is connected, when it answers, and how long its answers are."
         ),
     ]
 

@@ -33,9 +33,9 @@ from fedhome.toml_text import parse_toml
 _MOST_NUMBERS = 1 << 25  # of a model, in float32: more does not fit into a message
 _MOST_INVITE = 1 << 20  # bytes of its file
 _AWAY = (
-    "see that the server runs, that nothing else listens at its address and port, and that this "
-    "device gets there (network, firewall); then try again: what is here already is kept, and the "
-    "invite still holds. Another address is in a newer invite: ask the fleet's owner"
+    "check that the server runs, that nothing else listens at its address and port, and that this "
+    "device can reach it (network, firewall); then try again: what is here already is kept, and "
+    "the invite still holds. If the server has moved, ask the fleet's owner for a newer invite"
 )
 _BEGINNING = (STATE, MARK, KEY, ANCHOR)
 """What a home's folder begins with; without the first, whatever is left of it is made anew."""

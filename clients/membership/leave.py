@@ -81,7 +81,7 @@ def leave(home_folder: HomeFolder, *, patience_s: float = _PATIENCE_S) -> bool:
         if error.reason == "not-listed":
             return False
         raise LinkError(
-            f"{settings.home} takes no part any more, but the server was not told: {error.message}",
+            f"{settings.home} no longer takes part, but the server was not told: {error.message}",
             reason=error.reason,
             hint=error.hint or "tell it later, by the same command; or tell the fleet's owner",
         ) from None

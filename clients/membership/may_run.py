@@ -53,7 +53,7 @@ def _plan_of(home_folder: HomeFolder) -> Plan:
         raise PlanError(
             error.faults,
             where=str(home_folder.plan_path),
-            hint="people agreed to it under an earlier release, which took it: "
+            hint="people agreed to it under an earlier release, which accepted it: "
             f"{_asks_anew(home_folder.settings.home)}",
         ) from None
 

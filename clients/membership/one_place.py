@@ -33,6 +33,6 @@ def forget_keys_of_elsewhere(home_folder: HomeFolder, store: FileStore) -> None:
     if store.state.live and home_folder.is_elsewhere:
         store.save(store.state.without_bundles())
         _log.warning(
-            "this folder is a copy, or its machine was started anew: one-time keys that were made "
-            "before are erased; the home makes others, and may miss one sum"
+            "this folder is a copy, or its machine was started anew: its earlier one-time keys "
+            "are erased; the home makes others, and may miss one sum"
         )

@@ -85,7 +85,7 @@ class OwnModels:
             before = b"" if pair is None else pair.current
             if over is not None and over != before:
                 raise StateError(
-                    f"home {self._home!r} has got another model of its own meanwhile",
+                    f"home {self._home!r} has another model of its own by now",
                     reason="in-use",
                     hint="it stays; do it again",
                 )

@@ -15,7 +15,7 @@ _MOST_TENS = 5  # above, a factor is told as a power of ten
 
 THE_MODEL = (
     "the fleet's model, which is made of these sums; all homes and the fleet's owner can have it. "
-    "From those of two rounds they know about the mean of what all homes learnt in between."
+    "Whoever has those of two rounds knows roughly the mean of what all homes learnt in between."
 )
 """What everybody learns who gets the model of each round."""
 

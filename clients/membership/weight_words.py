@@ -5,11 +5,11 @@ from __future__ import annotations
 from fedhome.plan.settings import Plan
 
 SAME_AT_ALL_MODELS = (
-    "from two runs, where this home is in one of them and its readings are what they were, how "
-    "well no learning does in it, and models that it trains without the fleet: no model of the "
-    "fleet moves these numbers, so that the difference of both sums is this home's."
+    "from two runs of which this home is in only one, while readings stay the same: how well no "
+    "learning does in it, and models that it trains without the fleet. No model of the fleet moves "
+    "these numbers, so the difference of the two sums is this home's."
 )
-"""What sums about whichever two models show of a home."""
+"""What sums show of a home whichever models they are about."""
 
 
 def weights(plan: Plan, most: int) -> dict[str, str]:

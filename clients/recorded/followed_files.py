@@ -70,7 +70,7 @@ class FollowedFiles:
         try:
             files = self._files()
         except OSError as error:
-            self._tell_once(self._path, f"{error.strerror}; it is looked at again")
+            self._tell_once(self._path, f"{error.strerror}; it is tried again")
             return
         if self._path not in files:  # a folder; what is wrong with a file is known below
             self._faults.pop(self._path, None)
@@ -83,7 +83,7 @@ class FollowedFiles:
             except FileNotFoundError:
                 continue  # it went between two looks
             except OSError as error:
-                self._tell_once(path, f"{error.strerror}; it is looked at again")
+                self._tell_once(path, f"{error.strerror}; it is tried again")
             except DataError as error:
                 self._tell_once(path, error.with_hint)
             else:
@@ -100,7 +100,7 @@ class FollowedFiles:
         if not self._path.exists():
             raise SourceError(
                 f"{self._path}: there is no such file or folder",
-                hint="name one that is there; it may be empty yet",
+                hint="name one that is there; it may still be empty",
             )
         return [self._path]
 

@@ -356,7 +356,7 @@ class ReadingStore:
         if facts is not None:
             return facts, []
         tables, _ = self._read_parts(self._parts.listed())
-        note = f"{self.folder / FACTS} {why}: periods that were left out are not known any more"
+        note = f"{self.folder / FACTS} {why}: which periods were left out is lost"
         return StoreFacts.of(tables), [note] if told else []
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Certificates that are not good at the time which this machine's clock shows.
+"""Certificates that are not valid at the time that this machine's clock shows.
 
 A device that has no clock of its own starts in 1970, or where it was switched off, until the
 network sets it; every certificate is one of the future then. Which of the two is wrong, the clock
@@ -15,11 +15,11 @@ from fedhome.errors import LinkError
 from fedhome.wire.moments import when
 
 # OpenSSL's numbers: X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED.
-_SAID: Mapping[int, str] = {9: "is not good yet", 10: "is not good any more"}
+_SAID: Mapping[int, str] = {9: "is not valid yet", 10: "has expired"}
 
 
 def clock_or_certificate(error: BaseException, *, now: float | None = None) -> LinkError | None:
-    """Return in words that a certificate is not the server's, or not good now; else None.
+    """Return in words that a certificate is not the server's, or not valid now; else None.
 
     Args:
         error: What a request raised; what it was raised from is looked at, too.

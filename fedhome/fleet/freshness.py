@@ -148,5 +148,5 @@ def check_fresh(said: float, now: float) -> None:
             if said
             else f"the server has never said {what}",
             reason="stale",
-            hint="it says so anew when the home connects; set both clocks by the network (NTP)",
+            hint="it says so again when the home connects; set both clocks by the network (NTP)",
         )

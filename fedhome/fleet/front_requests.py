@@ -42,7 +42,7 @@ def ask(
         headers: What is said before it.
 
     Raises:
-        LinkError: ``unreachable``; ``clock``: the server's certificate is not good at the time
+        LinkError: ``unreachable``; ``clock``: the server's certificate is not valid at the time
             that this device's clock shows; or the server's own reason, message and hint.
     """
     try:

@@ -87,7 +87,7 @@ class Ticket(Message, label="ticket", most=1024):
         ticket = cls.from_bytes(signed.body)
         if not signature_holds(inviter, signed.signature, _TICKET + signed.body):
             raise DirectoryError(
-                f"the invite of {ticket.home!r} is not one of this fleet's owner",
+                f"the invite of {ticket.home!r} was not made by this fleet's owner",
                 reason="invite",
                 hint=_AGAIN,
             )

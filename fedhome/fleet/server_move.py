@@ -81,7 +81,7 @@ class ServerMove(Message, label="server-move", most=1024):
             raise DirectoryError("another fleet's server moves", reason="fleet")
         if not root.holds(_SIGNED + signed.body, signed.signatures):
             raise DirectoryError(
-                "that the server moves is not signed by the fleet's owner",
+                "the word that the server moves is not signed by the fleet's owner",
                 reason="signature",
                 hint="the owner signs it anew: `fedhome fleet move`",
             )

@@ -293,7 +293,7 @@ class FleetConnection:
         with _readable():
             receipt = ReplyReceipt.from_bytes(data)
         if receipt.refused:
-            raise LinkError("the server waits for this reply no more", reason="session")
+            raise LinkError("the server no longer waits for this reply", reason="session")
         needed = set(receipt.missing)
         missing = {name: content for name, content in objects.items() if name in needed}
         return PendingReply(reply.metadata.run_id, receipt.session, missing)
@@ -337,7 +337,7 @@ def _found(pull: Callable[[str], bytes]) -> Callable[[str], bytes]:
         try:
             return pull(name)
         except ObjectPullError:
-            raise LinkError("the server waits for an answer no more", reason="over") from None
+            raise LinkError("the server no longer waits for an answer", reason="over") from None
 
     return pull_one
 
@@ -366,7 +366,9 @@ def _request(call: Callable[[], Result]) -> Result:
         text = str(error) or type(error).__name__
         raise LinkError(f"the server cannot be reached: {text}", reason="unreachable") from None
     except ObjectPushError:
-        raise LinkError("the server has this object, or waits no more", reason="session") from None
+        raise LinkError(
+            "the server has this object, or no longer waits for it", reason="session"
+        ) from None
     except (ObjectPullError, ValueError) as error:
         why = shown(str(error)[:200])  # it may name what the server has sent
         raise LinkError(f"the transfer broke off: {why}", reason="unreachable") from None

@@ -1,4 +1,4 @@
-"""The registry of models: every round's model as a release, signed, sealed, in one chain.
+"""The registry of models: what runs end with as releases, signed, sealed, in one chain.
 
 A home that missed releases walks them first, by their manifests (`follow`).
 

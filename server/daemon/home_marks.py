@@ -99,7 +99,7 @@ class HomeMarks:
         except StateError as error:
             if error.message != self._told:
                 self._told = error.message
-                _log.warning("how far homes are was not kept: %s", error)
+                _log.warning("how far homes' states had come was not saved: %s", error)
         else:
             self._kept, self._told = True, ""
 
@@ -110,8 +110,8 @@ class HomeMarks:
             stored = checksummed.read(self._path, _AllMarks)
         except StateError as error:
             _log.warning(
-                "%s: until homes have come again, one from a backup is not noticed: nothing is to "
-                "be done",
+                "%s: until homes have come back, one from a backup goes unnoticed; there is "
+                "nothing to do",
                 error.message,
             )
             return {}

@@ -111,11 +111,11 @@ def change_between(
     second time: it is one step away.
 
     Args:
-        made_by: The run that made the earlier model, in ...
-        made_in: ... this round.
-        run: The run that made the later one, with ...
-        rows: ... these rows of its table of rounds, in ...
-        number: ... this round.
+        made_by: The run that made the earlier model.
+        made_in: The round of it that did.
+        run: The run that made the later one.
+        rows: Rows of its table of rounds.
+        number: The round of it that did.
         layout: Layout of both.
         tell: Called with a sentence where what is kept of a run cannot be used.
 

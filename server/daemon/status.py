@@ -39,7 +39,7 @@ from fedhome.store import disk
 from fedhome.wire.moments import when
 
 FEW_DAYS = 60
-"""So many days before the directory ends, the status warns."""
+"""The status warns this many days before the directory ends."""
 
 
 def status_of(

@@ -86,7 +86,7 @@ class Timetable:
             )
             return
         late = ", made up for" if now - moment > _LATE_S else ""
-        self._say(f"run {begun.run} is that of {when(moment)} by the timetable{late}")
+        self._say(f"run {begun.run} is the timetable's run of {when(moment)}{late}")
 
     def _read(self, now: float) -> None:
         """Read the timetable where it is new."""

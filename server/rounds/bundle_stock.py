@@ -27,7 +27,7 @@ _AGAIN_S = 60.0  # between two attempts to get the keys of members that gave non
 _SHARE_KEY: Mapping[str, bytes] = {"share-key": b""}
 _NO_RING = "too few members of the committee gave keys to seal shares for"
 _NO_MORE = "it checks and opens no more sums of this run"
-WRONG_SHARES = "it makes wrong shares"
+WRONG_SHARES = "it deals wrong shares"
 _MOST_UNSETTLED = 2  # disputes that a home may leave open, as one that was just restarted does
 
 
@@ -288,7 +288,7 @@ class BundleStock:
             taken = self._taken.get(home)
             if taken is None or not self.checks.found_right(home, taken.serial, member):
                 notes.append(
-                    f"the share that {member} has of {home}'s keys is wrong: one of both lies"
+                    f"the share that {member} has of {home}'s keys is wrong: one of the two lies"
                 )
             elif member not in self.checks.liars:
                 self.checks.liars.add(member)

@@ -126,12 +126,12 @@ def shape_of(grid: Grid, plan: Plan, unfit: UnfitHomes) -> Shape:
             unfit.add(node, _NO_WIDTHS)
         else:
             shapes[node] = shape
-    # Counted in the order of the nodes, so that of two that are as common one is always taken.
+    # Counted in the order of the nodes: of two equally common ones the same is always taken.
     found = Counter(shapes[node] for node in nodes if node in shapes).most_common(1)
     if not found or found[0][1] < least:
         alike = found[0][1] if found else 0
         raise RoundError(
-            f"{counted(alike, 'home')} told the same width of their model, and {least} must"
+            f"{counted(alike, 'home')} gave the same width of their model, and {least} must"
             + (f": {'; '.join(sorted(errors)[:3])}" if errors else ""),
             hint="the homes' own logs say more",
         )

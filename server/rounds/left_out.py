@@ -126,7 +126,7 @@ class LeftOut:
 
 
 def left_out_in(path: Path) -> list[LeftOutHome]:
-    """Return all entries of a list's file, also those that hold no more; none without a file.
+    """Return all entries of a list's file, also those that no longer hold; none without a file.
 
     Raises:
         StateError: It cannot be read, or is damaged.

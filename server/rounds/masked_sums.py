@@ -41,11 +41,11 @@ from fedhome.server.rounds.sums import (
 )
 from fedhome.wire.names import HELP
 
-_FALSE = "the shares that it makes are of something else than it commits to"
+_FALSE = "it dealt shares of another secret than it had committed to"
 _NOT_ASKED = "it was not asked: it was away or left out, as the log told then"
-_LATE = "it had not answered when nobody was waited for any more"
+_LATE = "it had not answered when the question was closed"
 _UNLIKE = "with it the sum would tell few homes apart from another one about this model"
-_NOT_KEPT = "why is not known any more"
+_NOT_KEPT = "the reason is not known any more"
 
 
 class ProtocolChannel(Channel):

@@ -48,7 +48,7 @@ class NoiseBudget:
         if not before and outlook.excess(parameters) > 1:
             log.append(
                 "note",
-                text=f"homes' noise is more than this model bears: "
+                text=f"homes' noise is more than this model can bear: "
                 f"{outlook.noise_length(parameters):.2g} clips long in a round's mean, "
                 f"{outlook.error_of_the_mean:.2g} in each number. `fedhome privacy plan --homes "
                 f"{homes} --epsilon {outlook.epsilon:.3g} --rounds {outlook.rounds} --parameters "

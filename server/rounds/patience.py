@@ -30,7 +30,7 @@ class Patience:
         there: Returns the names of the homes that are connected.
         log: The run's log.
         clock: Seconds that rise.
-        sleep: Waits so many seconds.
+        sleep: Waits this many seconds.
 
     Attributes:
         left_out: Returns the names of homes that are asked nothing.
@@ -100,7 +100,7 @@ class Patience:
             homes: How many answered.
             needed: How many must.
             reason: Why they did not, as far as it is known.
-            searching: It is searched for homes that spoil sums: the next attempt is another one,
+            searching: Homes that spoil sums are searched for: the next attempt is another one,
                 which need not wait.
 
         Raises:
@@ -142,7 +142,7 @@ class Patience:
         return self._failures
 
     def _grown(self, times: int) -> float:
-        """Return a pause that has doubled so many times, up to the longest."""
+        """Return a pause that has doubled this many times, up to the longest."""
         return min(self._rounds.pause_s * 2.0 ** min(times, 30), self._rounds.most_pause_s)
 
     def _lack(self) -> Lack | None:

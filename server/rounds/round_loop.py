@@ -50,7 +50,7 @@ from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.wire.layout import Layout
 
 _MOST_FAILURES = 5  # rounds in a row without a quorum, after which a run without patience ends
-_MOST_SEARCHING = 20  # the same where it is searched for homes that spoil sums
+_MOST_SEARCHING = 20  # the same while homes that spoil sums are searched for
 
 
 class RoundLoop:
@@ -324,9 +324,9 @@ class RoundLoop:
             self.log.append("round-failed", round=number, homes=homes, needed=needed, **asked_none)
         if suspects is not None and suspects.stuck and self._failures >= most:
             raise RoundError(
-                f"round {number}: {suspects.stuck}; so it was in {self._failures} rounds in a row",
-                hint="sums over this fleet show no more: let the fleet's owner revoke the home "
-                "that is likeliest, or invite more homes",
+                f"round {number}: {suspects.stuck}; this lasted {self._failures} rounds in a row",
+                hint="more sums over this fleet would not show which: let the fleet's owner revoke "
+                "the likeliest home, or invite more homes",
             )
         if isinstance(self.grid, SecureGrid) and self.grid.spent_budget is not None:
             raise RoundError(
@@ -344,7 +344,7 @@ class RoundLoop:
         elif self._failures >= most:
             raise RoundError(
                 f"round {number}: {homes} of {asked} homes answered, {needed} are needed; "
-                f"so it was {self._failures} times in a row",
+                f"this has happened {self._failures} times in a row",
                 hint="the log's reply-dropped and sum-failed events say why the others did not"
                 if asked
                 else f"{self._reason}: look at what its configure_train returns",

@@ -116,7 +116,7 @@ class StrategyStep:
         self._log.append("round-unused", round=number, reason=why)
         if self._unreadable >= _MOST_UNREADABLE:
             raise RoundError(
-                f"round {number}: {why}; so it was {self._unreadable} times",
+                f"round {number}: {why}; this has happened {self._unreadable} times in a row",
                 hint=f"look at what {type(self.strategy).__name__}.aggregate_train returns: arrays "
                 "of the shapes and names of those that homes sent, without NaN",
             )

@@ -79,7 +79,7 @@ class GroupSum:
         homes: How many homes are in it.
         arrived: Their names; empty where they are not known any more.
         failed: Messages that a home answered with an error, and which.
-        late: Names of those that had not answered when nobody was waited for any more.
+        late: Names of those that had not answered when the question was closed.
         unlike: Names of those that are left out, since the sum would tell few homes apart from
             another one about this model.
         missing: Why each of the members that are not in it is not, by name, as far as it is known.

@@ -243,7 +243,7 @@ class Suspects:
             raise StateError(
                 f"{self._path} is damaged",
                 reason="altered",
-                hint="remove it: it is then searched anew for homes that spoil sums",
+                hint="remove it: homes that spoil sums are then searched for anew",
             ) from None
 
     @property

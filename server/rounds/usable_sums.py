@@ -24,7 +24,7 @@ from fedhome.server.rounds.suspects import Suspects
 
 _BEYOND = "beyond"
 TOO_NEAR = "with them it would tell few homes apart from another sum about nearly the same model"
-NOT_IN_TIME = "they had not answered when nobody was waited for any more"
+NOT_IN_TIME = "they had not answered when the question was closed"
 
 
 class UsableSums:

@@ -69,7 +69,7 @@ def without(place: HomeFolder, column: str, since: int) -> None:
 @pytest.mark.long
 def test_a_home_without_a_model_is_told_how_it_gets_one(place: HomeFolder) -> None:
     error = refused(fedhome("predict", place.path), RunError, "has no model of its own yet")
-    assert "until it has taken part in a run to its end it predicts by the fleet's" in error.hint
+    assert "until it has taken part in a run to its end, it predicts by the fleet's" in error.hint
     refused(fedhome("rollback", place.path), StateError, "there is none to go back to")
     assert "none yet: a run ends with one" in fedhome("status", place.path).output
 
@@ -175,7 +175,7 @@ def test_a_sensor_that_has_never_said_anything_is_named_and_stood_in_for(place: 
     assert any(note.startswith("nothing was read in outdoor") for note in found["notes"])
     with pytest.raises(InputsError) as error:  # to learn from, it is not there
         read_own(Plan.load(place.plan_path), Path(place.settings.data))
-    assert "there is nothing in its outdoor: see to the sensor" in error.value.hint
+    assert "there is nothing in its outdoor: check the sensor" in error.value.hint
 
 
 @pytest.mark.long

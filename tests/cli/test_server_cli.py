@@ -569,10 +569,10 @@ def test_homes_that_are_left_out_are_listed_until_they_are_asked_again(place: Se
     directory = place.directory()
     listed = LeftOut(place.left_out, directory=directory, run="run-1")
     listed.add(["home-1", "home-2"], "one of both spoils sums", suspected=True)
-    listed.add(["home-3"], "it makes wrong shares")
+    listed.add(["home-3"], "it deals wrong shares")
     told = " ".join(said("server", "status", place.path).split())
     assert "home-1, home-2: one of both spoils sums" in told
-    assert "home-3: it makes wrong shares" in told
+    assert "home-3: it deals wrong shares" in told
     as_json = json.loads(said("server", "status", place.path, "--json"))
     assert [one["home"] for one in as_json["left_out"]] == ["home-1", "home-2", "home-3"]
     done = said("server", "readmit", "home-1", "home-3", "--server", place.path)
@@ -588,7 +588,7 @@ def test_homes_that_are_left_out_are_listed_until_they_are_asked_again(place: Se
 
 def test_a_home_of_the_same_name_with_new_keys_is_another(place: ServerFolder) -> None:
     directory = place.directory()
-    LeftOut(place.left_out, directory=directory).add(["home-1"], "it makes wrong shares")
+    LeftOut(place.left_out, directory=directory).add(["home-1"], "it deals wrong shares")
     first = next(one for one in directory.homes if one.home == "home-1")
     anew = replace(first, identity=bytes(32))
     others = tuple(one for one in directory.homes if one.home != "home-1")

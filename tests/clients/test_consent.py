@@ -39,8 +39,8 @@ What leaves it:
     the model (5,761 numbers), how many examples it has, and how well models
     do on its readings.
   * readable for the server: its name and keys, its internet address, which
-    fedhome it runs, when it is connected, when it answers, and at what
-    length.
+    fedhome it runs, when it is connected, when it answers, and how long its
+    answers are.
 
 Who can read what:
   * a server that keeps to the rules: sums over at least 5 homes. Many of them
@@ -132,35 +132,35 @@ How often:
 What a server that keeps to the rules learns:
   * sums over at least 5 homes; this home takes part in no smaller one.
   * the fleet's model, which is made of these sums; all homes and the fleet's owner can
-    have it. From those of two rounds they know about the mean of what all homes learnt
-    in between.
+    have it. Whoever has those of two rounds knows roughly the mean of what all homes
+    learnt in between.
   * a sum still says something of the homes in it, and two sums over the same homes but
-    one differ by that one. Homes add no noise against this. From many sums over
+    for one differ by that one. Homes add no noise against this. From many sums over
     changing sets of homes, the number of this home's examples can be worked out, and
     over many rounds roughly how it changes the model; and from two rounds whose models
     hardly differ, of which it is in one, roughly that, and how well the model does on
     its validation rows.
-  * from two runs, where this home is in one of them and its readings are what they
-    were, how well no learning does in it, and models that it trains without the fleet:
-    no model of the fleet moves these numbers, so that the difference of both sums is
-    this home's.
+  * from two runs of which this home is in only one, while readings stay the same: how
+    well no learning does in it, and models that it trains without the fleet. No model
+    of the fleet moves these numbers, so the difference of the two sums is this home's.
 
 What a server that breaks the rules can learn today, without any home refusing:
   * this home's own update: by models made so that all other homes have nothing to add.
     Also by asking about two models that differ in last digits alone, the second time
     without this home. Only noise would prevent that, and homes add none.
   * how well models do on this home's validation rows: in the same way, by two models
-    that hardly differ. About one model, members open no second sum of nearly the same.
-  * of all homes together, in how many a reading is above a bound: by models made so
-    that such a home has nothing to add. Which homes these are, it does not learn.
+    that hardly differ. About one model, members open no second sum that is nearly the
+    same.
+  * in how many of all homes a reading is above a bound: by models made so that such a
+    home has nothing to add. It does not learn which homes these are.
   * roughly how long this home computes, and so how many examples it has: from when its
     answers come.
   * what this home sent in the last day, if whoever recorded it gets hold of this home's
-    keys, or of those of enough members, before they are erased: within a day.
+    keys, or of those of enough members, before they are erased, which is within a day.
 
 Agree only if you trust whoever runs the server to keep to the rules.
 
-The sums hide this home only if, besides:
+The sums hide this home only if this holds, too:
   * at most 10 % of the fleet's homes (rounded down, but one in any fleet) work for
     whoever attacks. If all others in a sum did, they could take their own parts off it.
   * the fleet's owner lists real homes only, and keeps the key that signs the list away
@@ -203,8 +203,8 @@ What leaves it:
     numbers), how many examples it has, and how well models do on its
     readings.
   * readable for the server: its name and keys, its internet address, which
-    fedhome it runs, when it is connected, when it answers, and at what
-    length.
+    fedhome it runs, when it is connected, when it answers, and how long its
+    answers are.
 
 Who can read what:
   * the server: all of the above.

@@ -183,7 +183,7 @@ def test_without_a_row_that_is_new_to_both_nothing_changes(place: HomeFolder) ->
     until = kept(place).fitted_until
     day = np.datetime_as_string(np.datetime64(until, "s"), unit="s")
     shown = excluded(place, "--from", f"{day}Z", "--to", "2024-01-01")
-    assert "there is no row yet to which neither it nor the new one was fitted" in shown
+    assert "there is no row yet to which neither of the two was fitted" in shown
     assert OwnModels(place.path, HOME).read() == data
 
 
@@ -223,5 +223,5 @@ def test_a_model_that_a_run_brought_meanwhile_is_not_replaced(
 
     monkeypatch.setattr(fitted_anew, "_fitted", slow)
     shown = excluded(place, *BROKEN)
-    assert "has got another model of its own meanwhile" in shown
+    assert "has another model of its own by now" in shown
     assert OwnModels(place.path, HOME).read() == b"of a run that ended"

@@ -515,7 +515,7 @@ def test_a_home_says_that_a_server_of_another_release_does_not_read_it(
 def test_a_welcome_of_another_release_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     longer = msgpack.packb(["fedhome/welcome", 1, 7, b"directory", b"word", 0])
     monkeypatch.setattr(fedhome.clients.agent.announce, "ask", lambda *_: longer)
-    with pytest.raises(LinkError, match="do not read each other's words") as caught:
+    with pytest.raises(LinkError, match="cannot read each other's messages") as caught:
         _joins()
     assert caught.value.reason == "version"
     monkeypatch.setattr(fedhome.clients.agent.announce, "ask", lambda *_: b"no message")

@@ -81,7 +81,7 @@ def test_a_fault_is_told_once_and_looked_at_again_though_nothing_changed(watched
     for now in (0, EVERY_S, 2 * EVERY_S):
         assert watched.watch.tend(now) is None
     assert watched.looks == 3
-    assert watched.complained == ["no readings; record some; it is looked at again every 60 s"]
+    assert watched.complained == ["no readings; record some; it looks again every 60 s"]
     watched.found = {"line": "0.4 kWh", "lasting": 0.4}
     watched.watch.tend(3 * EVERY_S)
     assert watched.said == ["0.4 kWh"]

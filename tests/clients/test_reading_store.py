@@ -164,7 +164,7 @@ def test_lost_facts_are_found_again_in_the_rows_and_told(store: ReadingStore) ->
     (store.folder / "facts.fh").unlink()
     found = store.read()
     assert found.table.rows == 2
-    assert "periods that were left out are not known any more" in found.notes[0]
+    assert "which periods were left out is lost" in found.notes[0]
     store.append(rows([60], load=[3.0]), now_s=NOW)
     assert store.read().table.rows == 3
 

@@ -431,7 +431,7 @@ def test_a_folder_that_is_closed_again_is_told_again(
             shut.setattr(Path, "iterdir", closed)
             followed.look()
             followed.look()
-        assert faults == [f"{folder}: Permission denied; it is looked at again"] * times
+        assert faults == [f"{folder}: Permission denied; it is tried again"] * times
         followed.look()
 
 
@@ -484,7 +484,7 @@ def test_a_folder_that_cannot_be_looked_into_is_told_once_and_followed(
     followed = FollowedFiles(folder, recorder, lambda *told: done.append(told[2]), faults.append)
     followed.look()
     followed.look()
-    assert faults == [f"{folder}: Permission denied; it is looked at again"]
+    assert faults == [f"{folder}: Permission denied; it is tried again"]
     shut[0] = False
     (folder / "a.csv").write_text("time,load\n2023-11-29T03:00Z,1\n2023-11-29T04:00Z,2\n")
     followed.look()

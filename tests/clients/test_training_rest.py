@@ -61,7 +61,7 @@ def test_a_hot_one_waits_until_it_is_cooler_by_some_degrees(
     device = Device(*(DeviceLoad(hot, 0.1) for hot in (81.0, 79.0, 76.0, 75.0)))
     device.rest.wait()
     assert device.now == 15.0
-    assert device.told == ["training waits: the device has 81 °C, and may have 80", ""]
+    assert device.told == ["training waits: the device is at 81 °C, and may be at 80", ""]
     assert caplog.messages[-1] == "training goes on"
 
 
@@ -74,7 +74,7 @@ def test_a_busy_one_waits_until_it_is_calm() -> None:
 
 def test_who_waits_too_long_gives_up_and_begins_anew_with_the_next_question() -> None:
     device = Device(*[DeviceLoad(90.0, 0.0)] * 27)
-    with pytest.raises(EngineError, match="training waited 60 s in vain: the device has 90"):
+    with pytest.raises(EngineError, match="training waited 60 s in vain: the device is at 90"):
         device.rest.wait()
     assert device.told[-1] == ""
     device.now += 2

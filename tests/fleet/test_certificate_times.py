@@ -63,7 +63,7 @@ def _refusals(folder: Path, authorities: bytes) -> list[LinkError]:
 
 @pytest.mark.parametrize(
     ("made", "told"),
-    [(NOW + YEAR, "is not good yet"), (NOW - 3 * YEAR, "is not good any more")],
+    [(NOW + YEAR, "is not valid yet"), (NOW - 3 * YEAR, "has expired")],
 )
 def test_a_certificate_of_another_time_is_told_with_the_time(
     tmp_path: Path, made: datetime, told: str

@@ -171,7 +171,7 @@ def test_a_real_home_numbers_its_words_as_the_plan_does(tmp_path: Path) -> None:
 
     unnamed = tmp_path / "unnamed.toml"
     unnamed.write_text(Plan.load(**table).to_toml())
-    with pytest.raises(DataError, match="only its own words") as caught:
+    with pytest.raises(DataError, match="only the words in its own readings") as caught:
         find_home(_context(unnamed, data=str(file)))
     assert "task.classes" in caught.value.hint
 

@@ -142,7 +142,7 @@ def test_fewer_homes_than_a_sum_takes_set_no_fleets_width(tmp_path: Path) -> Non
     answers: tuple[Any, ...] = ((1 << 40, 1), *["readings"] * 5)
     with EventLog(tmp_path / "events.jsonl") as log:
         out = UnfitHomes(log, str)
-        with pytest.raises(RoundError, match="1 home told the same width") as refused:
+        with pytest.raises(RoundError, match="1 home gave the same width") as refused:
             shape_of(shapes(*answers), SECURE, out)
         assert "and 5 must" in refused.value.message
         assert not out.nodes

@@ -79,7 +79,7 @@ def test_a_damaged_file_and_a_full_disk_are_told_and_keep_nobody_out(
     (tmp_path / MARKS).write_bytes(b"no marks")
     clock = Clock()
     marks = HomeMarks(tmp_path, clock)
-    assert "one from a backup is not noticed" in caplog.text
+    assert "one from a backup goes unnoticed" in caplog.text
 
     def full(*_: object) -> None:
         raise StateError("there is no room", reason="disk-full", hint="make some")

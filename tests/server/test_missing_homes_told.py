@@ -120,7 +120,7 @@ def test_a_sum_that_is_taken_again_after_a_kill_names_who_is_missing(
     (again,) = _told(fleet, "sum-taken-again")
     assert (again["round"], again["stage"], again["homes"]) == (1, "train", 6)
     assert list(again["missing"]) == ["h03"]
-    assert "nobody was waited for" in again["missing"]["h03"]
+    assert "when the question was closed" in again["missing"]["h03"]
     after = read_events(fleet.folder / fleet.name / "events.jsonl")[before:]
     assert not untold(after, HOMES), "also by what the new process tells alone"
     assert untold([one for one in after if one.event != "sum-taken-again"], HOMES), "the control"
