@@ -193,7 +193,7 @@ def predict(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict by the home's own model: no server, no network; also while the agent runs."""
+    """Predict with the home's own model: no server, no network; also while the agent runs."""
     from fedhome.cli.client_predict import predicted, print_prediction  # noqa: PLC0415
     from fedhome.cli.client_predict_horizons import print_horizons  # noqa: PLC0415
 
@@ -249,7 +249,7 @@ app.command()(exclude)
 
 @app.command()
 def rollback(folder: HomeArgument = Path()) -> None:
-    """Take the home's own model from before the one in use; once more takes the later one."""
+    """Go back to the home's own model before the one in use; a second time undoes it."""
     from fedhome.clients.kept_model import own_model  # noqa: PLC0415
     from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
 

@@ -47,7 +47,7 @@ def inspect(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show what the home has of readings, what would be used, and what is missing."""
+    """Show which readings the home has, what would be used, and what is missing."""
     from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
     from fedhome.clients.recorded.inspection import exported, inspected  # noqa: PLC0415 - arrow
 
@@ -110,7 +110,7 @@ def exclude(
     ),
     as_json: JsonFlag = False,
 ) -> None:
-    """Let a bad period not count: a broken sensor, a holiday. Its readings stay in the store.
+    """Leave out a bad period: a broken sensor, a holiday. Its readings stay in the store.
 
     Predictions leave it out at once, and the home's own model is fitted anew to what remains; it
     takes the place of the one in use if it is as good. Runs that begin from now on learn without.

@@ -82,7 +82,7 @@ def record(
         bool, typer.Option("--json", help="A line of JSON each, as docs/json.md describes it.")
     ] = False,
 ) -> None:
-    """Record readings in the home's store, sealed; what it says is recorded is on the disk.
+    """Record readings in the home's sealed store; what it calls recorded is on the disk.
 
     The first time, the store begins with the files that the home has read so far (`data` in
     home.toml); from then on the home reads its store, and those files no more. Lines that cannot

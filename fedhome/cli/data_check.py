@@ -60,7 +60,7 @@ def check(
         typer.Option(help="Draw each home's target, with its gaps.", metavar="FILE.html"),
     ] = None,
 ) -> None:
-    """Show how each file and column is read, what falls, and why.
+    """Show how each file and column is read, which rows are dropped, and why.
 
     Times, rows kept of rows read, kinds, units, formats and ranges of the columns, and what the
     homes have in common; with a plan, or a target, also what a run would learn from. Nothing is
@@ -97,7 +97,7 @@ def convert(
     plan: PlanOption = None,
     sets: Sets = None,
 ) -> None:
-    """Write what was understood of each home as Parquet, to be read back without guessing.
+    """Write each home's readings as Parquet, which is read back without guessing.
 
     Times are in UTC with the home's zone, numbers are numbers with their unit, words are words.
     Rules of single homes stand in a homes.toml beside them.

@@ -23,7 +23,7 @@ def promote(
         typer.Option("--server", help="The server's folder.", metavar="DIR", show_default="here"),
     ] = Path(),
 ) -> None:
-    """Let homes use what a run ended with, whatever they said of it.
+    """Let homes use what a run ended with, whatever their validation said.
 
     A run does so by itself where the homes' validation says that its result is not worse than the
     release in use. A model that was replaced comes back in the same way.

@@ -78,7 +78,7 @@ def show(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print the whole plan as TOML, to begin one of your own from; `--json`: as an object."""
+    """Print the whole plan as TOML, to start one of your own; with `--json`, as an object."""
     resolved = named_plan(plan)
     if like is not None:
         from fedhome.cli.like import like as read_like  # noqa: PLC0415 - it reads files
