@@ -49,6 +49,7 @@ class GatheredHomes:
         classes: Names of the target's classes, where the data name them.
         reports: How each home's files were read, where there are files.
         plan: The plan, with all that it left to the data.
+        own: As of :class:`.FolderRead`.
     """
 
     homes: list[HomeExamples]
@@ -57,6 +58,7 @@ class GatheredHomes:
     classes: tuple[str, ...]
     reports: tuple[HomeReport, ...] = ()
     plan: Plan = field(default_factory=Plan)
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +135,7 @@ def find_in(read: FolderRead, plan: Plan) -> FoundHomes:
         classes=classes if targets == "multi-class" else (),
         reports=tuple(report for report in read.reports if report.home in used),
         plan=plan,
+        own=read.own,
     )
     return FoundHomes(gathered=gathered, tables=fleet.tables, schema=fleet.schema)
 

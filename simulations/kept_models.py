@@ -83,6 +83,7 @@ def _models(
             examples=home,
             time_zone=table.time_zone,
             rules=table.rules,
+            reading=found.gathered.own.get(home.home, {}),
             run=run,
             scores={
                 name: by_model[name][home.home]

@@ -17,6 +17,7 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.own_models import OwnModels
 from fedhome.counted import counted
 from fedhome.errors import RunError, StateError
+from fedhome.plan.own_reading import own_of
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.reasons import in_words
 
@@ -138,6 +139,7 @@ class EndedRuns:
             examples=device.examples,
             time_zone=table.time_zone,
             rules=table.rules,
+            reading=own_of(self._home_folder.settings.reading, self._home.plan.data),
             run=run,
         )
 

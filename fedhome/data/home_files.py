@@ -281,7 +281,8 @@ def _renaming(raw: Raw, settings: ReadingSettings) -> dict[str, str]:
     """Return each column's name in a plan, by its name in the file."""
     names = raw.rows.column_names
     new = dict(settings.rename)
-    if unknown := [name for name in new if name not in names]:
+    # What is called as the plan calls it already needs no other name.
+    if unknown := [name for name in new if name not in names and new[name] not in names]:
         raise SourceError(
             f"{raw.files[0][0]} has no column {unknown[0]!r}, which data.rename gives another "
             f"name{did_you_mean(unknown[0], names)}",

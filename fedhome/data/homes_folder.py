@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from fedhome.data.times.axis import zone_of
 from fedhome.data.times.long_tables import homes_of
 from fedhome.data.told_once import some, told_once
 from fedhome.errors import EmptyFleetError, SourceError
+from fedhome.plan.own_reading import own_of
 from fedhome.plan.reading_settings import HomeReading, ReadingSettings
 from fedhome.printable import shown
 from fedhome.spelling import did_you_mean
@@ -60,12 +62,14 @@ class FolderRead:
         excluded: Homes that were left out.
         notes: What the readers assumed or left out, each once, with the homes' names.
         reports: How each of the homes was read, where files were.
+        own: Of homes that are read in a way of their own: settings of reading, by name.
     """
 
     homes: list[HomeTable]
     excluded: list[Exclusion]
     notes: tuple[str, ...]
     reports: tuple[HomeReport, ...] = ()
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def read_folder(
@@ -125,7 +129,8 @@ def read_folder(
         else:
             reads[home] = read
             notes += [(home, note) for note in read.notes]
-    return as_fleet(reads.values(), excluded, notes, what=f"home in {folder}", hint=LAYOUT_HINT)
+    fleet = as_fleet(reads.values(), excluded, notes, what=f"home in {folder}", hint=LAYOUT_HINT)
+    return replace(fleet, own={home: own_of(one.reading(), settings) for home, one in own.items()})
 
 
 def most_homes_in(folder: Path, settings: ReadingSettings) -> int | None:

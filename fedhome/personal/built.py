@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from fedhome.learning.methods import method_of
 from fedhome.learning.personalise.home_end import HomeEnd
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
+from fedhome.plan.own_reading import NOTHING_OWN
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.plan.step_rule import Rule
@@ -28,6 +30,7 @@ def personal_model(
     examples: HomeExamples,
     time_zone: str,
     rules: Mapping[str, Rule],
+    reading: Mapping[str, Any] = NOTHING_OWN,
     run: str = "",
     scores: Mapping[str, float] | None = None,
 ) -> PersonalModel:
@@ -40,6 +43,7 @@ def personal_model(
         examples: The home's examples, as they were cut from its readings.
         time_zone: The home's zone.
         rules: How its readings become one a step, where the plan's rules do not hold for it.
+        reading: How its files are read, where that differs from the plan.
         run: What it came from.
         scores: Of ``personalised`` and ``baseline`` on test rows.
     """
@@ -64,6 +68,7 @@ def personal_model(
         blend=end.fleet,
         time_zone=time_zone,
         rules=rules,
+        reading=reading,
         rows=sum(examples.counts[:2]),
         run=run,
         score=learning.task.score,

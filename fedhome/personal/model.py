@@ -41,6 +41,8 @@ COMPUTED: Final = (
 )
 """What a model and what it computes from numbers have in common."""
 
+_OF_FILES: Final = {"time", "pivot"}
+
 
 class _Asked(NamedTuple):
     """Rows to predict; whether they have no times; and what was done to the readings."""
@@ -68,6 +70,7 @@ class PersonalModel:
         by: How far the band of 80 % around numbers reaches, or the temperature of classes.
         time_zone: IANA name of the home's zone.
         rules: How the home's readings become one a step, where the plan's rules do not hold for it.
+        reading: How its files are read, where that differs from the plan: settings by name.
         rows: Training and validation rows that it was fitted to.
         run: Name of the run, or of the release, that it came from.
         score: Name of the score; higher is better.
@@ -101,6 +104,7 @@ class PersonalModel:
     blend: FleetsBlend | None = None
     ahead: Span | None = None
     rules: Mapping[str, Rule] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def target(self) -> str:
@@ -256,8 +260,12 @@ class PersonalModel:
             rules = {name: rule for name, rule in self.rules.items() if name in readings.columns}
             return replace(readings, rules=readings.rules or rules), ()
         zone = {} if self.plan.data.time_zone else {"time_zone": self.time_zone}
-        own: dict[str, Any] = {**zone, "rules": self.rules}
-        settings = reading_of(self.plan.data, own)
+        is_file = isinstance(readings, (str, Path))
+        # A table in memory has columns of its own making: which are its times, it tells itself.
+        written = {
+            name: how for name, how in self.reading.items() if is_file or name not in _OF_FILES
+        }
+        settings = reading_of(self.plan.data, {**zone, **written, "rules": self.rules})
         numbers = (self.target,) if self.targets == "continuous" else ()
         wanted = {*schema.columns, self.target}
         if isinstance(readings, (str, Path)):

@@ -11,6 +11,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from fedhome.errors import PlanError
 from fedhome.learning import fitted
 from fedhome.learning.bands import Reach
 from fedhome.learning.mixture import FleetsBlend, symmetric, upper
@@ -19,6 +20,7 @@ from fedhome.personal.file_check import UNREADABLE, check_told
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
 from fedhome.personal.stored_models import NAIVE, OWN_MODULE, StoredModels
+from fedhome.plan.own_reading import reading_of
 from fedhome.plan.settings import Plan
 from fedhome.run.model_file import with_sorted_header
 
@@ -26,6 +28,7 @@ _PLAIN = (
     *("home", "targets", "unit", "level", "time_zone"),
     *("rows", "run", "score", "fitted_until"),
 )
+_OWN = ("rules", "reading")
 
 
 def to_bytes(models: Iterable[PersonalModel]) -> bytes:
@@ -65,9 +68,12 @@ def to_bytes(models: Iterable[PersonalModel]) -> bytes:
                 "scores": dict(model.scores),
             }
             | ({} if model.blend is None else {"blend": _plain_blend(model.blend)})
-            | ({"rules": dict(model.rules)} if model.rules else {})
+            | {name: dict(own) for name in _OWN if (own := getattr(model, name))}
         )
-    header = {"format": str(stored_models.FORMAT), "plan": plan, "homes": json.dumps(homes)}
+    # An earlier fedhome would read such a home's files in another way, unaware of it.
+    later = any(name in home for home in homes for name in _OWN)
+    made = stored_models.FORMAT if later else stored_models.FORMAT - 1
+    header = {"format": str(made), "plan": plan, "homes": json.dumps(homes)}
     return with_sorted_header(safetensors.numpy.save(arrays, header))
 
 
@@ -109,9 +115,10 @@ class ModelsFile(Mapping[str, PersonalModel]):
         try:
             check_told(told)
             own = {name: told[name] for name in (*_PLAIN, "scores") if name not in computed}
-            own["rules"] = told.get("rules", {})
+            own |= {name: told.get(name, {}) for name in _OWN}
+            reading_of(self._plan.data, own["reading"])
             own["blend"] = _blend_of(told["blend"]) if "blend" in told else None
-        except UNREADABLE as error:
+        except (*UNREADABLE, PlanError) as error:
             raise self._stored.unreadable(error) from None
         return PersonalModel(plan=self._plan, **computed, **own)
 

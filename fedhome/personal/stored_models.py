@@ -31,8 +31,9 @@ from fedhome.toml_text import parse_toml
 
 MODELS: Final = "models.safetensors"
 """What the file of its homes' models is called in a run's folder."""
-FORMAT: Final = 2
-"""Every earlier one is read as well: 1 knew no seasons of a year, and no changes."""
+FORMAT: Final = 3
+"""Every earlier one is read as well: 1 knew no seasons of a year, and no changes; 2 no rules and no
+way of reading of a home's own. What needs none of these is written as the one before."""
 NAIVE: Final = "without learning"
 OWN_MODULE: Final = "own module"
 

@@ -16,9 +16,27 @@ from fedhome.spelling import did_you_mean
 NOTHING_OWN: Final[Mapping[str, Any]] = MappingProxyType({})
 """A home whose files are read as the plan says."""
 
+_BESIDE = {"time_zone", "home_column"}
 _SECTION = "data"  # in a plan; here it may be left out
 _WHERE = "how the home's files are read"
 _HINT = "settings of reading: " + ", ".join(HomeReading.model_fields)
+
+
+def own_of(reading: Mapping[str, Any], common: ReadingSettings) -> dict[str, Any]:
+    """Return those of a home's settings of reading that its model keeps.
+
+    Its zone and its rules are kept beside them: they are of readings, however these are written.
+
+    Args:
+        reading: The home's settings, by name.
+        common: The plan's: what is alike in both is left out.
+    """
+    known = common.reading()
+    return {
+        name: value
+        for name, value in reading.items()
+        if name in known and name not in _BESIDE and value != known[name]
+    }
 
 
 def parse_reading(sets: Sequence[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +23,17 @@ from fedhome.data.pack_homes import pack
 from fedhome.data.series.time_grid import grid_of
 from fedhome.data.series.windows import windows
 from fedhome.data.table import HomeTable
-from fedhome.errors import DataError, InputsError, PlanError, SourceError
+from fedhome.errors import (
+    DataError,
+    InputsError,
+    ModelFormatError,
+    PlanError,
+    RunError,
+    SourceError,
+)
 from fedhome.fleet.state_file import KEY
+from fedhome.personal import stored_models
+from fedhome.personal.models_file import ModelsFile, to_bytes
 from fedhome.plan.own_reading import parse_reading
 from fedhome.plan.settings import Plan
 from fedhome.simulations import local_fleet
@@ -174,6 +184,46 @@ def test_what_is_learnt_and_predicted_of_a_meter_is_what_it_used(tmp_path: Path)
     np.testing.assert_allclose(model.predict(table)["value"].to_numpy(), said)
     bare = replace(table, rules={})
     np.testing.assert_allclose(model.predict(bare)["value"].to_numpy(), said)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:readings of")
+def test_a_model_reads_its_homes_files_as_these_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An own name and an own decimal sign were forgotten, and 1,234 kWh could be 1234."""
+    reading = 'rename = { Verbrauch = "load" }\ndecimal = ","\n'
+    folder = write(tmp_path / "homes", f"[oak]\n{reading}")
+    (folder / "meter.csv").unlink()
+    rows = (line.split(",") for line in (folder / "elm.csv").read_text().splitlines()[1:])
+    foreign = [f"{time};{float(value):.3f}".replace(".", ",") for time, value in rows]
+    (folder / "oak.csv").write_text("\n".join(["time;Verbrauch", *foreign, ""]))
+    plan = Plan.load(**tiny.SETTINGS).change(data={"source": str(folder)}, rounds={"count": 1})
+    result = fedhome.simulate(plan, out=tmp_path / "run")
+    model, plain = (fedhome.load(result.path, home) for home in ("oak", "elm"))
+    assert dict(model.reading) == {"rename": {"Verbrauch": "load"}, "decimal": ","}
+    assert dict(plain.reading) == {}
+    said = model.predict(folder / "oak.csv")["value"].to_numpy()
+    assert 0 < said.min() < said.max() < 3
+    # Other files may call the column as the plan does, and a table in memory has numbers already.
+    (tmp_path / "other.csv").write_text("\n".join(["time;load", *foreign, ""]))
+    np.testing.assert_allclose(model.predict(tmp_path / "other.csv")["value"].to_numpy(), said)
+    bare = read_folder(folder, plan.data).homes[-1]
+    cells = {"time": bare.time_s.tolist(), "load": bare.columns["load"].tolist()}
+    np.testing.assert_allclose(model.predict(cells)["value"].to_numpy(), said)
+    # What an earlier fedhome would read otherwise has a later format, and all else has not.
+    path = result.path / "models.safetensors"
+    formats = [
+        json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["format"]
+        for data in (path.read_bytes(), to_bytes([model]), to_bytes([plain]))
+    ]
+    assert formats == ["3", "3", "2"]
+    for wrong in ({"colour": "red"}, {"decimal": 1}, {"rename": ["load"]}):
+        with pytest.raises(RunError, match="cannot be read as homes' models"):
+            ModelsFile(to_bytes([replace(model, reading=wrong)]))["oak"]
+    monkeypatch.setattr(stored_models, "FORMAT", 2)
+    with pytest.raises(ModelFormatError, match="is of format 3"):
+        fedhome.load(result.path, "elm")
 
 
 @pytest.mark.long
