@@ -12,8 +12,9 @@ from fedhome.personal.model import PersonalModel
 from fedhome.personal.models_file import to_bytes
 from fedhome.personal.stored_models import MODELS
 from fedhome.plan.settings import Plan
-from fedhome.run.folder import RunFolder, write_atomically
+from fedhome.run.folder import RunFolder
 from fedhome.run.results import scores
+from fedhome.run.written_whole import write_atomically
 from fedhome.simulations.engines.world import World
 from fedhome.simulations.gather import FoundHomes
 

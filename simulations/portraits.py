@@ -19,7 +19,8 @@ from fedhome.learning.personalise.sureness import SureHome, at_nearest, sure_hom
 from fedhome.learning.tasks.segments import Floats
 from fedhome.plan.time_steps import ahead_of
 from fedhome.run.events import EventLog
-from fedhome.run.folder import RunFolder, scores
+from fedhome.run.folder import RunFolder
+from fedhome.run.results import scores
 from fedhome.run.shown_homes import PLACES, Along, Place, Reliability, Shown, ShownHome
 from fedhome.simulations.engines.world import World
 from fedhome.simulations.offered import Offered, experts_of

@@ -33,7 +33,8 @@ from fedhome.plugins import look_up
 from fedhome.questions.rate_search import check_search
 from fedhome.questions.transfer import check_feedback
 from fedhome.run.events import Event, EventLog
-from fedhome.run.folder import RunFolder, SavedModel
+from fedhome.run.folder import RunFolder
+from fedhome.run.model_file import SavedModel
 from fedhome.run.results import SummaryRow, summary
 from fedhome.run.summary import summary_text
 from fedhome.server.report import write_report
@@ -177,7 +178,7 @@ def simulate(
             :class:`fedhome.HomeTable` objects, or a function of the plan that yields these. All
             of their readings are used unless the plan has ``data.history_days``: that homes have
             five days to learn from is a default of the synthetic ones alone.
-        personaliser: An object with ``trial`` and ``outcome``, or a class or function that gives
+        personaliser: An object with ``trial`` and ``adapt``, or a class or function that gives
             one.
         out: Folder of the run; None for the next free ``runs/NAME-1``, ``runs/NAME-2``, ...
         start: Folder of a run whose model this one begins with; None for a new model.

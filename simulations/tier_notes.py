@@ -9,7 +9,8 @@ import numpy as np
 
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import tiers_of
-from fedhome.run.folder import RunFolder, scores
+from fedhome.run.folder import RunFolder
+from fedhome.run.results import scores
 
 _MODELS: Final = {
     "local": "this network alone",

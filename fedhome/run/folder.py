@@ -31,38 +31,11 @@ from numpy.typing import NDArray
 
 from fedhome.denied import paths_told
 from fedhome.errors import PlanError, RunError
-from fedhome.run.compared_models import MODELS
 from fedhome.run.events import Event, read_events
 from fedhome.run.folder_tables import FolderTables
 from fedhome.run.model_file import Learnt, SavedModel, read_model_file, to_bytes, unreadable
-from fedhome.run.results import (
-    HOMES,
-    ROUNDS,
-    SummaryRow,
-    differences,
-    homes_table,
-    rounds_table,
-    scores,
-    summary,
-)
 from fedhome.run.written_whole import write_atomically
 from fedhome.toml_text import parse_toml
-
-__all__ = [
-    "HOMES",
-    "MODELS",
-    "ROUNDS",
-    "RunFolder",
-    "SavedModel",
-    "SummaryRow",
-    "differences",
-    "homes_table",
-    "rounds_table",
-    "scores",
-    "summary",
-    "write_atomically",
-]
-
 
 PRIVATE: Final = 0o700
 """Who may open a new run's folder: the account alone, since models and readings of homes lie there.

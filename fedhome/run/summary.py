@@ -34,26 +34,25 @@ def print_summary(console: Console, folder: RunFolder) -> None:
     every = folder.read_events()
     events = {event.event: event.data for event in every}
     counted: Any = events.get("scores-counted")
+    table = folder.read_homes() if folder.homes_path.exists() else None
     rows: list[SummaryRow] = []
-    if folder.homes_path.exists():
-        rows = summary(folder.read_homes())
+    if table is not None:
+        rows = summary(table)
     elif counted is not None:
         rows = counted_summary(counted)
     if rows:
         homes = max(row.homes + row.left_out for row in rows)
         score = str(events["fleet-ready"]["score"])
-        at_each = None
-        if folder.homes_path.exists():
-            at_each = horizon_scores(folder.read_homes(), score)
+        at_each = None if table is None else horizon_scores(table, score)
         mean = "" if at_each is None else f", mean of {len(at_each.horizons)} horizons,"
         title = f"{score}{mean} on test rows, over {homes} homes"
         console.print(_models(title, rows, narrow=console.width < _WIDE))
         if at_each is not None:
             console.print(_horizons(at_each))
-        sure = means_of(folder.read_homes(), _SURE) if folder.homes_path.exists() else {}
+        sure = {} if table is None else means_of(table, _SURE)
         for line in _explained(rows, sure, narrow=console.width < _WIDE):
             console.print(line, style="dim")
-        if not folder.homes_path.exists():
+        if table is None:
             told = "counted in sums over homes: no single home's score is shown"
             if "noise_homes" in counted:
                 told += f"; each count has noise of about {counted['noise_homes']:.2g} homes"
@@ -64,8 +63,8 @@ def print_summary(console: Console, folder: RunFolder) -> None:
                     "single homes",
                     style="dim",
                 )
-    if (table := folder.read_cold_start()) is not None:
-        points = cold_start_points(table)
+    if (joined := folder.read_cold_start()) is not None:
+        points = cold_start_points(joined)
         console.print(_new_homes(points, str(events["fleet-ready"]["score"])))
         console.print(_strongest(points), style="dim")
     for told in filter(None, (rounds_told(every), rates_in(every))):

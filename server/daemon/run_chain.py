@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fedhome.errors import FedHomeError, RunError
-from fedhome.run.folder import RunFolder, write_atomically
+from fedhome.run.folder import RunFolder
+from fedhome.run.written_whole import write_atomically
 from fedhome.server.rounds import checkpoint
 from fedhome.store import disk
 from fedhome.wire.layout import Layout

@@ -9,7 +9,7 @@ from typing import Final
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fedhome.run.folder import differences
+from fedhome.run.results import differences
 from fedhome.server.report.figures import FEW_HOMES, Figure, line, round_axis, text
 from fedhome.server.report.run_results import RunResults
 from fedhome.server.report.theme import (

@@ -11,7 +11,7 @@ from typing import Any, Final
 from fedhome.counted import counted
 from fedhome.run.compared_models import with_meaning
 from fedhome.run.events import SPENT
-from fedhome.run.folder import SummaryRow, summary
+from fedhome.run.results import SummaryRow, summary
 from fedhome.server.report.number_words import (
     NOTHING,
     duration,

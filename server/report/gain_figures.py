@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from fedhome.run.cold_start_table import ColdStartPoint, best_alone, by_days, cold_start_points
-from fedhome.run.folder import differences
 from fedhome.run.mean_intervals import mean_interval
+from fedhome.run.results import differences
 from fedhome.server.report.figures import Figure, text
 from fedhome.server.report.run_results import RunResults
 from fedhome.server.report.theme import (

@@ -10,7 +10,8 @@ import jinja2
 
 from fedhome.errors import RunError
 from fedhome.plan.time_steps import ahead_of
-from fedhome.run.folder import RunFolder, write_atomically
+from fedhome.run.folder import RunFolder
+from fedhome.run.written_whole import write_atomically
 from fedhome.server.report import facts
 from fedhome.server.report.comparison import comparison_figures
 from fedhome.server.report.figure_drawing import drawings

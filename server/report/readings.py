@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from fedhome.data.table import HomeTable
-from fedhome.run.folder import write_atomically
+from fedhome.run.written_whole import write_atomically
 from fedhome.server.report.figures import Figure, text
 from fedhome.server.report.html import render
 from fedhome.server.report.theme import BLUE, figure

@@ -14,8 +14,8 @@ import pyarrow as pa
 from fedhome.data.read_report import HomeReport
 from fedhome.errors import RunError
 from fedhome.run.events import Event
-from fedhome.run.folder import RunFolder, scores, summary
-from fedhome.run.results import SummaryRow, counted_summary
+from fedhome.run.folder import RunFolder
+from fedhome.run.results import SummaryRow, counted_summary, scores, summary
 from fedhome.run.shown_homes import Shown
 
 STARTS = ("run-started", "run-resumed")

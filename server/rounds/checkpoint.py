@@ -12,7 +12,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from fedhome.errors import RunError
-from fedhome.run.folder import RunFolder, write_atomically
+from fedhome.run.folder import RunFolder
+from fedhome.run.written_whole import write_atomically
 from fedhome.wire.layout import Layout
 
 _FILE = "latest.safetensors"

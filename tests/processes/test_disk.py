@@ -23,7 +23,8 @@ from fedhome.fleet.state_file import FileStore
 from fedhome.ops.processes import Child, Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog, read_events
-from fedhome.run.folder import RunFolder, write_atomically
+from fedhome.run.folder import RunFolder
+from fedhome.run.written_whole import write_atomically
 from fedhome.server.daemon.current_run import (
     BROKEN_OFF,
     DONE,

@@ -17,18 +17,19 @@ from scipy.stats import t
 from fedhome.errors import EventLogError, RunError
 from fedhome.run.compared_models import VERDICTS
 from fedhome.run.events import EventLog
-from fedhome.run.folder import (
+from fedhome.run.folder import RunFolder
+from fedhome.run.model_file import read_model_file
+from fedhome.run.results import (
     HOMES,
     ROUNDS,
-    RunFolder,
     differences,
     homes_table,
+    mean_interval,
     rounds_table,
     summary,
-    write_atomically,
+    verdict_shares,
 )
-from fedhome.run.model_file import read_model_file
-from fedhome.run.results import mean_interval, verdict_shares
+from fedhome.run.written_whole import write_atomically
 from fedhome.wire.layout import Layout
 from helpers.examples import share_of
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from fedhome.run.cold_start_table import cold_start_table
 from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS
 from fedhome.run.events import EventLog
-from fedhome.run.folder import RunFolder, homes_table
-from fedhome.run.results import means_of, over_seeds, summary
+from fedhome.run.folder import RunFolder
+from fedhome.run.results import homes_table, means_of, over_seeds, summary
 from fedhome.run.summary import print_seeds, print_summary
 
 _HOMES = 8

@@ -20,7 +20,8 @@ from fedhome.errors import (
 )
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
-from fedhome.run.folder import RunFolder, write_atomically
+from fedhome.run.folder import RunFolder
+from fedhome.run.written_whole import write_atomically
 from fedhome.server.daemon import deploy
 from fedhome.server.daemon.current_run import (
     BROKEN_OFF,

@@ -15,7 +15,8 @@ from fedhome.errors import EventLogError, RunError
 from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import FEDERATED
 from fedhome.run.events import EventLog
-from fedhome.run.folder import RunFolder, differences, homes_table, rounds_table
+from fedhome.run.folder import RunFolder
+from fedhome.run.results import differences, homes_table, rounds_table
 from fedhome.server.report import write_report
 from fedhome.server.report.comparison import comparison_figures
 from fedhome.server.report.facts import differing_settings, facts
