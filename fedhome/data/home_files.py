@@ -10,20 +10,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.columns.cells import ColumnRead, read_cells
+from fedhome.data.columns.cells import read_cells
+from fedhome.data.columns.column_read import ColumnRead
 from fedhome.data.columns.row_units import with_row_units
 from fedhome.data.columns.unit_columns import are_offsets, mixed_units, told_in_turns
-from fedhome.data.files.data_files import UNNAMED, Raw, read_files, stem
+from fedhome.data.files.data_files import Raw, read_files, stem
+from fedhome.data.files.table_file import UNNAMED
 from fedhome.data.odd_course import odd_course
 from fedhome.data.read_report import ColumnReport, HomeReport, TimeReport
 from fedhome.data.table import HomeTable
-from fedhome.data.times.axis import Axis, read_axis, zone_of
+from fedhome.data.times.axis import Axis, read_axis
 from fedhome.data.times.complements import completed
 from fedhome.data.times.half_days import with_half_days
 from fedhome.data.times.last_rows import last_rows
-from fedhome.data.times.long_tables import check_names, check_twins, homes_of, pivoted
+from fedhome.data.times.long_tables import homes_of, pivoted
 from fedhome.data.times.time_columns import TimeColumns, find_times
+from fedhome.data.times.twin_causes import check_names, check_twins
 from fedhome.data.times.wide_tables import told_wide
+from fedhome.data.times.zones import zone_of
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import HomeReading, ReadingSettings
 from fedhome.plan.step_rule import Rule

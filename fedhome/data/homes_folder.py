@@ -26,8 +26,8 @@ from fedhome.data.homes_side_by_side import noticed
 from fedhome.data.homes_store import HomesStore, is_store
 from fedhome.data.read_report import HomeReport
 from fedhome.data.table import HomeTable
-from fedhome.data.times.axis import zone_of
 from fedhome.data.times.long_tables import homes_of
+from fedhome.data.times.zones import zone_of
 from fedhome.data.told_once import some, told_once
 from fedhome.errors import EmptyFleetError, SourceError
 from fedhome.plan.own_reading import own_of

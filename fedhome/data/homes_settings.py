@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from fedhome.data.times.axis import zone_of
+from fedhome.data.times.zones import zone_of
 from fedhome.denied import check_ordinary
 from fedhome.errors import PlanError, SourceError
 from fedhome.plan.reading_settings import HomeReading, ReadingSettings

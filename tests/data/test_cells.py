@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fedhome.data.columns.cells import ColumnRead, read_cells
+from fedhome.data.columns.cells import read_cells
+from fedhome.data.columns.column_read import ColumnRead
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from helpers.shared_cases import readings

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedhome.data.columns.cells import ColumnRead, read_cells
+from fedhome.data.columns.cells import read_cells
+from fedhome.data.columns.column_read import ColumnRead
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from helpers.examples import share_of

@@ -15,14 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fedhome.data.files.data_files import (
-    LAYOUT_HINT,
-    UNNAMED,
-    Raw,
-    is_data_file,
-    read_files,
-    stem,
-)
+from fedhome.data.files.data_files import LAYOUT_HINT, Raw, is_data_file, read_files, stem
+from fedhome.data.files.table_file import UNNAMED
 from fedhome.data.homes_folder import read_folder
 from fedhome.errors import SourceError
 from fedhome.plan.settings import DataSettings

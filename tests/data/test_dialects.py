@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from fedhome.data.files.data_files import UNNAMED, read_files
+from fedhome.data.files.data_files import read_files
+from fedhome.data.files.table_file import UNNAMED
 from fedhome.errors import SourceError
 from helpers.examples import share_of
 

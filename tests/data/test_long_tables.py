@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from fedhome.data.files.data_files import Raw
 from fedhome.data.times.axis import read_axis
 from fedhome.data.times.complements import completed
-from fedhome.data.times.long_tables import check_twins, homes_of, pivoted
+from fedhome.data.times.long_tables import homes_of, pivoted
 from fedhome.data.times.time_columns import find_times
+from fedhome.data.times.twin_causes import check_twins
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from helpers.examples import share_of

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedhome.data.files.data_files import UNNAMED, Raw
+from fedhome.data.files.data_files import Raw
+from fedhome.data.files.table_file import UNNAMED
 from fedhome.data.times import time_formats
 from fedhome.data.times.axis import Axis, read_axis
 from fedhome.data.times.time_columns import find_times

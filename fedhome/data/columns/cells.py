@@ -12,15 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fedhome.data.columns.column_read import Column, ColumnRead, Kind
+from fedhome.data.columns.column_read import Column, ColumnRead
 from fedhome.data.columns.durations import seconds_of_text
 from fedhome.data.columns.missing import missing_numbers
 from fedhome.data.columns.odd_values import LARGEST_WHOLE, number_column
 from fedhome.data.columns.text_column import read_text
 from fedhome.data.columns.units import unit_of_name
 from fedhome.plan.reading_settings import ReadingSettings
-
-__all__ = ["ColumnRead", "Kind", "read_cells"]
 
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 

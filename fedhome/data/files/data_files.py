@@ -23,12 +23,10 @@ from fedhome.data.files.file_kinds import (
 from fedhome.data.files.json_files import looks_like_records, read_json
 from fedhome.data.files.packed_files import JSON_SUFFIXES, Source, sources_of
 from fedhome.data.files.parquet_files import read_parquet
-from fedhome.data.files.table_file import UNNAMED, FileTable
+from fedhome.data.files.table_file import FileTable
 from fedhome.data.files.workbooks import read_workbook
 from fedhome.data.told_once import some
 from fedhome.errors import SourceError
-
-__all__ = ["LAYOUT_HINT", "SUFFIXES", "UNNAMED", "Raw", "is_data_file", "read_files", "stem"]
 
 SUFFIXES = (
     *(".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".zip", ".xlsx", ".parquet"),

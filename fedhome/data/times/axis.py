@@ -19,8 +19,6 @@ from fedhome.data.times.zones import localise, zone_of
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 
-__all__ = ["Axis", "RowTimes", "read_axis", "read_moments", "told_untimed", "zone_of"]
-
 _FAR = 100  # spans of all other rows: no reading comes from so far away
 _EARLY_S = 946_771_200  # the end of the first day of 2000: clocks that were not set yet
 _FEW_OF = 100

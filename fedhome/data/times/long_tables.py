@@ -18,12 +18,9 @@ from fedhome.data.times.axis import read_moments, told_untimed
 from fedhome.data.times.column_cells import plain_column
 from fedhome.data.times.time_cells import SECOND_US
 from fedhome.data.times.time_columns import find_times
-from fedhome.data.times.twin_causes import check_names, check_twins
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean
-
-__all__ = ["check_names", "check_twins", "homes_of", "pivoted"]
 
 _FEW_OF = 100  # of so many rows one may be another's double
 _MOST_NAMES = 2_000  # columns that a pivot may make

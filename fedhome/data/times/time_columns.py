@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fedhome.data.files.data_files import UNNAMED
+from fedhome.data.files.table_file import UNNAMED
 from fedhome.data.times.column_cells import are_numbers, is_number_type, plain_column, to_numbers
 from fedhome.data.times.column_looks import FIRST_LOOK, SAMPLE, ColumnLook, look_at, sampled
 from fedhome.data.times.joined_times import PARTS, are_years
