@@ -6,7 +6,7 @@ import os
 
 from fedhome.clients.membership.consent_record import check_consent
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import PlanError, RunError, StateError
+from fedhome.errors import PlanError, RunError
 from fedhome.fleet.state_file import STATE
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
@@ -81,10 +81,4 @@ def check_present(home_folder: HomeFolder) -> None:
 
 def is_running(home_folder: HomeFolder) -> bool:
     """Return whether a process, such as the agent, holds a home's folder."""
-    try:
-        os.close(disk.lock(home_folder.path))
-    except StateError as error:
-        if error.reason != "in-use":
-            raise
-        return True
-    return False
+    return disk.is_locked(home_folder.path)

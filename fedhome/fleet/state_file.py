@@ -295,21 +295,6 @@ def peek(folder: Path | str, *, home: str | None = None) -> HomeState:
     return _read(folder, disk.read(folder / STATE), home, None, folder / KEY)[2]
 
 
-def load(
-    folder: Path | str,
-    *,
-    home: str | None = None,
-    passphrase: str | None = None,
-    key_file: Path | str | None = None,
-) -> tuple[HomeKeys, HomeState, FileStore]:
-    """Return what a `Home` needs from its folder: keys, state, and the store for the next state.
-
-    Arguments and errors are those of `FileStore.open`.
-    """
-    store = FileStore.open(folder, home=home, passphrase=passphrase, key_file=key_file)
-    return store.keys, store.state, store
-
-
 def _of_another_release(where: str) -> StateError:
     """Its seal is sound, so this is no damage."""
     return StateError(

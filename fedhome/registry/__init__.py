@@ -6,7 +6,7 @@ A home that missed releases walks them first, by their manifests (`follow`).
 
     Model ── release_of ──► Draft ── Registry.publish ──► Release ── Registry.package ──► bytes
                                                                                             │
-    home:  Accepted (model, what to remember) ◄── accept (directory, what was seen last) ◄──┘
+    home:  AcceptedRelease (model, memory) ◄───── accept (directory, what was seen last) ◄──┘
 
 Needs neither torch nor Flower.
 """

@@ -254,9 +254,7 @@ class Registry:
                     hint="`fedhome model list` shows what there is to go back to",
                 )
             target = read_release(self.folder, index, model).manifest
-            read_model(
-                self.folder, index, target
-            )  # a model that is damaged is nothing to go back to
+            read_model(self.folder, index, target)  # one that is damaged is nothing to go back to
             manifest = replace(
                 target,
                 number=head.number + 1,

@@ -31,11 +31,7 @@ _LENGTH_BYTES = 8
 _MOST = 1 << 26
 _MOST_TIERS, _MOST_LAYERS = 64, 64
 _FIELDS_WITHOUT_SLICES = 18  # label, version, and 16 of the manifest
-_LATER = (
-    "slices",
-    "scores",
-    "learns",
-)  # fields that came later: the last of them are left out where empty
+_LATER = ("slices", "scores", "learns")  # the last of these fields are left out where empty
 
 
 def _change(value: object) -> object:

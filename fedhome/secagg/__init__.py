@@ -5,14 +5,14 @@ Against whom that holds, and what is open today: docs/security.md.
 ::
 
     Authority ── issue ──► Directory: who is in the fleet, who serves on the committee
-    members ─ share keys ──► KeyRing ──► Home   keys of some hours, to seal shares for
-    Home ─ bundle ──► Pool        one-time keys, ahead of the round
+    members ─ share keys ──► KeyRing ──► HomeParty   keys of some hours, to seal shares for
+    HomeParty ─ bundle ──► Pool   one-time keys, ahead of the round
     members ◄─ rows of bundles ─ ShareChecks    are their shares right? who says so wrongly?
-    Home ◄─ Manifest ─ server     the terms of one sum; `HomeParty.join` checks all of them
-    Home ─ upload ──► Aggregator  the update under masks that cancel in the sum
+    HomeParty ◄─ Manifest ─ server     the terms of one sum; `HomeParty.join` checks all of them
+    HomeParty ─ upload ──► Aggregator  the update under masks that cancel in the sum
     members ◄─ polls, requests ─ Aggregator   the committee votes on who is in the sum, and
     members ─ votes, answers ──► Aggregator   then gives the shares that open that sum alone
-                                 Aggregator.open ──► Opened: the exact sum, and who is in it
+                                 Aggregator.open ──► OpenedSum: the exact sum, and who is in it
 
 Bytes in, bytes out: no socket, no clock, no thread. The composition is this project's own and
 has had no outside review.

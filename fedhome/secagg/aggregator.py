@@ -48,14 +48,10 @@ class OpenedSum:
     Args:
         words: Exact wrapping sum of what the homes in it encoded, unsigned ``[words]``.
         homes: The homes in it.
-        wrong: Pairs of a home and a member: the share that the member sent is not the one that
-            the home's proof foretells. Had the member found it right before, it lied; else one
-            of both is to blame.
     """
 
     words: NDArray[np.unsignedinteger[Any]] = field(repr=False)
     homes: tuple[str, ...]
-    wrong: tuple[tuple[str, str], ...] = ()
 
 
 class Aggregator:
@@ -108,7 +104,7 @@ class Aggregator:
 
         Args:
             home: Whose message it came in.
-            data: As `Joined.upload` returned it.
+            data: As `JoinedSum.upload` returned it.
 
         Raises:
             UploadError: ``closed``, ``not-listed``, ``format``, ``other-home``,
@@ -292,7 +288,7 @@ class Aggregator:
     def wrong(self) -> tuple[tuple[str, str], ...]:
         """Pairs of a home and a member: the share that came is not what the home's proof foretells.
 
-        Had the member found it right before, it lied; else one of both is to blame.
+        Had the member found it right before, it lied; else one of the two is to blame.
         """
         members, names = self._directory.members, self.manifest.names
         return tuple(
@@ -338,7 +334,7 @@ class Aggregator:
         seeds = mask_seeds(manifest, present, adjacency, found)
         add_masks(self._total, *seeds, workers=workers)
         self._opened = True
-        return OpenedSum(words=self._total, homes=self.arrived, wrong=self.wrong)
+        return OpenedSum(words=self._total, homes=self.arrived)
 
     def _present(self) -> NDArray[np.bool_]:
         present = np.zeros(len(self.manifest.names), np.bool_)

@@ -40,7 +40,7 @@ class Pool:
 
         Args:
             home: Whose message it came in.
-            data: As `Home.bundle` returned it.
+            data: As `HomeParty.bundle` returned it.
 
         Raises:
             WireError: Bytes that are no bundle.

@@ -245,6 +245,21 @@ def lock(folder: Path, *, wait_s: float = 0.0) -> int:
         time.sleep(_PAUSE_S)
 
 
+def is_locked(folder: Path) -> bool:
+    """Return whether a process has locked a folder.
+
+    Raises:
+        StateError: As `lock`, without ``in-use``.
+    """
+    try:
+        os.close(lock(folder))
+    except StateError as error:
+        if error.reason != "in-use":
+            raise
+        return True
+    return False
+
+
 def _lock_now(folder: Path) -> int:
     if sys.platform == "win32":
         raise StateError(

@@ -296,13 +296,7 @@ def is_running(server_folder: ServerFolder) -> bool:
     Raises:
         StateError: That cannot be told: ``permissions``, for one, of another account's folder.
     """
-    try:
-        os.close(disk.lock(server_folder.path))
-    except StateError as error:
-        if error.reason != "in-use":
-            raise
-        return True
-    return False
+    return disk.is_locked(server_folder.path)
 
 
 def waiting(server_folder: ServerFolder) -> int:

@@ -95,15 +95,6 @@ def metrics_text(content: PageContent) -> bytes:
     return generate_latest(registry)
 
 
-def metrics_markdown() -> str:
-    """Return the table of all metrics, for the documentation."""
-    rows = [
-        f"| `{one.name}` | {', '.join(f'`{label}`' for label in one.labels)} | {one.meaning} |"
-        for one in METRICS
-    ]
-    return "\n".join(["| metric | labels | what |", "|---|---|---|", *rows, ""])
-
-
 class _Told(Collector):
     """What is known of a server, as gauges."""
 

@@ -22,7 +22,7 @@ from fedhome.fleet.cards import Inviter
 from fedhome.fleet.entries import Anchor, entry_text, fingerprint, home_keys, read_entry
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.fleet.server_secret import server_keys
-from fedhome.fleet.state_file import load
+from fedhome.fleet.state_file import FileStore
 from fedhome.keys.sealing import Scrypt, SealingKey
 from fedhome.secagg import (
     Directory,
@@ -92,26 +92,24 @@ def test_homes_accept_what_the_owner_signs(folder: Path) -> None:
     with Fleet.open(folder) as owned:
         signed = [owned.sign(PASSPHRASE) for _ in range(2)]
         authority = owned.anchor.authority
-    keys, state, store = load(folder / "homes" / "oak", home="oak")
     others = [_in_memory(folder, name, authority) for name in FIVE if name != "oak"]
-    with store:
-        home = HomeParty(keys, authority, state=state, store=store)
+    with FileStore.open(folder / "homes" / "oak", home="oak") as store:
+        home = HomeParty(store.keys, authority, state=store.state, store=store)
         for issued in signed:
             for one in (home, *others):
                 one.renew(issued.data)
             home.bundle(_ring([home, *others], issued.directory), now=NOW)
-    keys, state, store = load(folder / "homes" / "oak")
-    with store:
+    with FileStore.open(folder / "homes" / "oak") as store:
+        state = store.state
         assert (state.epoch, state.serial, list(state.live)) == (2, 2, [2])
-        again = HomeParty(keys, authority, state=state, store=store)
+        again = HomeParty(store.keys, authority, state=state, store=store)
         again.renew(signed[1].data)
         assert reason_of_any(again, signed[0].data) == "older"
 
 
 def _in_memory(folder: Path, name: str, authority: bytes) -> HomeParty:
-    keys, state, store = load(folder / "homes" / name, home=name)
-    store.close()
-    return HomeParty(keys, authority, state=state, store=MemoryStore())
+    with FileStore.open(folder / "homes" / name, home=name) as store:
+        return HomeParty(store.keys, authority, state=store.state, store=MemoryStore())
 
 
 def _ring(homes: list[HomeParty], directory: Directory) -> bytes:
@@ -409,9 +407,9 @@ def test_no_private_key_lies_open(folder: Path, monkeypatch: pytest.MonkeyPatch)
         use(folder)
     private = {one for one in opened if len(one) == 32}
     for home in FIVE:
-        keys, _, store = load(folder / "homes" / home)
-        store.close()
-        private |= set(re.findall(rb"\xc4\x20(.{32})", keys.to_bytes(), re.DOTALL))
+        with FileStore.open(folder / "homes" / home) as store:
+            keys = store.keys.to_bytes()
+        private |= set(re.findall(rb"\xc4\x20(.{32})", keys, re.DOTALL))
     assert len(private) == 2 + 2 * len(FIVE)
     found = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
     assert len(found) == 7 + 2 + 3 * len(FIVE)

@@ -18,7 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fedhome.errors import BundleError
-from fedhome.fleet.state_file import FileStore, load
+from fedhome.fleet.state_file import FileStore, peek
 from fedhome.secagg import (
     HomeParty,
     HomeState,
@@ -355,13 +355,9 @@ def test_an_erased_secret_is_not_in_the_file_that_a_home_keeps(tmp_path: Path) -
         party.share_key(now=NOW)
         names = sorted(path.name for path in folder.iterdir())
         secret = party.state.periods[period_of(NOW)]
-    _, state, store = load(folder, home="h00")
-    store.close()
-    assert state.periods == {period_of(NOW): secret}
+    assert peek(folder, home="h00").periods == {period_of(NOW): secret}
     with FileStore.open(folder) as store:
         party = HomeParty(world.keys["h00"], world.authority.public, state=store.state, store=store)
         party.forget(LATER)
-    _, state, store = load(folder, home="h00")
-    store.close()
-    assert secret not in state.to_bytes()
+    assert secret not in peek(folder, home="h00").to_bytes()
     assert sorted(path.name for path in folder.iterdir()) == names  # no older copy beside it

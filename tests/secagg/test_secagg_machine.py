@@ -408,7 +408,7 @@ class Interleaving(RuleBasedStateMachine):
         assert opened.homes == sum_.aggregator.arrived
         assert np.array_equal(opened.words, sum_.expected)
         assert len(opened.homes) >= 3
-        assert opened.wrong == ()  # no member lies here
+        assert sum_.aggregator.wrong == ()  # no member lies here
 
     # --- the same in longer steps, so that examples come far
 

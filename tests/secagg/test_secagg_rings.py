@@ -150,8 +150,7 @@ def test_a_member_that_is_not_in_the_ring_gets_no_share_and_the_sum_opens_withou
     assert answer.shares == MISSING * 8
     sum_.answer()
     assert np.array_equal(sum_.open().words, sum_.expected)
-    assert sum_.opened is not None
-    assert sum_.opened.wrong == ()
+    assert sum_.aggregator.wrong == ()
 
 
 def test_a_share_is_there_also_if_its_keys_name_is_zeros() -> None:

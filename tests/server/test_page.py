@@ -33,7 +33,7 @@ from fedhome.server.daemon.initialise import make_server
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.server.daemon.server_status import RefusingHome
 from fedhome.server.page import page_process
-from fedhome.server.page.fleet_metrics import METRICS, metrics_markdown, metrics_text
+from fedhome.server.page.fleet_metrics import METRICS, metrics_text
 from fedhome.server.page.page_address import PageAddress, beside, page_address
 from fedhome.server.page.page_content import PageContent, PageReader, rounds_of
 from fedhome.server.page.page_door import PageDoor, Resource
@@ -350,7 +350,11 @@ def test_a_front_that_does_not_answer_is_told_and_nothing_old_is() -> None:
 
 def test_the_documentation_has_every_metric_and_each_alert_is_of_one_that_is() -> None:
     guide = (ROOT / "docs" / "monitoring.md").read_text("utf-8")
-    assert metrics_markdown() in guide
+    rows = [
+        f"| `{one.name}` | {', '.join(f'`{label}`' for label in one.labels)} | {one.meaning} |"
+        for one in METRICS
+    ]
+    assert "\n".join(["| metric | labels | what |", "|---|---|---|", *rows, ""]) in guide
     groups = yaml.safe_load((ROOT / "docs" / "alerts.yml").read_text("utf-8"))["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert len(rules) >= 10

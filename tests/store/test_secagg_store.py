@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.errors import StateError
-from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore, load
+from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore
 from fedhome.keys.sealing import SealedFile, SealingKey
 from fedhome.secagg.bundle import Secrets
 from fedhome.secagg.directory import HomeKeys
@@ -149,10 +149,9 @@ def test_what_is_saved_is_loaded(state: HomeState) -> None:
     with tempfile.TemporaryDirectory() as folder:
         with FileStore.create(folder, keys()) as store:
             store.save(state)
-        found, loaded, store = load(folder, home="oak")
-        store.close()
-        assert loaded == state
-        assert found.to_bytes() == keys().to_bytes()
+        with FileStore.open(folder, home="oak") as store:
+            assert store.state == state
+            assert store.keys.to_bytes() == keys().to_bytes()
 
 
 def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
