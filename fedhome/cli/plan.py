@@ -40,7 +40,7 @@ _COMMENT_WIDTH = 78
 def explain(
     plan: PlanOrDefaults = None,
     homes: Annotated[
-        int | None, typer.Option(help="Homes that secure sums are explained for.")
+        int | None, typer.Option(help="Homes that secure sums are explained for.", min=1)
     ] = None,
     *,
     as_json: JsonFlag = False,
@@ -97,7 +97,7 @@ def show(
 @app.command()
 def numbers(
     plan: PlanOrDefaults = None,
-    homes: Annotated[int | None, typer.Option(help="Homes in the fleet.")] = None,
+    homes: Annotated[int | None, typer.Option(help="Homes in the fleet.", min=1)] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="As docs/numbers.md has them.")
     ] = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from fedhome.errors import PlanError
-from fedhome.plan.overrides import fault_of, names_of, read_toml
+from fedhome.plan.overrides import faults_in, names_of, read_toml
 from fedhome.plan.section import Section
 
 MOST_DEVICES = 8
@@ -52,10 +52,7 @@ def read_devices(path: Path) -> tuple[HomeDevice, ...]:
     try:
         found = DeviceTable.model_validate(read_toml(path, hint=_HINT)).devices
     except ValidationError as error:
-        known = names_of(DeviceTable)
-        raise PlanError(
-            [fault_of(dict(item), known) for item in error.errors()], where=str(path)
-        ) from None
+        raise PlanError(faults_in(error, names_of(DeviceTable)), where=str(path)) from None
     faults = []
     names = [device.name for device in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from fedhome.errors import PlanError, PluginError
 from fedhome.own_code import located
@@ -179,13 +179,25 @@ def names_of(section: type[BaseModel], prefix: str = "") -> list[str]:
     return names
 
 
-def fault_of(item: Mapping[str, Any], known: Sequence[str] = ()) -> str:
-    """Return one of pydantic's findings as a plain sentence.
+def faults_in(error: ValidationError, known: Sequence[str]) -> list[str]:
+    """Return pydantic's findings as plain sentences.
+
+    A list of which an entry is wrong lacks that entry: that it is too short then is no fault.
 
     Args:
-        item: The finding.
+        error: The findings.
         known: The names of all settings, as of `names_of`.
     """
+    found = error.errors()
+    inside = {item["loc"][:depth] for item in found for depth in range(len(item["loc"]))}
+    return [
+        _fault_of(dict(item), known)
+        for item in found
+        if not (item["type"] == "too_short" and item["loc"] in inside)
+    ]
+
+
+def _fault_of(item: Mapping[str, Any], known: Sequence[str]) -> str:
     setting, given = ".".join(str(part) for part in item["loc"]) or "the plan", item["input"]
     match item["type"]:
         case "extra_forbidden":

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from fedhome.errors import PlanError
-from fedhome.plan.overrides import fault_of, merge, parse_set
+from fedhome.plan.overrides import faults_in, merge, parse_set
 from fedhome.plan.reading_settings import HomeReading, ReadingSettings
 from fedhome.spelling import did_you_mean
 
@@ -72,7 +72,7 @@ def reading_of(common: ReadingSettings, own: Mapping[str, Any]) -> HomeReading:
     try:
         settings = HomeReading.model_validate({**common.reading(), **given})
     except ValidationError as error:
-        faults += [fault_of(dict(item), known) for item in error.errors()]
+        faults += faults_in(error, known)
         raise PlanError(faults, where=_WHERE, hint=_HINT) from None
     if faults:
         raise PlanError(faults, where=_WHERE, hint=_HINT)

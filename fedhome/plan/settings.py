@@ -24,7 +24,7 @@ from fedhome.plan.aggregation_settings import AggregationMode, AggregationSettin
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.evaluation_settings import EvaluationSettings
 from fedhome.plan.overrides import (
-    fault_of,
+    faults_in,
     listed_sets,
     locate,
     merge,
@@ -308,11 +308,10 @@ class Plan(Section):
         try:
             return handler(given)
         except ValidationError as error:
-            found, known = error.errors(), names_of(cls)
-            faults = [fault_of(dict(item), known) for item in found[:_MOST_TOLD]]
-            more = len(found) - len(faults)
+            faults = faults_in(error, names_of(cls))
+            more = len(faults) - _MOST_TOLD
             raise PlanError(
-                [*faults, *([f"and {more} more like these"] if more else [])],
+                [*faults[:_MOST_TOLD], *([f"and {more} more like these"] if more > 0 else [])],
                 hint="`fedhome plan explain` lists every setting with its meaning",
             ) from None
 

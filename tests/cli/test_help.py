@@ -60,6 +60,13 @@ def test_the_help_that_is_printed_tells_of_arguments(words: tuple[str, ...], sai
     assert said in output(*words, "--help", status=0)
 
 
+@pytest.mark.parametrize("command", ["explain", "numbers"])
+@pytest.mark.parametrize("homes", ["0", "-5"])
+def test_a_plan_is_shown_for_a_fleet_of_one_home_at_least(command: str, homes: str) -> None:
+    found = output("plan", command, "--homes", homes, status=2)
+    assert f"{homes} is not in the range x>=1" in found
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

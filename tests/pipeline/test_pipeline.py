@@ -156,7 +156,14 @@ def test_a_table_of_devices_tells_all_its_faults(tmp_path: Path) -> None:
     assert "two devices are called hub" in told
     assert "have no address" in told
     file.write_text('[[devices]]\nname = "hub"\nmemory_bytes = 0\n')
-    with pytest.raises(PlanError, match="operations_per_s"):
+    with pytest.raises(PlanError) as caught:
+        read_devices(file)
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == [
+        "devices.0.memory_bytes",
+        "devices.0.operations_per_s",
+    ]
+    file.write_text("devices = []\n")
+    with pytest.raises(PlanError, match="at least 1 item"):
         read_devices(file)
     with pytest.raises(PlanError, match="there is no such file") as caught:
         read_devices(file.with_name("nowhere.toml"))

@@ -60,6 +60,15 @@ def test_names_that_are_no_text_are_told_once() -> None:
     assert len(caught.value.faults) == 3
 
 
+def test_a_wrong_entry_does_not_also_make_its_list_too_short() -> None:
+    with pytest.raises(PlanError) as caught:
+        checked_plan({"personalise": {"rates": ["x"]}})
+    (fault,) = caught.value.faults
+    assert fault.startswith("personalise.rates.0: input should be a valid number")
+    with pytest.raises(PlanError, match="at least 1 item"):
+        checked_plan({"personalise": {"rates": []}})
+
+
 def test_what_is_known_holds() -> None:
     known = {"name": "FedAdam", "wrap": "DP-server-fixed"}
     assert checked_plan({"strategy": known}).strategy.wrap == "DP-server-fixed"

@@ -75,10 +75,7 @@ def method_of(settings: MethodSettings) -> Method:
     except ValidationError as error:
         fields = ", ".join(kind.model_fields) or "none"
         raise PlanError(
-            [
-                f"method.args.{overrides.fault_of(dict(item), list(kind.model_fields))}"
-                for item in error.errors()
-            ],
+            [f"method.args.{it}" for it in overrides.faults_in(error, list(kind.model_fields))],
             hint=f"settings of the method {settings.name!r}: {fields}",
         ) from None
     except TypeError as error:
