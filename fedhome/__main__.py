@@ -39,6 +39,9 @@ def main() -> None:
     if asked:
         signal.signal(signal.SIGINT, _end)
     from fedhome.cli import main as run  # noqa: PLC0415 - what takes the time
+    from fedhome.ops.core_dumps import leave_no_core  # noqa: PLC0415
+
+    leave_no_core()  # an owner's key or passphrase is in the memory of some commands
 
     if asked:
         signal.signal(signal.SIGINT, usual)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedhome.cli.console import Console
+from fedhome.cli.console import Console, say
 from fedhome.run.folder import RunFolder
 
 
@@ -23,4 +23,4 @@ def report(
     folders = [RunFolder.open(run) for run in runs]
     target = out or (folders[0].report_path if len(folders) == 1 else Path("comparison.html"))
     written = write_report(folders, target)
-    Console().print(f"report: {written}", highlight=False, soft_wrap=True)
+    say(Console(), f"report: {written}")

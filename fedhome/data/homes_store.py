@@ -78,8 +78,11 @@ class HomesStore:
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(READINGS, str(error)) from None
         names = set(self._reader.schema.names)
-        if lacking := {c for kind in self._kinds for c in kind["columns"]} - names:
+        if lacking := {TIME, *(c for kind in self._kinds for c in kind["columns"])} - names:
             raise self._damaged(READINGS, f"it lacks {', '.join(sorted(lacking))}")
+        for field in self._reader.schema:
+            if field.type != (pa.int64() if field.name == TIME else pa.float64()):
+                raise self._damaged(READINGS, f"{field.name} is {field.type}")
 
     @property
     def names(self) -> Sequence[str]:
@@ -106,6 +109,7 @@ class HomesStore:
         kind = self._kinds[int(self._kind[home])]
         try:
             batch = self._reader.get_batch(int(self._batch[home]))
+            batch.validate()  # columns as long as they say: else what lies beyond them is read
             part = batch.slice(int(self._first[home]), int(self._rows[home]))
             if part.num_rows != self._rows[home]:
                 raise self._damaged(READINGS, f"home {self._names[home]!r} lies beyond its end")
@@ -123,35 +127,58 @@ class HomesStore:
                 flags=frozenset(kind["flags"]),
                 rules=kind.get("rules", {}),
             )
-        except (pa.ArrowException, IndexError, OSError) as error:
+        except (pa.ArrowException, IndexError, OSError, ValueError) as error:
             raise self._damaged(READINGS, str(error)) from None
+        except (KeyError, TypeError, AttributeError):
+            raise self._damaged(ABOUT, "it says too little") from None
 
     def _about(self) -> Mapping[str, Any]:
         try:
             about = json.loads((self.path / ABOUT).read_text(encoding="utf-8"))
             version = about["format"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise self._damaged(ABOUT, "it cannot be read") from None
         if version != FORMAT:
             raise SourceError(
                 f"the store of homes {self.path} is of format {version}, not {FORMAT}", hint=_AGAIN
             )
-        if not isinstance(about, dict) or not {"kinds", "bytes", "sha256"} <= set(about):
+        match about:
+            case {"kinds": [*kinds], "bytes": {**lengths}, "sha256": str(sha256)}:
+                about = {"kinds": kinds, "sha256": sha256}
+            case _:
+                raise self._damaged(ABOUT, "it says too little")
+        if not all(map(_names_columns, kinds)):
             raise self._damaged(ABOUT, "it says too little")
-        for name, size in about["bytes"].items():
+        for name in (READINGS, INDEX):
             found = self.path / name
-            if not found.is_file() or found.stat().st_size != size:
-                raise self._damaged(name, f"it is not {size:,} bytes long, as when it was written")
+            if not found.is_file() or found.stat().st_size != lengths.get(name):
+                raise self._damaged(
+                    name, f"it is not {lengths.get(name)} bytes long, as when it was written"
+                )
         return about
 
     def _index(self, about: Mapping[str, Any]) -> pa.Table:
         content = (self.path / INDEX).read_bytes()
         if hashlib.sha256(content).hexdigest() != about["sha256"]:
             raise self._damaged(INDEX, "it was changed since it was written")
-        index = pa.ipc.open_file(pa.BufferReader(content)).read_all()
+        try:
+            index = pa.ipc.open_file(pa.BufferReader(content)).read_all()
+            index.validate(full=True)  # Arrow reads what a file says, also beyond its end
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise self._damaged(INDEX, str(error)) from None
         if index.schema != INDEX_SCHEMA or not index.num_rows:
             raise self._damaged(INDEX, "it is no index of homes")
+        if any(column.null_count for column in index.columns):
+            raise self._damaged(INDEX, "it says too little")
         return index
 
     def _damaged(self, name: str, why: str) -> SourceError:
         return SourceError(f"the store of homes {self.path} is damaged: {name}: {why}", hint=_AGAIN)
+
+
+def _names_columns(kind: object) -> bool:
+    match kind:
+        case {"columns": [*names]}:
+            return all(isinstance(name, str) for name in names)
+        case _:
+            return False

@@ -36,11 +36,16 @@ class RequestSignature(NamedTuple):
 
     @classmethod
     def read(cls, headers: Iterable[tuple[bytes, bytes]]) -> Self | None:
-        """Return the signature of a request; None if it has none.
+        """Return the signature of a request; None if it has none, or two.
+
+        Of two, the front would look at one, and the SuperLink at the other.
 
         Args:
             headers: The request's, names in lower case.
         """
+        headers = list(headers)
+        if sum(name in {_KEY, _STAMP, _SIGNATURE} for name, _ in headers) > len(cls._fields):
+            return None
         found = dict(headers)
         try:
             return cls(

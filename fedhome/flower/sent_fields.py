@@ -19,7 +19,6 @@ HEADERS: Mapping[str, str] = {
     "connection": "the same",
     "content-type": "the kind of body",
     "content-length": "the size of the body, in bytes",
-    "transfer-encoding": "that the body comes in pieces, where it does",
     FLEET_HTTP_PUBLIC_KEY_HEADER.lower(): "the public key of the home's connection (its node)",
     TIMESTAMP_HEADER.lower(): "the time of the request, by the home's clock",
     FLEET_HTTP_SIGNATURE_HEADER.lower(): "the signature of that time by that key",

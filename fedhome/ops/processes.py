@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from fedhome.errors import FedHomeError, RunError
+from fedhome.ops.core_dumps import leave_no_core
 from fedhome.printable import visible
 from fedhome.reasons import PEOPLES, REFUSED
 
@@ -272,7 +273,7 @@ def main(arguments: Sequence[str]) -> int:
     """Begin as a child; see the module's own words."""
     parent, module, *rest = arguments
     _die_with(int(parent))
-    _leave_no_core()
+    leave_no_core()
     try:
         return int(import_module(module).main(rest) or 0)
     except FedHomeError as error:
@@ -283,14 +284,6 @@ def main(arguments: Sequence[str]) -> int:
         return REFUSED if peoples else 1
     except KeyboardInterrupt:
         return 130
-
-
-def _leave_no_core() -> None:
-    """Leave no picture of this process's memory where it crashes: its keys would be in that."""
-    if sys.platform == "win32":
-        return
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _die_with(parent: int) -> None:

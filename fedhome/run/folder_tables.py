@@ -114,7 +114,7 @@ class FolderTables:
             return []
         try:
             reports: list[dict[str, Any]] = json.loads(self.readings_path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             raise RunError(
                 f"{self.readings_path} is damaged", hint="remove it: a report goes without it"
             ) from None

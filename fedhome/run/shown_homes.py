@@ -22,6 +22,9 @@ ALONGS: Final[tuple[Along, ...]] = ("hour", "fifth", "probability")
 """Along what reliability is shown: the hour of the day (UTC) or the fifth of a home's predictions
 for bands around numbers, the stated probability for classes."""
 
+_MOST: Final = 1e300  # the file may be somebody else's: what is drawn of it has no overflow
+_LATEST_S: Final = 200_000_000_000  # in the year 8307
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShownHome:
@@ -107,7 +110,7 @@ class Shown:
         """
         try:
             return _shown(json.loads(data))
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise RunError(
                 f"{where} is damaged", hint="remove it: a report goes without it"
             ) from None
@@ -124,6 +127,17 @@ def _shown(table: dict[str, Any]) -> Shown:
     columns += [(reliability.right, reliability.places), (reliability.rows, reliability.places)]
     if any(len(one) != len(other) for one, other in columns):
         raise ValueError
+    numbers = [home.score for home in homes] + [shown.strength, *shown.blocks.values()]
+    numbers += [value for one, other in columns for value in (*one, *other)]
+    if any(not isinstance(one, int | float) or abs(one) > _MOST for one in numbers):
+        raise TypeError
+    if any(
+        not isinstance(one, int) or abs(one) > _LATEST_S for home in homes for one in home.time_s
+    ):
+        raise TypeError
+    names = [shown.target, shown.unit, *shown.classes, *(home.home for home in homes)]
+    if not all(isinstance(one, str) for one in names):
+        raise TypeError
     known = all(home.place in PLACES for home in homes) and reliability.along in ALONGS
     if not known or shown.targets not in {"continuous", "binary", "multi-class"}:
         raise ValueError

@@ -10,7 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fedhome.denied import check_ordinary
 from fedhome.errors import RunError
+from fedhome.run.kept_table import read_kept_table
 from fedhome.run.model_file import unreadable
 
 
@@ -54,9 +56,10 @@ def read_table(path: Path) -> pa.Table:
     """Return a table.
 
     Raises:
-        RunError: It is missing or damaged.
+        RunError: It is missing or damaged, or grows without measure when it is read.
     """
     try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+        check_ordinary(RunError, path)
+        return read_kept_table(path)
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise unreadable(path, error) from None

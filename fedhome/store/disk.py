@@ -149,10 +149,14 @@ def _at_most(file: BinaryIO, most: int) -> bytes | None:
     size = os.fstat(file.fileno()).st_size
     if size > most:
         return None
-    data = file.read(size + 1)
-    while len(data) <= most and (more := file.read(_PIECE)):  # a pipe; or it has grown
-        data += more
-    return data if len(data) <= most else None
+    pieces = [file.read(size + 1)]
+    read = len(pieces[0])
+    # A pipe, a file that grows, or one of /proc, which says 0 bytes: joined once, at their end, as
+    # to join each piece takes time with the square of their length.
+    while read <= most and (more := file.read(_PIECE)):
+        pieces.append(more)
+        read += len(more)
+    return b"".join(pieces) if read <= most else None
 
 
 def unlock(sealed: SealedFile, *, where: str, passphrase: str | None, key_file: Path) -> SealingKey:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedhome.data.homes_store import ABOUT, INDEX, READINGS, TIME, HomesStore, is_store
+from fedhome.data.homes_store import (
+    ABOUT,
+    INDEX,
+    INDEX_SCHEMA,
+    READINGS,
+    TIME,
+    HomesStore,
+    is_store,
+)
 from fedhome.data.pack_homes import pack
 from fedhome.data.table import HomeTable
 from fedhome.errors import EmptyFleetError, SourceError
@@ -115,6 +125,10 @@ def _say(**changes: Any) -> Callable[[Path], None]:
     return change
 
 
+def _deep(path: Path) -> None:
+    path.write_text("[" * 100_000, encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "told"),
     [
@@ -125,7 +139,12 @@ def _say(**changes: Any) -> Callable[[Path], None]:
         (ABOUT, _cut, "cannot be read"),
         (ABOUT, _say(format=2), "of format 2, not 1"),
         (ABOUT, _say(kinds=[{"columns": ["other"]}]), "it lacks other"),
-        (ABOUT, _say(bytes={}, sha256=""), "it was changed"),
+        (ABOUT, _say(bytes={}), "bytes long"),
+        (ABOUT, _say(sha256=""), "it was changed"),
+        (ABOUT, _say(bytes=[]), "says too little"),
+        (ABOUT, _say(kinds=5), "says too little"),
+        (ABOUT, _say(kinds=[{"columns": [5]}]), "says too little"),
+        (ABOUT, _deep, "cannot be read"),
     ],
 )
 def test_a_damaged_store_is_refused_by_the_name_of_what_is_damaged(
@@ -198,3 +217,47 @@ def test_homes_that_do_not_go_together_are_refused(
 def test_no_homes_make_no_store(tmp_path: Path) -> None:
     with pytest.raises(EmptyFleetError):
         pack([], tmp_path / "fleet.homes")
+
+
+def _lie(store: Path, old: bytes, new: bytes, file: str = INDEX) -> None:
+    """Let a store's file say something else, and the rest of the store agree, as a cheat would."""
+    content = (store / file).read_bytes()
+    place = content.rindex(old)
+    changed = content[:place] + new + content[place + len(old) :]
+    (store / file).write_bytes(changed)
+    about = json.loads((store / ABOUT).read_text(encoding="utf-8"))
+    about["sha256"] = hashlib.sha256((store / INDEX).read_bytes()).hexdigest()
+    (store / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+
+
+@pytest.mark.parametrize(("first", "end"), [(0, 1 << 30), (-(1 << 30), 6), (0, 4000)])
+def test_a_name_that_lies_beyond_its_file_is_not_looked_for(
+    first: int, end: int, tmp_path: Path
+) -> None:
+    """Arrow believes a file: to read that name ended the process, or gave what lay in memory."""
+    store = tmp_path / "fleet.homes"
+    pack([_table("home-1")], store)
+    _lie(store, np.array([0, 6], np.int32).tobytes(), np.array([first, end], np.int32).tobytes())
+    lying = pa.ipc.open_file(pa.BufferReader((store / INDEX).read_bytes())).read_all()
+    assert lying.schema == INDEX_SCHEMA  # the control: Arrow itself takes it
+    with pytest.raises(SourceError, match=INDEX):
+        HomesStore(store)
+
+
+def test_a_store_of_words_in_place_of_numbers_is_refused(tmp_path: Path) -> None:
+    store = tmp_path / "fleet.homes"
+    pack([_table("home-1")], store)
+    words = pa.table({TIME: pa.array([1]), "a": pa.array(["one"]), "b": pa.array([1.0])})
+    with pa.ipc.new_file(store / READINGS, words.schema) as file:
+        file.write_table(words)
+    _say(bytes={name: (store / name).stat().st_size for name in (READINGS, INDEX)})(store / ABOUT)
+    with pytest.raises(SourceError, match="a is string"):
+        HomesStore(store)
+
+
+def test_a_kind_that_lacks_a_zone_is_told(tmp_path: Path) -> None:
+    store = tmp_path / "fleet.homes"
+    pack([_table("home-1")], store)
+    _say(kinds=[{"columns": ["a", "b"]}])(store / ABOUT)
+    with pytest.raises(SourceError, match=r"about.json: it says too little"):
+        HomesStore(store).tables(np.array([0]))

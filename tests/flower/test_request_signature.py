@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flwr.common.constant import TIMESTAMP_HEADER
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
 from flwr.supercore.date import now
 from flwr.supercore.primitives.asymmetric import (
     bytes_to_public_key,
     sign_message,
     verify_signature,
 )
+from starlette.datastructures import Headers
 
 from fedhome.flower.request_signature import RequestSignature
 
@@ -45,3 +49,16 @@ def test_a_nodes_own_key_holds_now_and_for_its_time_alone() -> None:
     assert not RequestSignature(_pem(private), old, sign_message(private, old)).holds()
     for pem in (b"", b"\xff" * 1000, _pem(private)[:-30]):
         assert not RequestSignature(pem, stamp, signature).holds()
+
+
+def test_a_request_with_two_signatures_has_none() -> None:
+    """The front would look at the last of them, and Flower takes the first."""
+    names = FLEET_HTTP_PUBLIC_KEY_HEADER, TIMESTAMP_HEADER, FLEET_HTTP_SIGNATURE_HEADER
+    one, other = (
+        [(name.lower().encode(), b64encode(value)) for name in names] for value in (b"one", b"two")
+    )
+    assert RequestSignature.read([*one, (b"host", b"hub")]) is not None
+    for both in ([*one, *other], [*one, other[0]], [*one, other[1]], [*one, other[2]]):
+        assert RequestSignature.read(both) is None
+    twice = Headers(raw=[*one, *other])  # the control: what Flower's middleware asks
+    assert [twice[name] for name in names] == [value.decode() for _, value in one]

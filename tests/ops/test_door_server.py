@@ -13,10 +13,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import h11
 import pytest
 
 from fedhome.errors import RunError
-from fedhome.ops import tls
+from fedhome.ops import door_server, tls
 from fedhome.ops.certificate_files import CertificateFiles
 from fedhome.ops.door_server import MOST_HEAD, VISITOR, DoorServer, door_config
 from fedhome.ops.doors import DoorLimits
@@ -194,6 +195,26 @@ def test_a_head_has_an_end(certificates: Path) -> None:
     with door(certificates) as port, connected(port) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\nx: " + b"y" * (2 * MOST_HEAD))
         assert until_closed(stranger).startswith(b"HTTP/1.1 4")
+
+
+CHUNKS = 1000
+CHUNKED = b"POST /%s HTTP/1.1\r\nhost: hub\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("name", [b"", b"oak"])
+def test_no_body_comes_in_chunks(certificates: Path, name: bytes) -> None:
+    """Each may have a byte, and costs as much as a large one: 300 KB a second kept homes away."""
+    said = CHUNKED % name + b"1\r\nx\r\n" * CHUNKS + b"0\r\n\r\n"
+    with door(certificates) as port, connected(port) as visitor:
+        visitor.sendall(said)
+        assert until_closed(visitor).startswith(b"HTTP/1.1 400 ")
+    ours, control = door_server._WholeBodies(h11.SERVER), h11.Connection(h11.SERVER)
+    for connection in (ours, control):
+        connection.receive_data(said)
+    with pytest.raises(h11.RemoteProtocolError):
+        ours.next_event()
+    found = iter(control.next_event, h11.PAUSED)
+    assert sum(isinstance(event, h11.Data) for event in found) == CHUNKS
 
 
 def test_who_is_known_has_time(certificates: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shlex
 import shutil
 import subprocess
@@ -103,23 +102,6 @@ def test_a_service_is_not_started_again_for_what_only_people_can_mend(
     monkeypatch.setattr(processes, "import_module", lambda _: SimpleNamespace(main=main))
     monkeypatch.setattr(processes, "_die_with", lambda _: None)
     assert processes.main([parent, "fedhome.any"]) == status
-
-
-def test_a_process_of_ours_leaves_no_picture_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its keys would lie in that, wherever the system puts it."""
-    before = resource.getrlimit(resource.RLIMIT_CORE)
-    found = []
-
-    def main(_: list[str]) -> None:
-        found.append(resource.getrlimit(resource.RLIMIT_CORE))
-
-    monkeypatch.setattr(processes, "import_module", lambda _: SimpleNamespace(main=main))
-    try:
-        resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
-        processes.main([processes.NOBODY, "fedhome.any"])
-    finally:
-        resource.setrlimit(resource.RLIMIT_CORE, before)
-    assert found == [(0, before[1])]
 
 
 def test_a_unit_of_the_users_own(folder: Path, tmp_path: Path) -> None:

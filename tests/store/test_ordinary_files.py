@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,53 @@ def test_a_hole_of_many_gigabytes_is_not_read(tmp_path: Path) -> None:
     assert refused(place, most=4) == f"{place} is longer than 4 bytes"
     os.truncate(place, disk.MOST_READ + 1)
     assert "longer than" in refused(place)
+
+
+class Counted(bytes):
+    """Bytes that count how many of them are copied to join them to others."""
+
+    copied = 0
+
+    def __add__(self, other: bytes) -> Counted:  # type: ignore[override]
+        Counted.copied += len(self) + len(other)
+        return Counted(bytes(self) + other)
+
+
+class Growing(io.BytesIO):
+    """A file that says 0 bytes and has no end, as one that grows, or some of Linux's in /proc."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__()
+        self._descriptor = os.open(place, os.O_RDONLY)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        assert size
+        return Counted(bytes(size))
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def test_a_file_that_grows_takes_no_hours(tmp_path: Path) -> None:
+    """To join each piece to those before takes the square of their number: 20 s for 64 MB."""
+    place, most = tmp_path / "state.fh", 4 << 20
+    place.write_bytes(b"")
+    Counted.copied = 0
+    with closing(Growing(place)) as file:
+        assert disk._at_most(file, most) is None
+    assert Counted.copied <= 2 * most
+    assert Counted(b"a") + b"b" == b"ab"  # the control: a copy would have been counted
+    assert Counted.copied == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/pagemap").exists(), reason="Linux alone has it")
+def test_a_link_to_what_has_no_end_is_refused(tmp_path: Path) -> None:
+    place = tmp_path / "state.fh"
+    place.symlink_to("/proc/self/pagemap")
+    assert "longer than" in refused(place, most=1 << 20)
 
 
 def test_a_short_file_is_read_in_little_memory(tmp_path: Path) -> None:
