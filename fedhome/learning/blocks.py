@@ -40,7 +40,7 @@ def blocks_of(times: NDArray[np.int64], ahead: Span = 0) -> NDArray[np.int64]:
     """
     rows = len(times)
     if rows and int(times.max()) >= _OUR_DAYS_S:
-        days = max(-(-_OVERLAPS * _overlap_s(times, ahead) // _DAY_S), 1)
+        days = max(-(-_OVERLAPS * overlap_s(times, ahead) // _DAY_S), 1)
         # They are counted from the newest row on, so that it is the oldest that may be short.
         since = times.max() // _DAY_S - times // _DAY_S
         count = np.unique(since // days, return_inverse=True)[1]
@@ -51,8 +51,13 @@ def blocks_of(times: NDArray[np.int64], ahead: Span = 0) -> NDArray[np.int64]:
     return np.arange(rows) * blocks // max(rows, 1)
 
 
-def _overlap_s(times: NDArray[np.int64], ahead: Span) -> int:
-    """Return over how many seconds errors of forecasts hang together: all steps but one."""
+def overlap_s(times: NDArray[np.int64], ahead: Span) -> int:
+    """Return over how many seconds errors of forecasts hang together: all steps but one.
+
+    Args:
+        times: UTC seconds of the rows of one home, or their numbers, ``[rows]``.
+        ahead: How far ahead they were predicted, as the plan writes it.
+    """
     if ahead in {0, 1} or len(times) < 2:  # noqa: PLR2004
         return 0
     step_s = usual_gap(np.sort(times))

@@ -163,7 +163,7 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _null(run: RunResults) -> str:
-    """Return how often the same model, trained twice, seems to hurt or help."""
+    """Return in how many homes one of two trainings of the same model is surely better."""
     told = list(run.verdicts("local").values())
     if not told:
         return ""
@@ -173,7 +173,8 @@ def _null(run: RunResults) -> str:
 def _said_of_null(hurt: float, helped: float) -> str:
     return (
         "For comparison: the network alone, trained twice with nothing changed but the order of "
-        f"batches, seems to hurt {share(hurt)} and to help {share(helped)} of the homes."
+        f"batches, hurts {share(hurt)} and helps {share(helped)} of the homes: one of two "
+        "trainings is the better, and the more test rows there are, the more surely that shows."
     )
 
 

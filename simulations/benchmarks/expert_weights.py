@@ -30,16 +30,24 @@ from fedhome.simulations.benchmarks.mixture_rules import (
     OPPONENT_RULES,
     WEIGHT_RULES,
     Tried,
+    try_model,
     try_opponents,
     try_weights,
 )
 from fedhome.simulations.benchmarks.past_rules import PAST_RULES, try_past
-from fedhome.simulations.benchmarks.stated_fleet import StatedFleet, stated_fleet, without_newest
+from fedhome.simulations.benchmarks.stated_fleet import (
+    BY_PAST,
+    StatedFleet,
+    stated_fleet,
+    with_line_by_past,
+    without_newest,
+)
 from fedhome.simulations.gather import read_source
 
 _LEFT_OUT = 0.2
 _FEWEST = 4  # homes; of fewer a standard error says next to nothing
 _FAR = 2.0  # standard errors
+_BY_PAST = "line's penalty by the past, too"
 _MADE = frozenset(one.name for one in SETS if one.read is None)
 
 
@@ -117,19 +125,25 @@ def _above(errors: Floats) -> Floats:
 
 
 def by_rule(fleets: Sequence[StatedFleet]) -> dict[str, dict[str, list[Compared]]]:
-    """Return what each rule changes on each set, for weights and for opponents.
+    """Return what each rule changes on each set, for weights, for opponents and for the line.
 
     Args:
         fleets: All runs; those of one name are seeds of one set.
     """
-    found: dict[str, dict[str, list[Compared]]] = {"weights": {}, "opponents": {}}
+    found: dict[str, dict[str, list[Compared]]] = {"weights": {}, "opponents": {}, "line": {}}
     for name in dict.fromkeys(fleet.name for fleet in fleets):
         runs = [fleet for fleet in fleets if fleet.name == name]
         homes = [[f"{home.home}{_own(run)}" for home in run.homes] for run in runs]
         weights = {n: [try_weights(run, r) for run in runs] for n, r in WEIGHT_RULES.items()}
         weights |= {n: [try_past(run, r) for run in runs] for n, r in PAST_RULES.items()}
         picks = {n: [try_opponents(run, r) for run in runs] for n, r in OPPONENT_RULES.items()}
-        for kind, of_rules in (("weights", weights), ("opponents", picks)):
+        lines = {FIRST: [try_model(run, "linear") for run in runs]}
+        if all(BY_PAST in home.later for run in runs for home in run.homes):
+            lines[_BY_PAST] = [try_model(run, BY_PAST) for run in runs]
+            chosen = [with_line_by_past(run) for run in runs]
+            weights[_BY_PAST] = [try_weights(run, WEIGHT_RULES[FIRST]) for run in chosen]
+            picks[_BY_PAST] = [try_opponents(run, OPPONENT_RULES[FIRST]) for run in chosen]
+        for kind, of_rules in (("weights", weights), ("opponents", picks), ("line", lines)):
             first = of_rules[FIRST]
             for rule, tried in of_rules.items():
                 found[kind].setdefault(rule, []).append(compared(name, homes, first, tried))

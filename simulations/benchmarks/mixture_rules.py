@@ -194,6 +194,11 @@ def try_opponents(fleet: StatedFleet, rule: OpponentRule) -> Tried:
     return _tried(fleet, _alone(fleet, rule))
 
 
+def try_model(fleet: StatedFleet, model: str) -> Tried:
+    """Return what comes of one model in all homes, by its name."""
+    return _tried(fleet, [home.later[model] for home in fleet.homes])
+
+
 def _alone(fleet: StatedFleet, rule: OpponentRule) -> list[Floats]:
     picked = opponents_of(fleet, rule)
     return [home.later[ALONE[at]] for home, at in zip(fleet.homes, picked, strict=True)]

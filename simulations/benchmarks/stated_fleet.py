@@ -27,12 +27,17 @@ from fedhome.learning.personalise.experts import Experts
 from fedhome.learning.tasks.segments import Floats
 from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import ALONE, EXPERTS
+from fedhome.simulations.benchmarks.own_past import lines_by_past
 from fedhome.simulations.benchmarks.stated_past import AT_HOME, StatedPast, stated_past
 from fedhome.simulations.simulate import simulate
 
 BY_OTHERS: Final = " by others"
 """After a model's name: of each tenth of the validation rows what it states as it is fitted by what
 the other nine chose."""
+BY_PAST: Final = "linear by past"
+"""The line whose penalty a home's past chooses with its validation rows."""
+AGAIN: Final = "again"
+"""The home's own network after another order of batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +47,8 @@ class StatedHome:
     Args:
         home: Its name.
         validation: By model, ``[rows, outputs]``, fitted to training rows alone; those of linear
-            models and trees also with :data:`BY_OTHERS` after their names.
+            models and trees also with :data:`BY_OTHERS` after their names. Of a single horizon
+            :data:`BY_PAST` is one of them.
         later: The same of the rows that follow, fitted to validation rows as well.
         truth: What is true of both, ``[rows, outputs]`` each.
         naive: What no learning states of both.
@@ -155,6 +161,26 @@ def _past(arrays: NDArray[np.float32], days: NDArray[np.int64]) -> StatedPast:
     )
 
 
+def with_line_by_past(fleet: StatedFleet) -> StatedFleet:
+    """Return the fleet with each home's line as its past and validation rows choose it.
+
+    Args:
+        fleet: The fleet; where no such lines are known, they stay.
+    """
+    return replace(fleet, homes=tuple(_with_line_by_past(home) for home in fleet.homes))
+
+
+def _with_line_by_past(home: StatedHome) -> StatedHome:
+    if BY_PAST not in home.later:
+        return home
+    line = {name: home.validation[f"{BY_PAST}{name}"] for name in ("", BY_OTHERS)}
+    return replace(
+        home,
+        validation=dict(home.validation) | {f"linear{name}": own for name, own in line.items()},
+        later=dict(home.later) | {"linear": home.later[BY_PAST]},
+    )
+
+
 def without_newest(table: HomeTable, share: float, of_class: str = "") -> HomeTable:
     """Return a home's readings without the newest share of its rows.
 
@@ -227,11 +253,13 @@ def _homes(experts: Experts, fleet: FleetsBlend) -> Iterator[StatedHome]:
     schedule = network.fleets_schedule(len(cohort.homes), *fleet.alone)
     stated = {name: experts.stated(name) for name in dict.fromkeys([*EXPERTS, *ALONE[:-1]])}
     stated["settings"] = experts.of_schedule(schedule)
+    stated[AGAIN] = experts.stated(AGAIN)
     judged = {name: experts.judged(name) for name in FITTERS}
     naive = experts.naive()
     parts = cohort.rows("validation"), cohort.rows("test")
     truth = experts.truth("validation"), experts.truth("test")
     ends = [np.cumsum(part.counts) for part in parts]
+    lines = list(lines_by_past(experts))
     for place, (home, past) in enumerate(zip(cohort.homes, stated_past(experts), strict=True)):
         rows = [
             slice(int(end[place] - part.counts[place]), int(end[place]))
@@ -239,10 +267,15 @@ def _homes(experts: Experts, fleet: FleetsBlend) -> Iterator[StatedHome]:
         ]
         own = {name: one.validation[rows[0]] for name, one in stated.items()}
         own |= {f"{name}{BY_OTHERS}": rows_of[rows[0]] for name, rows_of in judged.items()}
+        later = {name: one.test[rows[1]] for name, one in stated.items()}
+        if lines:
+            line = lines[place]
+            own |= {BY_PAST: line.validation, f"{BY_PAST}{BY_OTHERS}": line.by_others}
+            later[BY_PAST] = line.test
         yield StatedHome(
             home=home,
             validation=own,
-            later={name: one.test[rows[1]] for name, one in stated.items()},
+            later=later,
             truth=(truth[0][rows[0]], truth[1][rows[1]]),
             naive=(naive.validation[rows[0]], naive.test[rows[1]]),
             times=(parts[0].times[rows[0]], parts[1].times[rows[1]]),

@@ -321,7 +321,7 @@ def test_the_homes_mixtures_and_the_null_are_told_in_words(run: RunFolder, page:
         "What weighs most in the homes' mixtures: tuned in ",
         "What was best alone, by the homes' own validation: local in 17 of 17 homes.",
         # Homes 0 and 10 of 17.
-        "batches, seems to hurt 12 % and to help 0 % of the homes.",
+        "batches, hurts 12 % and helps 0 % of the homes: one of two trainings is the better",
         "gain over the best alone (95\N{NO-BREAK SPACE}%: ",
         "leaves out zero; for all others no difference can be told.",
     ):

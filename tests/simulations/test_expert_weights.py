@@ -40,6 +40,7 @@ from fedhome.simulations.benchmarks.mixture_rules import (
 from fedhome.simulations.benchmarks.past_rules import PAST_RULES
 from fedhome.simulations.benchmarks.stated_fleet import (
     BY_OTHERS,
+    BY_PAST,
     StatedFleet,
     StatedHome,
     stated_fleet,
@@ -139,6 +140,31 @@ def test_an_opponent_follows_the_fleet_as_far_as_that_was_better_on_folds_left_o
     )
 
 
+def test_a_line_by_the_past_stands_in_the_lines_place_and_is_held_against_it() -> None:
+    losses = {"tuned": 1.0} | dict.fromkeys(ALONE, 0.9) | {"linear": 0.8}
+    homes = []
+    for n in range(4):
+        home = _home(str(n), losses)
+        own = dict.fromkeys((BY_PAST, f"{BY_PAST}{BY_OTHERS}"), 0.5 * home.later["linear"])
+        stated = {BY_PAST: 0.5 * home.later["linear"]}
+        homes.append(
+            replace(
+                home,
+                validation=dict(home.validation) | own,
+                later=dict(home.later) | stated,
+            )
+        )
+    found = by_rule([_fleet(*homes)])
+    rule = "line's penalty by the past, too"
+    assert [found["line"][name][0].score for name in (FIRST, rule)] == pytest.approx(
+        [1 - 0.64, 1 - 0.16]
+    )
+    assert found["opponents"][rule][0].change == pytest.approx(0.64 - 0.16)
+    assert found["weights"][rule][0].change > 0
+    without = by_rule([_fleet(*(_home(str(n), losses) for n in range(4)))])
+    assert rule not in without["line"], "a folder of before has no such lines"
+
+
 def test_changes_are_told_in_units_of_their_standard_error() -> None:
     changes = np.array([0.0, 0.1, 0.2, 0.3])
     # A mean of 0.15, a variance of 1/60, and a standard error of its root over two.
@@ -175,8 +201,8 @@ def test_the_first_rules_are_what_a_run_does(tmp_path: Path) -> None:
     tried = try_weights(fleet, WEIGHT_RULES[FIRST])
     np.testing.assert_allclose(tried.score, [found[h.home] for h in fleet.homes], atol=1e-4)
     told = by_rule([fleet])
-    assert set(told["weights"]) == {*WEIGHT_RULES, *PAST_RULES}
-    assert set(told["opponents"]) == set(OPPONENT_RULES)
+    assert set(told["weights"]) == {*WEIGHT_RULES, *PAST_RULES, "line's penalty by the past, too"}
+    assert set(told["opponents"]) == {*OPPONENT_RULES, "line's penalty by the past, too"}
     assert f"| {FIRST} | 1 | +0.0000 | " in table(told["weights"])
 
 

@@ -24,10 +24,13 @@ from fedhome.simulations.benchmarks.past_rules import (
     try_past,
 )
 from fedhome.simulations.benchmarks.stated_fleet import (
+    AGAIN,
     BY_OTHERS,
+    BY_PAST,
     StatedFleet,
     StatedHome,
     stated_fleet,
+    with_line_by_past,
 )
 from fedhome.simulations.benchmarks.stated_past import AT_HOME, StatedPast, stated_past
 from fedhome.simulations.gather import read_source
@@ -175,6 +178,15 @@ def test_what_a_runs_homes_state_of_their_past_is_kept(tmp_path: Path) -> None:
         np.testing.assert_allclose(read.past.truth, home.past.truth, rtol=1e-6)
         np.testing.assert_allclose(read.past.stated["trees"], home.past.stated["trees"], rtol=1e-5)
         np.testing.assert_array_equal(read.past.days, home.past.days)
+        assert {BY_PAST, AGAIN} <= set(read.later)
+        assert read.validation[f"{BY_PAST}{BY_OTHERS}"].shape == read.truth[0].shape
+        assert not np.array_equal(read.later[AGAIN], read.later["local"])
+    chosen = with_line_by_past(fleet)
+    changed = [
+        not np.array_equal(new.later["linear"], old.later["linear"])
+        for new, old in zip(chosen.homes, fleet.homes, strict=True)
+    ]
+    assert any(changed), "in some home the past chooses another penalty"
     rule = PAST_RULES["validation rows, ten blocks"]
     (first, *_), (own, *_) = past_weights(kept, rule), weights_of(kept, WEIGHT_RULES[FIRST])[0]
     assert rule.strength == FIRST_STRENGTH

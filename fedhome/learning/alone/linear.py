@@ -23,21 +23,33 @@ _BEYOND = 0.5  # of the range of targets seen: a line goes on for ever, a home's
 _STEPS = 200
 
 
-def fit(rows: OwnRows) -> FittedAlone:
+def fit(rows: OwnRows, past: Floats | float = 0.0) -> FittedAlone:
     """Return what it states on validation rows and on test rows, and itself.
 
     Args:
         rows: The home's rows.
+        past: What each penalty errs on rows elsewhere, as of
+            :func:`fedhome.learning.alone.own_rows.choice_of`.
     """
     if rows.only_one_target():
         return rows.commonest()
-    x, y = rows.x[0], rows.labels(rows.y[0])
     strengths = _LOGISTIC if rows.classes else _RIDGE
-    choice = choice_of(rows, [_within(rows, _fitted(rows, s, x, y), 1) for s in strengths])
+    choice = choice_of(rows, tried(rows), past)
     every_x, every_y = rows.together()
     final = _fitted(rows, strengths[choice.best], every_x, rows.labels(every_y))
     test = _within(rows, final, 2)
     return FittedAlone(choice.stated, test, choice.by_others, _plain(rows, final))
+
+
+def tried(rows: OwnRows) -> list[Floats]:
+    """Return what it states of validation rows with each penalty, ``[rows, outputs]`` each.
+
+    Args:
+        rows: The home's rows, of more than one target in training.
+    """
+    x, y = rows.x[0], rows.labels(rows.y[0])
+    strengths = _LOGISTIC if rows.classes else _RIDGE
+    return [_within(rows, _fitted(rows, strength, x, y), 1) for strength in strengths]
 
 
 def _plain(rows: OwnRows, model: Any) -> Line:

@@ -120,24 +120,27 @@ class OwnRows:
         return mean
 
 
-def choice_of(rows: OwnRows, candidates: Sequence[Floats]) -> Choice:
+def choice_of(rows: OwnRows, candidates: Sequence[Floats], past: Floats | float = 0.0) -> Choice:
     """Return which statements on validation rows are best, and what rows elsewhere would choose.
 
     Args:
         rows: The home's rows.
         candidates: What each way states of the validation rows, ``[rows, outputs]`` each.
+        past: The squared distances of each on rows elsewhere, added up, ``[candidates]``.
     """
-    best = int(np.argmin([rows.loss(stated) for stated in candidates]))
+    losses = np.array([rows.loss(stated) for stated in candidates])
+    best = int(np.argmin(len(rows.y[1]) * losses + past))
     truth = ENCODINGS[rows.targets].truth(rows.y[1], rows.outputs)
-    return Choice(best, candidates[best], by_others(candidates, truth))
+    return Choice(best, candidates[best], by_others(candidates, truth, past))
 
 
-def by_others(candidates: Sequence[Floats], truth: Floats) -> Floats:
+def by_others(candidates: Sequence[Floats], truth: Floats, past: Floats | float = 0.0) -> Floats:
     """Return of each tenth of the rows what the candidate states that is best on all others.
 
     Args:
         candidates: What each states ``[rows, outputs]``.
         truth: What is true ``[rows, outputs]``.
+        past: As of :func:`choice_of`.
     """
     rows = len(truth)
     tenth = np.arange(rows) * min(_TENTHS, rows) // max(rows, 1)
@@ -145,9 +148,9 @@ def by_others(candidates: Sequence[Floats], truth: Floats) -> Floats:
     found = np.array(candidates[0])
     for part in np.unique(tenth):
         some = tenth == part
-        judges = losses[:, ~some] if (~some).any() else losses
-        means = np.nan_to_num(judges.mean(axis=1), nan=np.inf, posinf=np.inf)
-        found[some] = candidates[int(np.argmin(means))][some]
+        judges = losses[:, ~some] if (~some).any() or np.any(past) else losses
+        sums = np.nan_to_num(judges.sum(axis=1) + past, nan=np.inf, posinf=np.inf)
+        found[some] = candidates[int(np.argmin(sums))][some]
     return found
 
 
