@@ -30,7 +30,7 @@ from fedhome.run.folder import RunFolder
 from fedhome.simulations.engines.world import World
 from fedhome.simulations.newcomers import Newcomers, with_days
 from fedhome.simulations.offered import Offered, experts_of
-from fedhome.simulations.rehearsals import Mixing, Rehearsals, cohort_on, usual_rows
+from fedhome.simulations.rehearsals import Mixing, Rehearsals, at_days, cohort_on, usual_rows
 
 
 def try_newcomers(world: World, newcomers: Newcomers, folder: RunFolder, log: EventLog) -> None:
@@ -89,7 +89,7 @@ def cold_start(
     for days in sorted(set(plan.evaluation.days)):
         homes, lacking = with_days(newcomers, days)
         told = [
-            f"at {days:g} day(s), {count} of {len(newcomers.tables)} new homes are left out: {why}"
+            f"{at_days(days)}, {count} of {len(newcomers.tables)} new homes are left out: {why}"
             for why, count in lacking.most_common()
         ]
         rows: list[dict[str, Any]] = []

@@ -138,7 +138,7 @@ class Rehearsals:
         with_all = self._with(ALL)
         if not with_all.enough:
             why = f"new homes mix by the weights of the run: {lacking}, and {FEWEST} are needed"
-            return Mixing(self._fleet.experts, run, f"at {days:g} day(s), {why}")
+            return Mixing(self._fleet.experts, run, f"{at_days(days)}, {why}")
         why = f"{len(with_all.rows)} homes rehearsed with all the days that they have: {lacking}"
         matrix = with_all.matrix
         third = self._with(A_THIRD)
@@ -150,7 +150,7 @@ class Rehearsals:
                 why += "; errors are drawn on from how they fell with days"
         # A pull that was tried with fewer days would hold homes back that have more.
         blend = replace(run, matrix=matrix)
-        return Mixing(self._names, blend, f"at {days:g} day(s), {why}")
+        return Mixing(self._names, blend, f"{at_days(days)}, {why}")
 
     def _with(self, as_new: AsNew) -> Rehearsed:
         """Return what homes say that rehearse with some of their rows."""
@@ -258,3 +258,8 @@ def _matrices_after(experts: Experts, names: Sequence[str]) -> Iterator[Floats]:
         own = slice(end, end := end + count)
         whole = np.zeros(count, np.int64)
         yield mixture.error_matrices(errors[own], reference[own], whole)[0]
+
+
+def at_days(days: float) -> str:
+    """Return how a sentence about homes with some days of readings begins: ``at 1 day``."""
+    return f"at {days:g} day{'' if days == 1 else 's'}"

@@ -10,6 +10,7 @@ import typer
 
 from fedhome.cli.console import Console, say
 from fedhome.cli.data_check import PlanOption, Sets, table_of
+from fedhome.counted import counted
 from fedhome.data.table import HomeTable
 from fedhome.plan.settings import Plan
 
@@ -48,8 +49,8 @@ def pack(
     )
     say(
         console,
-        f"{packed.homes:,} home(s), {packed.rows:,} rows, {packed.bytes / 2**20:,.1f} MB in "
-        f"{packed.path}",
+        f"{counted(packed.homes, 'home')}, {counted(packed.rows, 'row')}, "
+        f"{packed.bytes / 2**20:,.1f} MB in {packed.path}",
         wrapped=True,
     )
     say(console, f"train: fedhome simulate --set data.source={packed.path}", wrapped=True)

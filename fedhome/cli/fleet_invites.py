@@ -10,6 +10,7 @@ import typer
 
 from fedhome.cli.console import Console, say
 from fedhome.cli.fleet_words import CardFile, Folder, needed_card, plan_of
+from fedhome.counted import counted, was
 from fedhome.data.inputs import HOW_NAMED, NOT_NAMED
 from fedhome.errors import PlanError, StateError
 from fedhome.fleet.entries import check_name
@@ -99,8 +100,9 @@ def invite(  # noqa: PLR0917 - typer gives them by name
     if changed and others:
         say(
             console,
-            f"\nthe plan changed: {len(others)} home(s) of this fleet were asked for another one, "
-            "and take part in no other; ask again: `fedhome fleet invite HOME... --again`",
+            f"\nthe plan changed: {counted(len(others), 'home')} of this fleet "
+            f"{was(len(others))} asked for another one, and will take part in no other; ask again: "
+            "`fedhome fleet invite HOME... --again`",
         )
     if told := absence_told(resolved, len(others | {*homes})):
         say(console, f"\nwith these {len(others | {*homes})} homes {told}")

@@ -94,7 +94,8 @@ class StoredModels:
         if isinstance(error, FileNotFoundError):
             return RunError(
                 f"{self.where} is not there: no home's model was kept",
-                hint="a run keeps them at its end: let it come to that, with --resume",
+                hint="a run keeps them at its end: go on with one that was cut off, with --resume; "
+                'there are none with personalise.name = "none", nor where the run\'s log says why',
             )
         return RunError(
             f"{self.where} cannot be read as homes' models ({type(error).__name__})",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fedhome.counted import counted
 from fedhome.plan import private_plan, sliced_plan, transfer_plan, tried_rates
 from fedhome.plan.aggregation_settings import AggregationSettings
 from fedhome.plan.judged_rounds import judged_every
@@ -130,8 +131,9 @@ def _aggregation_faults(plan: Plan) -> list[str]:
     if homes is not None and homes < aggregation.min_cohort * aggregation.groups:
         faults.append(
             f"data.homes = {homes}, but no sum is opened over fewer than {aggregation.min_cohort} "
-            f"homes (aggregation.min_cohort) in each of {aggregation.groups} group(s): take more "
-            'homes, or set aggregation.mode = "plain" where nothing has to be kept from the server'
+            "homes (aggregation.min_cohort) in each of "
+            f"{counted(aggregation.groups, 'group')}: take more homes, or set aggregation.mode = "
+            '"plain" where nothing has to be kept from the server'
         )
     return faults
 

@@ -99,7 +99,7 @@ def test_pack_writes_a_store_beside_the_folder_that_a_plan_takes(tmp_path: Path)
         (homes / f"{name}.csv").write_text(f"time,load_kwh\n{rows}", encoding="utf-8")
     output = run("pack", str(homes))
     store = tmp_path / "my-homes.homes"
-    assert f"2 home(s), 96 rows, 0.0 MB in {store}" in output
+    assert f"2 homes, 96 rows, 0.0 MB in {store}" in output
     assert f"--set data.source={store}" in output
     assert list(HomesStore(store).names) == ["elm", "oak"]
 
@@ -111,7 +111,7 @@ def test_pack_says_what_reading_the_files_told(tmp_path: Path) -> None:
     (homes / "elm.csv").write_text("nothing of use\n", encoding="utf-8")
     output = run("pack", str(homes), "--out", str(tmp_path / "packed"))
     assert "left out: elm" in output
-    assert "1 home(s), 2 rows" in output
+    assert "1 home, 2 rows" in output
 
 
 def test_pack_makes_the_synthetic_fleet_one_home_at_a_time(tmp_path: Path) -> None:
@@ -119,4 +119,4 @@ def test_pack_makes_the_synthetic_fleet_one_home_at_a_time(tmp_path: Path) -> No
     output = run(
         "pack", "synthetic", "--set", "data.homes=3", "--set", "data.days=2", "--out", str(store)
     )
-    assert "3 home(s), 144 rows" in output
+    assert "3 homes, 144 rows" in output

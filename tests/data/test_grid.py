@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.clients.membership.plan_findings import read_findings
+from fedhome.counted import counted
 from fedhome.data.series.time_grid import grid_of
 from fedhome.data.series.windows import examples, windows
 from fedhome.data.table import HomeTable
@@ -323,7 +324,7 @@ def test_a_value_is_held_for_a_day_at_most() -> None:
     offsets = [0, *range(_HOUR, _DAY + 2 * _HOUR, _HOUR), 3 * _DAY]
     assert (gridded.time_s - _START).tolist() == offsets
     assert gridded.columns["a"].tolist() == [1, *[2] * 25, 4]
-    assert "1 time(s) the next came later" in notes[-1]
+    assert "1 time the next came later" in notes[-1]
 
 
 def test_rows_of_other_sensors_do_not_end_what_is_held() -> None:
@@ -375,14 +376,14 @@ def test_a_meter_that_begins_again_at_zero_is_seen_and_told() -> None:
         4 * _HOUR: 3.0,
         5 * _HOUR: 1.0,
     }
-    assert "2 time(s) it began again at zero" in notes[0]
+    assert "2 times it began again at zero" in notes[0]
 
 
 def test_another_meter_is_a_step_that_is_missing_and_no_use() -> None:
     table = _home(_HOUR * np.arange(6), a=[9100, 9104, 9107, 812, 815, 816])
     gridded, notes = on_grid(table, _data(rules={"a": "difference"}))
     assert _read(gridded) == {0: 4.0, _HOUR: 3.0, 3 * _HOUR: 3.0, 4 * _HOUR: 1.0}
-    assert "1 time(s) it fell, but not to zero" in notes[0]
+    assert "1 time it fell, but not to zero" in notes[0]
 
 
 @pytest.mark.parametrize("odd", [[0.0], [0.0, 0.0], [99_999.0]])
@@ -392,7 +393,7 @@ def test_a_meter_that_jumps_and_comes_back_makes_no_spike(odd: list[float]) -> N
     gridded, notes = on_grid(table, _data(rules={"a": "difference"}))
     end = 3 + len(odd)
     assert _read(gridded) == {0: 1.0, _HOUR: 1.0, end * _HOUR: 1.0, (end + 1) * _HOUR: 1.0}
-    assert f"{len(odd)} reading(s) at which it jumped" in notes[0]
+    assert f"{counted(len(odd), 'reading')} at which it jumped" in notes[0]
     assert "began again" not in notes[0]
 
 
@@ -400,7 +401,7 @@ def test_what_is_used_in_a_gap_is_missing_and_no_spike() -> None:
     table = _home(_HOUR * np.array([0, 1, 2, 5, 6]), a=[100, 101, 102, 160, 161])
     gridded, notes = on_grid(table, _data(rules={"a": "difference"}))
     assert _read(gridded) == {0: 1.0, _HOUR: 1.0, 5 * _HOUR: 1.0}
-    assert "1 gap(s) of 2 steps or more" in notes[0]
+    assert "1 gap of 2 steps or more" in notes[0]
 
 
 # Series and rows that fall

@@ -409,8 +409,9 @@ def test_a_run_that_keeps_no_models_says_why(tmp_path: Path) -> None:
         plan, out=tmp_path / "run", on_event=lambda e: told.append(str(e.data.get("text", "")))
     )
     assert not (run.path / MODELS).exists()
-    with pytest.raises(RunError, match="no home's model was kept"):
+    with pytest.raises(RunError, match="no home's model was kept") as caught:
         _ = run.models
+    assert 'personalise.name = "none"' in (caught.value.hint or "")
 
 
 def test_a_file_of_before_there_were_changes_predicts_as_it_did(tmp_path: Path) -> None:

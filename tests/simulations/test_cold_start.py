@@ -92,7 +92,7 @@ def test_a_quarter_of_the_homes_joins_after_the_rounds(result: fedhome.Result) -
     assert day["examples_train"] + day["examples_validation"] <= 24
     assert {row["expert"] for row in rows} <= set(EXPERTS)
     notes = [str(e.data["text"]) for e in result.folder.read_events() if e.event == "note"]
-    (told,) = [note for note in notes if "at 40 day(s)" in note]
+    (told,) = [note for note in notes if "at 40 days," in note]
     assert "2 of 2 new homes are left out: has fewer days before its test rows" in told
 
 
@@ -377,7 +377,7 @@ def test_where_no_home_has_as_many_days_homes_rehearse_with_all_that_they_have(
     assert of_six.blend.strength == chosen["strength"]
     assert (of_a_day.blend.fewest_blocks, of_six.blend.fewest_blocks) == (1, 2)
     notes = [str(event.data["text"]) for event in events if event.event == "note"]
-    (told,) = [note for note in notes if "at 6 day(s)" in note]
+    (told,) = [note for note in notes if "at 6 days," in note]
     assert told.endswith(
         "6 homes rehearsed with all the days that they have: 0 homes of the rounds have as many "
         "days to rehearse with; errors are drawn on from how they fell with days"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.counted import counted, was
 from fedhome.data.series.local_time import utc_seconds
 from fedhome.data.series.meters import LONGEST_GAP, metered
 from fedhome.errors import DataError
@@ -127,7 +128,7 @@ def _hold(read: Readings, grid: Steps) -> Stepped:
     end = "" if read.apart else " or a row that has none"
     told = [f"{len(steps) - len(own)} steps without a reading have a value so"]
     if cut:
-        told.append(f"{cut} time(s) the next came later, and steps in between have none")
+        told.append(f"{counted(cut, 'time')} the next came later, and steps in between have none")
     if read.apart:
         told.append("rows without it are other columns', and do not end that")
     note = (
@@ -140,12 +141,12 @@ def _hold(read: Readings, grid: Steps) -> Stepped:
 def _difference(read: Readings, grid: Steps) -> Stepped:
     use = metered(read.at_s, read.values, step_s=grid.step_s, phase_s=grid.phase_s)
     found = (
-        (use.restarts, "time(s) it began again at zero"),
-        (use.exchanges, "time(s) it fell, but not to zero: what was used then is missing"),
-        (use.jumps, "reading(s) at which it jumped and came back were left out"),
-        (use.gaps, f"gap(s) of {LONGEST_GAP} steps or more: what was used in them is missing"),
+        (use.restarts, "time", "it began again at zero"),
+        (use.exchanges, "time", "it fell, but not to zero: what was used then is missing"),
+        (use.jumps, "reading", f"at which it jumped and came back {was(use.jumps)} left out"),
+        (use.gaps, "gap", f"of {LONGEST_GAP} steps or more: what was used meanwhile is missing"),
     )
-    told = "; ".join(f"{count} {what}" for count, what in found if count)
+    told = "; ".join(f"{counted(count, noun)} {what}" for count, noun, what in found if count)
     note = f"{read.name}: what the meter counts from a step's beginning to its end"
     return Stepped(use.steps, use.used, (f"{note} ({told})" if told else note,))
 
