@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 from fedhome.clients.agent.release_memory import seen_release
@@ -84,11 +85,7 @@ def known_head(home_folder: HomeFolder) -> KnownHead:
     except StateError as error:
         if error.reason != "altered":
             raise
-        raise StateError(
-            f"{path} is damaged: the home no longer knows what the server has called the newest",
-            reason="altered",
-            hint="if you trust what the server says now, remove this file",
-        ) from None
+        raise _damaged(path) from None
 
 
 def newest_root(home_folder: HomeFolder, known: KnownHead) -> Root:
@@ -103,7 +100,15 @@ def newest_root(home_folder: HomeFolder, known: KnownHead) -> Root:
     try:
         return max(anchored, Root.from_bytes(known.root), key=lambda root: root.number)
     except WireError:
-        raise checksummed.damaged_error(home_folder.path / HEAD) from None
+        raise _damaged(home_folder.path / HEAD) from None
+
+
+def _damaged(path: Path) -> StateError:
+    return StateError(
+        f"{path} is damaged: the home no longer knows what the server has called the newest",
+        reason="altered",
+        hint="if you trust what the server says now, remove this file",
+    )
 
 
 _LATE = "a question that arrives late is refused so, too; if every question is, "

@@ -8,9 +8,9 @@ so it can carry less from one moment to the next, and carries more once the owne
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from fedhome.clients.membership.home_folder import DIRECTORY, PLAN, SETTINGS, HomeFolder
+from fedhome.ops.file_state import file_state
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import check_tier, is_sliced, tier_number
 from fedhome.secagg.directory import Directory
@@ -102,22 +102,13 @@ class TierMark:
         Raises:
             FedHomeError: As `carried_tier`.
         """
-        files = [_stamp(self._home_folder.path / name) for name in (DIRECTORY, PLAN, SETTINGS)]
+        files = [file_state(self._home_folder.path / name) for name in (DIRECTORY, PLAN, SETTINGS)]
         if files == self._files:
             return False
         plan = Plan.load(self._home_folder.plan_path)
         before, now = self._in_use, carried_tier(self._home_folder, plan).in_use
         self._files, self._in_use = files, now
         return before is not None and now != before
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from the one that replaces it; None where there is none."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns
 
 
 def _signed(home_folder: HomeFolder) -> str | None:

@@ -7,12 +7,12 @@ people are told of it, and of the bounded numbers of a sum what each of them is.
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from fedhome.clients.membership import method_words, private_words, tier_words, weight_words
-from fedhome.clients.membership.consent_summary import ALL_OF_IT, summary_of
+from fedhome.clients.membership.consent_summary import ALL_OF_IT, bullets, paragraph, summary_of
 from fedhome.clients.protocol_questions import PROTOCOL
 from fedhome.plan.overrides import code_at_home
 from fedhome.plan.private_plan import is_private
@@ -28,6 +28,8 @@ from fedhome.secagg.ledger import MOST_ATTEMPTS
 from fedhome.wire.names import BUNDLE, HELP, SHAPE
 
 _WIDTH = 88
+_paragraph = partial(paragraph, width=_WIDTH)
+_bullets = partial(bullets, width=_WIDTH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,13 +316,3 @@ def _other_facts(plan: Plan) -> list[str]:
 def _most_weight(plan: Plan) -> int:
     cap = plan.aggregation.greatest_weight
     return plan.rounds.max_examples if cap is None else min(cap, plan.rounds.max_examples)
-
-
-def _paragraph(text: str, first: str = "", other: str = "") -> str:
-    return textwrap.fill(
-        text, _WIDTH, initial_indent=first, subsequent_indent=other, break_on_hyphens=False
-    )
-
-
-def _bullets(title: str, lines: Iterable[str]) -> str:
-    return "\n".join([_paragraph(title), *(_paragraph(line, "  * ", "    ") for line in lines)])

@@ -7,7 +7,7 @@ that a person would decide by: what a server that cheats can learn is among it.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fedhome.clients.membership import method_words
 from fedhome.clients.membership.private_words import odds_factor
@@ -44,14 +44,14 @@ def summary_of(head: Sequence[tuple[str, str]], plan: Plan, *, size: str, plain:
     parts = [
         *([_PLAIN] if plain else []),
         f"WHAT YOU AGREE TO\n{rows}",
-        _paragraph(
+        paragraph(
             "This device learns from its readings, and other homes from theirs: one model for all. "
             "The readings stay on this device."
         ),
-        _bullets("What leaves it:", _leaves(plan, size, plain=plain)),
-        _bullets("Who can read what:", _readers(plan, plain=plain)),
-        _bullets("What it costs this device:", _costs(plan, plain=plain)),
-        _bullets("How to say no:", _ways_out()),
+        bullets("What leaves it:", _leaves(plan, size, plain=plain)),
+        bullets("Who can read what:", _readers(plan, plain=plain)),
+        bullets("What it costs this device:", _costs(plan, plain=plain)),
+        bullets("How to say no:", _ways_out()),
     ]
     return "\n\n".join(parts)
 
@@ -141,11 +141,21 @@ def _ways_out() -> list[str]:
     ]
 
 
-def _paragraph(text: str, first: str = "", other: str = "") -> str:
+def paragraph(text: str, *, width: int = _WIDTH, first: str = "", other: str = "") -> str:
+    """Return a text in lines.
+
+    Args:
+        text: The text.
+        width: Of a line.
+        first: What the first line begins with.
+        other: What each other line begins with.
+    """
     return textwrap.fill(
-        text, _WIDTH, initial_indent=first, subsequent_indent=other, break_on_hyphens=False
+        text, width, initial_indent=first, subsequent_indent=other, break_on_hyphens=False
     )
 
 
-def _bullets(title: str, lines: Sequence[str]) -> str:
-    return "\n".join([title, *(_paragraph(line, "  * ", "    ") for line in lines)])
+def bullets(title: str, lines: Iterable[str], *, width: int = _WIDTH) -> str:
+    """Return lines as a list with a title; arguments as of :func:`paragraph`."""
+    listed = (paragraph(line, width=width, first="  * ", other="    ") for line in lines)
+    return "\n".join([paragraph(title, width=width), *listed])

@@ -10,6 +10,7 @@ import ssl
 from pathlib import Path
 
 from fedhome.ops import tls
+from fedhome.ops.file_state import file_state
 
 _log = logging.getLogger("fedhome.door")
 
@@ -59,13 +60,5 @@ class CertificateFiles:
         return context
 
     def _state(self) -> tuple[tuple[int, ...], ...]:
-        """Return what changes when a file does; nothing of one that is not there."""
-        state: list[tuple[int, ...]] = []
-        for name in (tls.KEY, tls.CERTIFICATE):
-            try:
-                found = (self._folder / name).stat()
-            except OSError:
-                state.append(())
-            else:
-                state.append((found.st_ino, found.st_mtime_ns, found.st_size))
-        return tuple(state)
+        """Return what changes when a file does."""
+        return tuple(file_state(self._folder / name) for name in (tls.KEY, tls.CERTIFICATE))

@@ -1,4 +1,4 @@
-"""Files of the fleet's owner that hold no secret, with a hash against a damaged disk."""
+"""Files that hold no secret, with a hash against a damaged disk."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from fedhome.ops.file_state import file_state
+
 T = TypeVar("T")
 
 
@@ -29,12 +31,3 @@ class CachedFile(Generic[T]):
         if self._cached is None or self._cached[0] != now:
             self._cached = (now, self._read())
         return self._cached[1]
-
-
-def file_state(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file does; empty where there is none."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return ()
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size

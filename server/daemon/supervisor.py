@@ -23,10 +23,10 @@ from fedhome.fleet.owner_folder import DIRECTORY
 from fedhome.fleet.server_secret import server_keys
 from fedhome.ops import tls
 from fedhome.ops.clock_steps import ClockSteps
+from fedhome.ops.file_state import file_state
 from fedhome.ops.listening import FREE_S, what_to_do, why_taken
 from fedhome.ops.processes import Processes, end_on_sigterm
 from fedhome.server.daemon.applications import FOLDER
-from fedhome.server.daemon.cached_file import file_state
 from fedhome.server.daemon.current_run import (
     AGAIN,
     BROKEN_OFF,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from fedhome.errors import FedHomeError, RunError, StateError
-from fedhome.server.daemon.cached_file import file_state
+from fedhome.ops.file_state import file_state
 from fedhome.server.daemon.current_run import Runs
 from fedhome.server.daemon.run_schedule import (
     SCHEDULE,

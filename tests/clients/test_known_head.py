@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,9 +23,11 @@ from fedhome.fleet import freshness
 from fedhome.fleet.freshness import FRESH_S, Freshness
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import take_identity
+from fedhome.keys.roots import Root
 from fedhome.registry.release import NONE
 from fedhome.secagg import Directory, HomeState
 from fedhome.secagg.manifest import Manifest
+from fedhome.store import checksummed
 from helpers.publishing import HOMES, NEW, OWNER, Hub, directory_of, hub_in
 from helpers.registry_world import SERVER
 from helpers.secagg_world import form_of
@@ -335,6 +338,12 @@ def test_a_home_that_cannot_remember_is_told_nothing(place: HomeFolder, clock: C
     for damaged in (b"", whole[:-1], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
         path.write_bytes(damaged)
         assert reason_of(HeadKeeper(place, clock).take, word(), directory()) == "altered"
+    path.write_bytes(whole)
+    for of_no_owner in (b"x", Root.first(bytes(16), bytes(32)).to_bytes()[:-1]):
+        checksummed.put(path, replace(known_head.known_head(place), root=of_no_owner))
+        with pytest.raises(StateError, match="is damaged") as caught:
+            _ = HeadKeeper(place, clock).root
+        assert caught.value.hint == "if you trust what the server says now, remove this file"
 
 
 # --- what homes of one sum agree on
