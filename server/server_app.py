@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from numpy.typing import NDArray
 from rich.console import Console
 
 from fedhome.errors import PlanError, RoundError
 from fedhome.flower.messages import quiet
 from fedhome.learning.build import learning_of
+from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.own_code import faults_told
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import check_whole
@@ -122,8 +125,7 @@ def run_over_grid(
         patience.left_out = lambda: {name_of(node) for node in unfit.nodes}
         patience.ask_again = unfit.nodes.clear
     features, outputs = _shape(grid, plan, unfit, patience)
-    classes = plan.task.classes or tuple(map(str, range(outputs)))
-    classes = classes if outputs > 1 else ()
+    classes = (plan.task.classes or tuple(map(str, range(outputs)))) if outputs > 1 else ()
     learning = learning_of(plan, features, classes)
     beginning = None
     if publisher is not None:
@@ -136,8 +138,7 @@ def run_over_grid(
             resumed=resumed,
         )
     if (draw := folder.read_draw()) and folder.read_start() is None:
-        drawn = generator(plan.seed, "first-model", draw).integers(1 << 62)
-        learning.initial = learning_of(plan.change(seed=int(drawn)), features, classes).initial
+        learning.initial = _drawn(plan, draw, features, classes)
         if not resumed:
             log.append(
                 "note", text=f"this fleet has trained before: a new first model, draw {draw}"
@@ -160,15 +161,8 @@ def run_over_grid(
         signed = tiers()  # of the directory that this run began with
         if not resumed:
             tell_carried(log, slices, signed, features, named=True)
-        fitting = SlicedRepliesGrid(
-            fitting,
-            layout=learning.layout,
-            carried=[one.rounds.places for one in slices],
-            tier_of=lambda node: signed[name_of(node)],
-            most_examples=plan.rounds.max_examples,
-            tell_less=lambda node, tier: log.append(
-                "note", text=less_told(name_of(node), slices[tier])
-            ),
+        fitting = _integrating(
+            fitting, plan, learning.layout, slices, signed, name_of=name_of, log=log
         )
     with faults_told():
         run_plan(
@@ -187,6 +181,35 @@ def run_over_grid(
         )
     log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
+
+
+def _drawn(plan: Plan, draw: int, features: int, classes: tuple[str, ...]) -> NDArray[np.float32]:
+    """Return another first model than a plan's own ``[size]``."""
+    seed = generator(plan.seed, "first-model", draw).integers(1 << 62)
+    return learning_of(plan.change(seed=int(seed)), features, classes).initial
+
+
+def _integrating(
+    grid: Grid,
+    plan: Plan,
+    layout: Layout,
+    slices: Sequence[CarriedSlice],
+    signed: Mapping[str, int],
+    *,
+    name_of: Callable[[int], str],
+    log: EventLog,
+) -> SlicedRepliesGrid:
+    """Return a grid whose replies' mean is the whole model; in ``signed`` are homes' tiers."""
+    return SlicedRepliesGrid(
+        grid,
+        layout=layout,
+        carried=[one.rounds.places for one in slices],
+        tier_of=lambda node: signed[name_of(node)],
+        most_examples=plan.rounds.max_examples,
+        tell_less=lambda node, tier: log.append(
+            "note", text=less_told(name_of(node), slices[tier])
+        ),
+    )
 
 
 def _shape(grid: Grid, plan: Plan, unfit: UnfitHomes, patience: Patience | None) -> Shape:
