@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli.console import Console
+from fedhome.cli.row_blocks import print_rows
 from fedhome.plan.time_steps import DAY_S
 from fedhome.secagg.ledger import LedgerEntry
 from fedhome.secagg.state import HomeState
@@ -67,7 +68,7 @@ def print_ledger(home: str, state: HomeState, *, as_json: bool) -> None:
     if not rows:
         console.print(f"{escape(home)} has answered nothing yet")
         return
-    console.print(_table(home, rows))
+    print_rows(console, _table(home, rows))
     console.print(
         "answered: this home took part in a sum; opened: it helped, as a member, to open one. Of "
         "what is asked about one model, one sum is opened.",

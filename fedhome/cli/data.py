@@ -14,6 +14,7 @@ from fedhome.cli.console import Console
 from fedhome.cli.group import Group
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_plans import SetDescription, SetEntry
+from fedhome.cli.row_blocks import print_rows
 from fedhome.counted import counted
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ def list_(*, as_json: JsonFlag = False) -> None:
         table.add_row(
             dataset.name, str(dataset.homes), escape(dataset.title), dataset.licence, cached
         )
-    Console().print(table)
+    print_rows(Console(), table, prose="what")
 
 
 @app.command()

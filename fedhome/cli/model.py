@@ -27,6 +27,7 @@ from fedhome.cli.opened_registry import (
     opened_registry,
     passphrase_of,
 )
+from fedhome.cli.row_blocks import print_rows
 from fedhome.counted import counted
 from fedhome.errors import RegistryError
 from fedhome.fleet.entries import Anchor
@@ -153,7 +154,7 @@ def list_(
             f"{manifest.fidelity.rmse:.2g}",
             ", ".join(_notes(release)),
         )
-    Console().print(table)
+    print_rows(Console(), table)
 
 
 @app.command()

@@ -107,7 +107,10 @@ class RunFolder(FolderTables):
             RunError: There is none.
         """
         folder = cls(path)
-        if not folder._holds_run():
+        with paths_told(RunError, folder.path):
+            # A plan alone may be somebody's app. A run has a place for its checkpoint from before.
+            begun = folder.events_path.exists() or folder.checkpoint_path.is_dir()
+        if not begun or not folder._holds_run():
             raise RunError(
                 f"{folder.path} holds no run",
                 hint="a run's folder has a plan.toml and an events.jsonl",

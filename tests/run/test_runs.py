@@ -32,6 +32,7 @@ from fedhome.run.results import (
 from fedhome.run.written_whole import write_atomically
 from fedhome.wire.layout import Layout
 from helpers.examples import share_of
+from helpers.home_rows import home_row
 
 
 @pytest.mark.parametrize("names", ["[" * 10_000, "1", '{"a": 1}', "["])
@@ -48,13 +49,6 @@ def test_a_model_file_with_names_that_are_none_is_refused_in_words(
 def round_row(number: int, **changes: object) -> dict[str, object]:
     row: dict[str, object] = dict.fromkeys(ROUNDS.names, 0)
     return row | {"round": number, "train_loss": 0.5} | changes
-
-
-def home_row(home: str, model: str, score: float | None, **changes: object) -> dict[str, object]:
-    row: dict[str, object] = {"home": home, "model": model, "score": score, "loss": 0.1}
-    examples = {"examples_train": 6, "examples_validation": 2, "examples_test": 2}
-    verdict = "helped" if model == "personalised" else None
-    return row | examples | {"verdict": verdict, "expert": "tuned", "best": "local"} | changes
 
 
 def begin(folder: RunFolder, *events: str) -> RunFolder:
