@@ -67,6 +67,7 @@ def check(
     written but what --plot names.
     """
     from fedhome.data.homes_folder import read_folder  # noqa: PLC0415 - arrow, only where needed
+    from fedhome.data.homes_store import is_store  # noqa: PLC0415 - the same
 
     table = table_of(source, plan, sets)
     resolved = Plan.parse(table, where=plan or "the settings")
@@ -82,6 +83,14 @@ def check(
         print_json(_as_data(read, found))
     else:
         console = Console()
+        if is_store(source):
+            rows = counted(sum(home.rows for home in read.homes), "row")
+            say(
+                console,
+                f"{source} is a store of {counted(len(read.homes), 'home')}, {rows}: how their "
+                "files are read was settled when it was packed",
+                wrapped=True,
+            )
         print_homes(console, read)
         if found is not None:
             _print_use(console, read, found)

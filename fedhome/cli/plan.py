@@ -34,13 +34,15 @@ app = typer.Typer(cls=Group, no_args_is_help=True)
 _TABLE_WIDTH = 72
 """Columns of a screen below which a table would cut its words to pieces."""
 _COMMENT_WIDTH = 78
+_MOST_HOMES = 1_000_000  # chances of larger fleets take more memory than there is
 
 
 @app.command()
 def explain(
     plan: PlanOrDefaults = None,
     homes: Annotated[
-        int | None, typer.Option(help="Homes that secure sums are explained for.", min=1)
+        int | None,
+        typer.Option(help="Homes that secure sums are explained for.", min=1, max=_MOST_HOMES),
     ] = None,
     *,
     as_json: JsonFlag = False,
@@ -97,7 +99,9 @@ def show(
 @app.command()
 def numbers(
     plan: PlanOrDefaults = None,
-    homes: Annotated[int | None, typer.Option(help="Homes in the fleet.", min=1)] = None,
+    homes: Annotated[
+        int | None, typer.Option(help="Homes in the fleet.", min=1, max=_MOST_HOMES)
+    ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="As docs/numbers.md has them.")
     ] = False,

@@ -102,6 +102,8 @@ def test_pack_writes_a_store_beside_the_folder_that_a_plan_takes(tmp_path: Path)
     assert f"2 homes, 96 rows, 0.0 MB in {store}" in output
     assert f"--set data.source={store}" in output
     assert list(HomesStore(store).names) == ["elm", "oak"]
+    looked = " ".join(run("check", str(store)).split())
+    assert f"{store} is a store of 2 homes, 96 rows: how their files are read was settled" in looked
 
 
 def test_pack_says_what_reading_the_files_told(tmp_path: Path) -> None:
