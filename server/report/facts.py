@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ def facts(run: RunResults) -> dict[str, str]:
         if run.events
         else None,
         "Engine": started.get("engine") or run.setting("engine", "name"),
-        "Strategy": run.setting("strategy", "name"),
+        "Strategy": _in_file(str(run.setting("strategy", "name") or "")),
         "Aggregation": _aggregation(run),
         "Privacy": _privacy(run),
         "Seed": started.get("seed", run.setting("seed")),
@@ -208,7 +209,13 @@ def differing_settings(runs: Sequence[RunResults]) -> dict[str, list[str]]:
     plans = [_flat(run.plan) for run in runs]
     names = dict.fromkeys(name for plan in plans for name in plan)
     values = {name: [plan.get(name, NOTHING) for plan in plans] for name in names}
-    return {name: row for name, row in values.items() if len(set(row)) > 1}
+    differ = {name: row for name, row in values.items() if len(set(row)) > 1}
+    short = {name: [*map(_in_file, row)] for name, row in differ.items()}
+    # Two files of one name in two folders are told apart by the whole of their paths.
+    return {
+        name: short[name] if len(set(short[name])) == len(set(row)) else row
+        for name, row in differ.items()
+    }
 
 
 def command(run: RunResults) -> str:
@@ -263,6 +270,11 @@ def _pairs(versions: object) -> str:
     if not isinstance(versions, Mapping):
         return ""
     return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _in_file(name: str) -> str:
+    """Return a name of code without the folders of its file, which its plan has."""
+    return re.sub(r"^/.*/(?=[^/]+\.py:\w+$)", "", name)
 
 
 def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, str]:

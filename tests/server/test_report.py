@@ -438,6 +438,20 @@ def test_time_between_a_crash_and_resuming_does_not_count(tmp_path: Path) -> Non
     assert results_of(run).seconds == 15 * 60
 
 
+def test_code_of_ones_own_is_called_by_its_file(tmp_path: Path) -> None:
+    places = ["/home/ada/mine.py:Mine", "/home/ada/mine.py:Other", "fedavg"]
+    twins = ["/home/ada/a/mine.py:Mine", "/home/ada/b/mine.py:Mine"]
+    runs = {}
+    for place in (*places, *twins):
+        runs[place] = fake_run(tmp_path / str(len(runs)), homes=3, rounds=2, evaluated=False)
+        runs[place].write_plan(Plan.load(strategy={"name": place}).to_toml())
+    found = load([runs[place] for place in places])
+    assert [facts(run)["Strategy"] for run in found] == ["mine.py:Mine", "mine.py:Other", "fedavg"]
+    told = differing_settings(found)
+    assert told["strategy.name"] == ["mine.py:Mine", "mine.py:Other", "fedavg"]
+    assert differing_settings(load([runs[place] for place in twins]))["strategy.name"] == twins
+
+
 @pytest.mark.long
 def test_several_runs_are_compared(tmp_path: Path) -> None:
     first = fake_run(tmp_path / "a", homes=17, gain=0.08)
