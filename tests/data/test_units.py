@@ -16,6 +16,7 @@ from fedhome.plan.reading_settings import ReadingSettings
     ("name", "unit"),
     [
         ("Verbrauch (kWh)", "kWh"),
+        ("Mains_A (kWhs)", "kWh"),
         ("Consommation (KWH)", "kWh"),
         ("temp [°C]", "°C"),
         ("air_temperature [Celsius]", "°C"),

@@ -85,7 +85,7 @@ _SPELLINGS = {
     "W": "watt watts w",
     "kW": "kilowatt kilowatts",
     "Wh": "watt_hours watthours watt-hours",
-    "kWh": "kilowatt_hours kilowatthours kilowatt-hours kwhr kilowattstunden",
+    "kWh": "kilowatt_hours kilowatthours kilowatt-hours kwhr kwhs kilowattstunden",
     "V": "volt volts v",
     "A": "ampere amperes amp amps",
     "Hz": "hertz",

@@ -14,7 +14,7 @@ _ROWS = "(arrays[], objects)"
 _NAMED = '{($p | map(tostring) | join(".")): getpath($p)}'
 _FLAT = f"{_ROWS} | [paths({_SINGLE}) as $p | {_NAMED}] | add"
 _WITHOUT = f"{_ROWS} | with_entries(select(.value | {_SINGLE}))"
-_DEEPEST = 3  # fields within each other, as answers of services have them
+_DEEPEST = 6  # fields within each other, as answers of services have them
 
 
 def laid_flat() -> str:
@@ -55,6 +55,7 @@ def _within(one: object, path: str, deep: int) -> Iterator[tuple[int, str, str]]
         inner = f"{path}{_step(name)}"
         if isinstance(within, list) and within and all(isinstance(row, dict) for row in within):
             yield len(within), inner, f"{inner}[]"
+            yield from _within(within[0], f"{inner}[]", deep - 1)
         yield from _within(within, inner, deep - 1)
 
 
