@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import ages
+from fedhome.cli.client_folder import HomeArgument
 from fedhome.cli.console import Console
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.counted import counted
@@ -29,13 +30,10 @@ _INTERRUPTED = (
     "interrupted: what was said above holds, and predictions follow; the home's own model may be "
     "the one from before, and the next run learns by what counts"
 )
-_Home = Annotated[
-    Path, typer.Argument(help="The home's folder.", metavar="DIR", show_default="here")
-]
 
 
 def inspect(
-    folder: _Home = Path(),
+    folder: HomeArgument = Path(),
     *,
     export: Annotated[
         Path | None,
@@ -73,7 +71,7 @@ def inspect(
 
 
 def exclude(
-    folder: _Home = Path(),
+    folder: HomeArgument = Path(),
     *,
     begin: Annotated[
         str | None,
@@ -105,9 +103,7 @@ def exclude(
             help="Let the period of this number count again.", metavar="NUMBER", show_default=False
         ),
     ] = None,
-    as_list: Annotated[bool, typer.Option("--list", help="List the periods, and do no more.")] = (
-        False
-    ),
+    as_list: Annotated[bool, typer.Option("--list", help="Only list the periods.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Leave out a bad period: a broken sensor, a holiday. Its readings stay in the store.

@@ -64,7 +64,7 @@ def record(
     keep_days: Annotated[
         float | None,
         typer.Option(
-            help="Keep readings for so many days; 0: for ever. Kept in home.toml.",
+            help="Keep readings for this many days; 0: for ever. Kept in home.toml.",
             min=0.0,
             show_default=False,
         ),
@@ -85,7 +85,7 @@ def record(
     """Record readings in the home's sealed store; what it calls recorded is on the disk.
 
     The first time, the store begins with the files that the home has read so far (`data` in
-    home.toml); from then on the home reads its store, and those files no more. Lines that cannot
+    home.toml); from then on the home reads its store, and no longer those files. Lines that cannot
     be recorded are named, and the command ends with status 1.
     """
     from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415

@@ -146,7 +146,7 @@ def revoke(home: _Names, fleet: Folder = Path()) -> None:
         owned.revoke(home)
         left, fewest = len(owned.homes), numbers_of(plan_of(fleet))["min_cohort"]
     if not listed:
-        say(console, f"the invite of {home} holds no more")
+        say(console, f"the invite of {home} is no longer valid")
         return
     say(console, f"took {home} off the list; it is out once you sign the next directory:")
     say(console, put_out(fleet, left, fewest))

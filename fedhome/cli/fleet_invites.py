@@ -66,7 +66,7 @@ def invite(  # noqa: PLR0917 - typer gives them by name
     """Make an invite for each home: HOME.invite, for one device, once.
 
     Whoever has the file can become that home, so it goes to the device by a way that you trust,
-    and not through the server. An earlier invite of the same home holds no more.
+    and not through the server. An earlier invite of the same home is no longer valid.
     """
     console = Console()
     homes = list(dict.fromkeys(homes))

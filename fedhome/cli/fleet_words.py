@@ -78,7 +78,7 @@ def put_out(fleet: Path, left: int, fewest: int) -> str:
     if left > 1:
         return (
             f"`fedhome fleet directory{word} --min-cohort {left}`, as {left} homes are fewer than "
-            f"the plan's {fewest}: no run goes on until there are so many again"
+            f"the plan's {fewest}: no run goes on until there are that many again"
         )
     return "that takes two homes at least; until then, stop the server"
 

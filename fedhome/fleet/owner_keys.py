@@ -117,7 +117,7 @@ class OwnersKeys(ABC):
         Args:
             passphrase: Opens this machine's key, and seals a new one.
             add: Public keys that speak from now on.
-            drop: Public keys that speak no more.
+            drop: Public keys that no longer speak for it.
             threshold: How many must sign; None: as before.
             renew: Give this machine a new key in place of its own.
 

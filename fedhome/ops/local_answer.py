@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from fedhome.errors import FedHomeError, RunError, StateError
@@ -43,12 +42,7 @@ class LocalAnswer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end.set()
         with suppress(OSError, StateError, RunError):  # so that it looks whether it is to end
             _connected(self._folder).close()

@@ -138,7 +138,7 @@ class RemotePart:
                 f"{size:,} bytes were to go to device {self.device.name}, which has "
                 f"{self.device.memory_bytes:,}",
                 device=self.device.name,
-                hint="take fewer rows at once, or plan the parts for so many",
+                hint="take fewer rows at once, or plan the parts for that many",
             )
         try:
             send(self._connection, request)

@@ -294,7 +294,7 @@ class Directory(Message, label="directory/2", most=1 << 25):
             )
 
     def check_time(self, now: float) -> None:
-        """Refuse a directory that holds no more: nobody knows what its owner has changed since.
+        """Refuse a directory past its time: nobody knows what its owner has changed since.
 
         Args:
             now: Unix time, s.

@@ -195,7 +195,7 @@ def tell_inputs(
 
 
 def _connected(grid: Grid, least: int) -> list[int]:
-    """Return the nodes that are there, when they are so many, or as many as have come in time."""
+    """Return the nodes that are there, once ``least`` are there, or those that came in time."""
     deadline = time.monotonic() + _WAIT_S
     while len(nodes := list(grid.get_node_ids())) < least:
         if time.monotonic() > deadline:

@@ -281,7 +281,7 @@ class RoundLoop:
             self._why[str(event.data.get("reason", ""))] += 1
 
     def _leave_spent_model(self, number: int) -> None:
-        """Go on from a model that differs in last digits, where homes answer no more about it.
+        """Go on from a model that differs in last digits, where homes no longer answer about it.
 
         Of what they answered nothing was opened, or nothing that is of use. What comes of the one
         model is held against what came of the other (:mod:`.alike_homes`).
@@ -290,8 +290,8 @@ class RoundLoop:
             self.state.flat = self.grid.channel.alike.next_to(self.state.flat)
             self.log.append(
                 "note",
-                text=f"round {number}: homes answer no more about this model, of which no sum was "
-                "opened that is of use; the run goes on with its last digits changed",
+                text=f"round {number}: homes no longer answer about this model, of which no sum "
+                "was opened that is of use; the run goes on with its last digits changed",
             )
 
     def _fast_broadcasts(self) -> AbstractContextManager[None]:

@@ -25,7 +25,7 @@ from fedhome.wire.codec import Digest, Id, Kind, Message, number, octets
 _OPENED, _CLOSED, _MISSING, _HOMES = ".sum", ".closed", ".missing", ".homes"
 _TRIES = "tries.json"
 MOST_TRIES = 6
-"""After so many attempts at one sum that nobody opened, homes soon refuse: they count them too."""
+"""After this many attempts at one unopened sum, homes soon refuse: they count them too."""
 _MOST = 1 << 31
 _NO_MODEL = bytes(16).hex()
 

@@ -75,7 +75,7 @@ class SumManifests:
         )
         a_min = least_in_a_sum(self._plan, fleet=self._fleet, roster=count)
         tau = derived.tau
-        if after and derived.degree is None:  # all mask with all: a smaller sum falls apart no more
+        if after and derived.degree is None:  # all mask with all: a smaller sum stays whole
             a_min = self._policy.least_sum(self._fleet, roster=count, groups=settings.groups)
             tau = min(tau, a_min - 1)
         a_min = max(a_min, fewest_with_noise(request.form))

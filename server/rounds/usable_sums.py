@@ -76,7 +76,7 @@ class UsableSums:
 
         Raises:
             SumError: ``beyond``: homes that keep to the protocol cannot have added it up, or set
-                flags so often; or
+                that many flags; or
                 ``empty-handed``: fewer homes than the plan's fewest added anything.
         """
         assert group.form is not None, "an opened sum has a form"

@@ -86,13 +86,16 @@ def test_its_own_model_takes_over_when_a_run_has_ended(place: HomeFolder) -> Non
 def test_where_a_later_fedhome_wrote_it_the_fleets_stands_in_until_the_next_run(
     place: HomeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep_ended(runs_of(place, 0.0), OwnModelKeeper(place), run=1)
-    monkeypatch.setattr(stored_models, "FORMAT", stored_models.FORMAT - 1)
-    with pytest.raises(ModelFormatError, match="format 2, and this fedhome reads formats up to 1"):
+    newest = stored_models.FORMAT
+    with monkeypatch.context() as later:
+        later.setattr(stored_models, "FORMAT", newest + 2)
+        keep_ended(runs_of(place, 0.0), OwnModelKeeper(place), run=1)
+    told = f"format {newest + 1}, and this fedhome reads formats up to {newest}"
+    with pytest.raises(ModelFormatError, match=told):
         own_or_fleets(place)  # where there is no release either
     fetched(place, release_like(place, bias=0.0))
     shown = spoken(place)
-    assert "model the fleet's, release 1 (a home's model is of format 2, and this" in shown
+    assert f"model the fleet's, release 1 (a home's model is of {told}" in shown
     keep_ended(runs_of(place, 0.0), OwnModelKeeper(place), run=2)
     assert "model of run 2 of tiny" in spoken(place)
 
