@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from fedhome.cli.console import Console
 
 _PROSE = 24  # letters that a line of words keeps at least; a table lets them have more
 
