@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from fedhome.plan.section import Section
 
 AggregationMode = Literal["secure", "ideal", "plain"]
 WeightRule = Literal["examples", "rounded", "equal"]
+MOST_BITS: Final = 24
+"""Of a number in fixed point: float32 has no more."""
 
 
 class AggregationSettings(Section):
@@ -22,7 +24,9 @@ class AggregationSettings(Section):
         "holds against); ideal: the very same sums in a simulation, without cryptography; plain: "
         "the server sees every update; auto: secure, but ideal in simulations of many homes",
     )
-    bits: int = Field(16, ge=4, le=24, description="bits of a number in fixed point, with its sign")
+    bits: int = Field(
+        16, ge=4, le=MOST_BITS, description="bits of a number in fixed point, with its sign"
+    )
     clip: float | None = Field(
         None, gt=0, description="greatest size of an update; unset: follows the fleet's updates"
     )

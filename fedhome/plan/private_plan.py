@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from fedhome.errors import ParameterError, PlanError
+from fedhome.plan.aggregation_settings import MOST_BITS
 from fedhome.plan.judged_rounds import evaluated_rounds
 from fedhome.plan.protocol import least_in_a_sum, policy_of
 from fedhome.plan.settings import Plan
@@ -181,17 +182,30 @@ def check_size(plan: Plan, parameters: int) -> None:
     Raises:
         PlanError: It is, with these bits.
     """
-    most = (1 << (plan.aggregation.bits - 1)) - 1
-    longer = math.sqrt(parameters) / most
-    if update_norm(most, parameters) > (1 + _COARSEST) * most:
-        fault = (
-            f"aggregation.bits = {plan.aggregation.bits} is too coarse for noise: rounding "
-            f"{parameters} numbers may lengthen an update by {longer:.0%} of the clip"
-        )
-        raise PlanError(
-            [fault],
-            hint="set aggregation.bits = 16 or more",
-        )
+    bits = plan.aggregation.bits
+    if not _too_coarse(bits, parameters):
+        return
+    longer = math.sqrt(parameters) / _steps(bits)
+    enough = next((n for n in range(bits, MOST_BITS + 1) if not _too_coarse(n, parameters)), 0)
+    fault = (
+        f"aggregation.bits = {bits} is too coarse for noise: rounding {parameters} numbers may "
+        f"lengthen an update by {longer:.0%} of the clip"
+    )
+    raise PlanError(
+        [fault],
+        hint=f"set aggregation.bits = {enough} or more"
+        if enough
+        else f"take a smaller model: {MOST_BITS} bits, the most there are, are too coarse for it",
+    )
+
+
+def _steps(bits: int) -> int:
+    """Return how many steps the clip is."""
+    return (1 << (bits - 1)) - 1
+
+
+def _too_coarse(bits: int, parameters: int) -> bool:
+    return update_norm(_steps(bits), parameters) > (1 + _COARSEST) * _steps(bits)
 
 
 def faults_of(plan: Plan) -> list[str]:

@@ -53,7 +53,11 @@ def test_a_plans_own_settings_count(tmp_path: Path) -> None:
         (("--homes", "3", "--epsilon", "8", "--rounds", "9"), "noise takes 5 at least"),
         (
             ("--homes", "99", "--epsilon", "8", "--rounds", "9", "--parameters", "99999999"),
-            "too coarse for noise",
+            "an update by 31% of the clip hint: set aggregation.bits = 18 or more",
+        ),
+        (
+            ("--homes", "99", "--epsilon", "8", "--rounds", "9", "--parameters", "1000000000000"),
+            "hint: take a smaller model: 24 bits, the most there are, are too coarse for it",
         ),
     ],
 )
