@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from fedhome.data.times.zones import zone_of
 from fedhome.denied import check_ordinary
-from fedhome.errors import PlanError, SourceError
+from fedhome.errors import PlanError, SourceError, StateError
 from fedhome.plan.reading_settings import HomeReading, ReadingSettings
 from fedhome.spelling import did_you_mean
+from fedhome.store import disk
 from fedhome.toml_text import parse_toml
 
 HOMES_FILE = "homes.toml"
@@ -19,6 +20,7 @@ _HINT = (
     'each home has a table of its own: [home-name] and below it time_zone = "Europe/Berlin", or '
     "another of the settings that say how files are read (docs/data.md)"
 )
+_MOST = 1 << 26  # bytes: some lines for each of a hundred thousand homes
 _WHOLE_FOLDER = {"home_column"}  # says what a home is, so no home can have its own
 
 
@@ -38,11 +40,13 @@ def read_homes_settings(
     try:
         if not path.is_dir():  # of which the system says more
             check_ordinary(SourceError, path)
-        tables = parse_toml(path.read_text(encoding="utf-8"), where=str(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from None
+        tables = parse_toml(disk.read(path, most=_MOST).decode(), where=str(path))
+    except StateError as error:
+        if error.reason == "missing":
+            return {}
+        why = error.message.removeprefix(f"{path}: ")
+        what = error.message if why == error.message else f"{path} cannot be read: {why}"
+        raise SourceError(what, hint=_HINT) from None
     except (UnicodeDecodeError, PlanError):
         raise SourceError(f"{path} is not TOML", hint=_HINT) from None
     return {home: _of_home(path, home, table, homes, settings) for home, table in tables.items()}

@@ -20,7 +20,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedhome.data.table import HomeTable
-from fedhome.errors import SourceError
+from fedhome.errors import SourceError, StateError
+from fedhome.store import disk
 
 READINGS: Final = "readings.arrow"
 INDEX: Final = "homes.arrow"
@@ -32,6 +33,7 @@ INDEX_SCHEMA: Final = pa.schema(
     {"home": pa.string(), "batch": pa.int32(), "first": pa.int64(), "rows": pa.int64()}
     | {"kind": pa.int32(), "crc": pa.uint32()}
 )
+_MOST_ABOUT: Final = 1 << 28  # bytes: a line for each kind of home
 _AGAIN = "write it again: fedhome data pack FOLDER"
 
 
@@ -134,9 +136,9 @@ class HomesStore:
 
     def _about(self) -> Mapping[str, Any]:
         try:
-            about = json.loads((self.path / ABOUT).read_text(encoding="utf-8"))
+            about = json.loads(disk.read(self.path / ABOUT, most=_MOST_ABOUT))
             version = about["format"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (StateError, ValueError, KeyError, TypeError, RecursionError):
             raise self._damaged(ABOUT, "it cannot be read") from None
         if version != FORMAT:
             raise SourceError(
@@ -158,7 +160,10 @@ class HomesStore:
         return about
 
     def _index(self, about: Mapping[str, Any]) -> pa.Table:
-        content = (self.path / INDEX).read_bytes()
+        try:
+            content = disk.read(self.path / INDEX)
+        except StateError as error:
+            raise self._damaged(INDEX, error.message) from None
         if hashlib.sha256(content).hexdigest() != about["sha256"]:
             raise self._damaged(INDEX, "it was changed since it was written")
         try:

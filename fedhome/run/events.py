@@ -93,6 +93,8 @@ from typing import Self
 from fedhome.errors import EventLogError
 from fedhome.run.event_json import Json, as_json, canonical, stamp
 
+_MOST_LINE = 1 << 26  # bytes: one that names a million homes has some ten million
+
 FIRST = "0" * 64
 SPENT = "privacy-spent"
 KIND = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -276,7 +278,8 @@ def read_events(path: Path | str, *, skip_torn: bool = False) -> list[Event]:
     path = Path(path)
     try:
         with path.open("rb") as lines:
-            return list(events_in(path, lines, skip_torn=skip_torn))
+            pieces = iter(lambda: lines.readline(_MOST_LINE), b"")
+            return list(events_in(path, pieces, skip_torn=skip_torn))
     except OSError as error:
         raise EventLogError(
             f"{path} cannot be read: {type(error).__name__}", hint="is this a run's folder?"
@@ -304,6 +307,8 @@ def events_in(
         EventLogError: The first bad line with what is wrong.
     """
     for seq, line in enumerate(lines, first):
+        if len(line) >= _MOST_LINE:  # the folder may be somebody else's, and the log a hole
+            raise _bad(path, seq, "is longer than any event")
         if not line.endswith(b"\n"):
             if skip_torn:
                 return

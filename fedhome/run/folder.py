@@ -34,7 +34,7 @@ from fedhome.errors import PlanError, RunError
 from fedhome.run.events import Event, read_events
 from fedhome.run.folder_tables import FolderTables
 from fedhome.run.model_file import Learnt, SavedModel, read_model_file, to_bytes, unreadable
-from fedhome.run.written_whole import write_atomically
+from fedhome.run.written_whole import read_whole, write_atomically
 from fedhome.toml_text import parse_toml
 
 PRIVATE: Final = 0o700
@@ -156,8 +156,8 @@ class RunFolder(FolderTables):
             RunError: The plan is missing or is not text.
         """
         try:
-            return self.plan_path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            return read_whole(self.plan_path).decode()
+        except UnicodeDecodeError as error:
             raise unreadable(self.plan_path, error) from None
 
     def read_events(self) -> list[Event]:

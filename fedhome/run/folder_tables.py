@@ -13,7 +13,7 @@ from fedhome.errors import RunError
 from fedhome.run.cold_start_table import validate_cold_start
 from fedhome.run.results import validate_homes, validate_rounds
 from fedhome.run.shown_homes import Shown
-from fedhome.run.written_whole import read_table, write_atomically, write_table
+from fedhome.run.written_whole import read_table, read_whole, write_atomically, write_table
 
 
 class FolderTables:
@@ -94,7 +94,7 @@ class FolderTables:
         """
         if not self.shown_path.exists():
             return None
-        return Shown.from_json(self.shown_path.read_bytes(), where=str(self.shown_path))
+        return Shown.from_json(read_whole(self.shown_path), where=str(self.shown_path))
 
     def write_readings(self, reports: Sequence[Mapping[str, Any]]) -> None:
         """Write how the homes' files were read, one report a home.
@@ -113,8 +113,8 @@ class FolderTables:
         if not self.readings_path.exists():
             return []
         try:
-            reports: list[dict[str, Any]] = json.loads(self.readings_path.read_bytes())
-        except (OSError, ValueError, RecursionError):
+            reports: list[dict[str, Any]] = json.loads(read_whole(self.readings_path))
+        except (ValueError, RecursionError):
             raise RunError(
                 f"{self.readings_path} is damaged", hint="remove it: a report goes without it"
             ) from None

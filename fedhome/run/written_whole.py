@@ -11,9 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fedhome.denied import check_ordinary
-from fedhome.errors import RunError
+from fedhome.errors import RunError, StateError
 from fedhome.run.kept_table import read_kept_table
 from fedhome.run.model_file import unreadable
+from fedhome.store import disk
+
+_MOST_TEXT = 1 << 29  # bytes: how a hundred thousand homes' files were read
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -50,6 +53,20 @@ def write_table(path: Path, table: pa.Table) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_atomically(path, sink.getvalue().to_pybytes())
+
+
+def read_whole(path: Path) -> bytes:
+    """Return a file's bytes: the folder may be somebody else's, and the file a hole of terabytes.
+
+    Raises:
+        RunError: It is missing, no ordinary file, longer than 512 MiB, or cannot be read.
+    """
+    try:
+        return disk.read(path, most=_MOST_TEXT)
+    except StateError as error:
+        if error.reason == "missing":
+            raise unreadable(path, FileNotFoundError()) from None
+        raise RunError(error.message, hint=error.hint) from None
 
 
 def read_table(path: Path) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,10 @@ def _say(**changes: Any) -> Callable[[Path], None]:
     return change
 
 
+def _hole(path: Path) -> None:
+    os.truncate(path, 5 << 30)
+
+
 def _deep(path: Path) -> None:
     path.write_text("[" * 100_000, encoding="utf-8")
 
@@ -145,6 +150,7 @@ def _deep(path: Path) -> None:
         (ABOUT, _say(kinds=5), "says too little"),
         (ABOUT, _say(kinds=[{"columns": [5]}]), "says too little"),
         (ABOUT, _deep, "cannot be read"),
+        (ABOUT, _hole, "cannot be read"),
     ],
 )
 def test_a_damaged_store_is_refused_by_the_name_of_what_is_damaged(

@@ -259,6 +259,15 @@ def test_a_file_that_the_system_refuses_needs_no_other_format(
     assert "let the user that runs this read it" in error.value.hint
 
 
+def test_settings_of_homes_have_a_length(tmp_path: Path) -> None:
+    """A hole of 5 GB, which takes no place on a disk, took all memory."""
+    csv_file(tmp_path, f"time,load\n{ROWS}", "good.csv")
+    (tmp_path / "homes.toml").write_bytes(b"")
+    os.truncate(tmp_path / "homes.toml", 5 << 30)
+    with pytest.raises(SourceError, match=r"homes\.toml is longer than"):
+        read_folder(tmp_path)
+
+
 def test_settings_of_homes_that_cannot_be_read_are_not_called_wrong(tmp_path: Path) -> None:
     csv_file(tmp_path, f"time,load\n{ROWS}", "good.csv")
     (tmp_path / "homes.toml").mkdir()

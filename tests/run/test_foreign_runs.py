@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedhome.cli import app
-from fedhome.errors import RunError
+from fedhome.errors import FedHomeError, RunError
 from fedhome.run.folder import RunFolder
 from fedhome.run.folder_tables import FolderTables
 from fedhome.run.shown_homes import Shown
@@ -113,6 +116,35 @@ def test_readings_within_readings_have_an_end(tmp_path: Path) -> None:
     tables.readings_path.write_text("[" * 100_000)
     with pytest.raises(RunError, match="is damaged"):
         tables.read_readings()
+
+
+HOLE = 5 << 30
+FILES: dict[str, Callable[[RunFolder], object]] = {
+    "plan.toml": RunFolder.plan_text,
+    "shown.json": RunFolder.read_shown,
+    "readings.json": RunFolder.read_readings,
+    "events.jsonl": RunFolder.read_events,
+    "homes.parquet": RunFolder.read_homes,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_hole_of_gigabytes_takes_no_memory(name: str, tmp_path: Path) -> None:
+    """`fedhome report` ended without memory: 5 GB that take no place on a disk."""
+    (tmp_path / name).write_bytes(b"")
+    os.truncate(tmp_path / name, HOLE)
+    tracemalloc.start()
+    with pytest.raises(FedHomeError, match=r"longer than|cannot be read"):
+        FILES[name](RunFolder(tmp_path))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 29
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_no_file_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(FedHomeError):
+        FILES[name](RunFolder(tmp_path))
 
 
 def test_a_folders_name_is_no_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
