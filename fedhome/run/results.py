@@ -235,9 +235,9 @@ def over_seeds(tables: Sequence[pa.Table]) -> list[SummaryRow]:
     Args:
         tables: A table of homes of each run.
     """
-    by_model = _means_by_home([scores(table) for table in tables])
+    by_model = means_by_home([scores(table) for table in tables])
     gaps = {
-        model: _means_by_home([{model: differences(table, model)} for table in tables])
+        model: means_by_home([{model: differences(table, model)} for table in tables])
         for model in FEDERATED
     }
     return [
@@ -246,9 +246,10 @@ def over_seeds(tables: Sequence[pa.Table]) -> list[SummaryRow]:
     ]
 
 
-def _means_by_home(
+def means_by_home(
     tables: Sequence[Mapping[str, Mapping[str, float]]],
 ) -> dict[str, dict[str, float]]:
+    """Return the mean over several runs' values by model and home, as :func:`scores` has them."""
     found: dict[str, dict[str, list[float]]] = {}
     for table in tables:
         for model, by_home in table.items():

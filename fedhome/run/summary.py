@@ -22,6 +22,7 @@ from fedhome.run.folder import RunFolder
 from fedhome.run.horizon_scores import HorizonScores, horizon_scores
 from fedhome.run.rate_words import rates_in
 from fedhome.run.results import SummaryRow, counted_summary, means_of, over_seeds, summary
+from fedhome.run.strongest_alone import over_strongest
 from fedhome.run.waiting import FAILED, THERE
 
 _TEXT_WIDE = 80
@@ -50,7 +51,8 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         if at_each is not None:
             console.print(_horizons(at_each))
         sure = {} if table is None else means_of(table, _SURE)
-        for line in _explained(rows, sure, narrow=console.width < _WIDE):
+        tables = [] if table is None else [table]
+        for line in _explained(rows, sure, tables, narrow=console.width < _WIDE):
             console.print(line, style="dim")
         if table is None:
             told = "counted in sums over homes: no single home's score is shown"
@@ -94,7 +96,7 @@ def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:
     rows = over_seeds(tables)
     title = f"over {len(tables)} seeds and {max(row.homes for row in rows)} homes"
     console.print(_models(title, rows, narrow=console.width < _WIDE))
-    for line in _explained(rows, {}, narrow=console.width < _WIDE):
+    for line in _explained(rows, {}, tables, narrow=console.width < _WIDE):
         console.print(line, style="dim")
     joined = [new for folder in folders if (new := folder.read_cold_start()) is not None]
     if joined:
@@ -176,7 +178,11 @@ _SURE = ("coverage", "ece")
 
 
 def _explained(
-    rows: Sequence[SummaryRow], sure: Mapping[str, float], *, narrow: bool
+    rows: Sequence[SummaryRow],
+    sure: Mapping[str, float],
+    tables: Sequence[pa.Table],
+    *,
+    narrow: bool,
 ) -> Iterator[str]:
     """Yield what the table means, a line each."""
     if narrow:
@@ -194,6 +200,11 @@ def _explained(
             f"gain over the best alone: {learnt.gain:+.3f} "
             f"({learnt.gain_low:+.3f} to {learnt.gain_high:+.3f}, 95 % over homes)"
         )
+        if (hardest := over_strongest(tables)) is not None:
+            yield (
+                f"over {hardest.alone}, the strongest of all on test rows: {hardest.gain:+.3f} "
+                f"({hardest.low:+.3f} to {hardest.high:+.3f})"
+            )
     if "coverage" in sure:
         yield f"bands of 80 % around predictions hold {sure['coverage']:.0%} of the test rows"
     if "ece" in sure:

@@ -13,6 +13,7 @@ from fedhome.counted import counted
 from fedhome.run.compared_models import with_meaning
 from fedhome.run.events import SPENT
 from fedhome.run.results import SummaryRow, summary
+from fedhome.run.strongest_alone import over_strongest
 from fedhome.server.report.number_words import (
     NOTHING,
     duration,
@@ -88,6 +89,12 @@ def headlines(run: RunResults) -> list[tuple[str, str]]:
         numbers.append(
             (signed(learnt.gain), f"gain over the best alone (95\N{NO-BREAK SPACE}%: {ends})")
         )
+    if run.homes is not None and (hardest := over_strongest([run.homes], best)) is not None:
+        told = f"gain over {hardest.alone}, the strongest of all on test rows"
+        if not math.isnan(hardest.low):
+            ends = f"{signed(hardest.low)} to {signed(hardest.high)}"
+            told += f" (95\N{NO-BREAK SPACE}%: {ends})"
+        numbers.append((signed(hardest.gain), told))
     if learnt.compared:
         numbers.append((share(learnt.helped), "of the homes helped"))
         numbers.append((share(learnt.hurt), "of the homes hurt"))
