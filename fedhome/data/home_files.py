@@ -285,14 +285,15 @@ def _renaming(raw: Raw, settings: ReadingSettings) -> dict[str, str]:
     """Return each column's name in a plan, by its name in the file."""
     names = raw.rows.column_names
     new = dict(settings.rename)
-    # What is called as the plan calls it already needs no other name.
-    if unknown := [name for name in new if name not in names and new[name] not in names]:
+    renamed = {name: new.get(name, name) for name in names}
+    # What a home calls as the plan does, or by another of the names, needs none of this one.
+    there = {*names, *renamed.values()}
+    if unknown := [name for name in new if name not in names and new[name] not in there]:
         raise SourceError(
             f"{raw.files[0][0]} has no column {unknown[0]!r}, which data.rename gives another "
             f"name{did_you_mean(unknown[0], names)}",
             hint=f"its columns are: {', '.join(names)}",
         )
-    renamed = {name: new.get(name, name) for name in names}
     twins = [name for name in new.values() if list(renamed.values()).count(name) > 1]
     if twins:
         raise SourceError(

@@ -15,6 +15,7 @@ import fedhome
 from fedhome.cli import app
 from fedhome.clients.own_readings import read_files
 from fedhome.clients.recorded.reading_store import ReadingStore
+from fedhome.data.home_files import read_home
 from fedhome.data.homes_folder import read_folder
 from fedhome.data.homes_side_by_side import noticed
 from fedhome.data.homes_store import HomesStore
@@ -35,6 +36,7 @@ from fedhome.fleet.state_file import KEY
 from fedhome.personal import stored_models
 from fedhome.personal.models_file import ModelsFile, to_bytes
 from fedhome.plan.own_reading import parse_reading
+from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.plan.settings import Plan
 from fedhome.simulations import local_fleet
 from fedhome.store import disk
@@ -184,6 +186,30 @@ def test_what_is_learnt_and_predicted_of_a_meter_is_what_it_used(tmp_path: Path)
     np.testing.assert_allclose(model.predict(table)["value"].to_numpy(), said)
     bare = replace(table, rules={})
     np.testing.assert_allclose(model.predict(bare)["value"].to_numpy(), said)
+
+
+def test_one_name_may_stand_for_what_homes_call_each_in_their_way(tmp_path: Path) -> None:
+    """Meters of one maker name a column with its unit, so that no two homes had it in common."""
+    for home, column, values in (
+        ("ash", "load (Wh)", 1000 * USED),
+        ("elm", "load (kWh)", USED),
+        ("oak", "load", USED),
+    ):
+        rows = (
+            f"2024-01-{1 + hour // 24:02} {hour % 24:02}:00Z,{value:.9f}"
+            for hour, value in enumerate(values)
+        )
+        text = "\n".join([f"time,{column}", *rows, ""])
+        (tmp_path / f"{home}.csv").write_text(text, encoding="utf-8")
+    names = {"load (Wh)": "load", "load (kWh)": "load"}
+    read = read_folder(tmp_path, PLAN.change(data={"rename": names}).data)
+    assert [list(home.columns) for home in read.homes] == [["load"]] * 3
+    assert [home.units.get("load") for home in read.homes[:2]] == ["Wh", "kWh"]
+    with pytest.raises(SourceError, match="no column 'laod'"):
+        read_home(tmp_path / "elm.csv", settings=ReadingSettings(rename={"laod": "use"}))
+    (tmp_path / "elm.csv").write_text("time,load (Wh),load (kWh)\n2024-01-01 00:00Z,1,2\n")
+    with pytest.raises(SourceError, match="two columns are called 'load'"):
+        read_home(tmp_path / "elm.csv", settings=ReadingSettings(rename=names))
 
 
 @pytest.mark.long
