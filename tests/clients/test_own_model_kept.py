@@ -82,6 +82,16 @@ def test_the_first_model_is_kept_with_its_scores(
     )
 
 
+def test_a_kept_model_knows_how_its_homes_files_are_read(place: HomeFolder) -> None:
+    own = {"decimal": ".", "rename": {"use": "load"}, "time_zone": "Europe/Vienna"}
+    place.change_settings(replace(place.settings, reading=own))
+    end(place, GOOD)
+    model = kept(place)
+    assert model is not None
+    assert dict(model.reading) == {"decimal": ".", "rename": {"use": "load"}}
+    assert model.time_zone == "Europe/Vienna"
+
+
 class Case(NamedTuple):
     """A plan, statements of a good and of a poor model, and how they are told apart."""
 
