@@ -220,6 +220,11 @@ class HomeFolder:
         return not self._own_node
 
     @property
+    def starts_are_told(self) -> bool:
+        """Whether the system tells one start of its machine from another: Linux's boot id."""
+        return bool(_boot_id())
+
+    @property
     def _own_node(self) -> bytes:
         path = self.path / NODE
         content = disk.read(path) if path.exists() else b""
@@ -298,9 +303,13 @@ def _folder_mark(folder: Path) -> bytes:
     """Return a line that tells a folder, on a machine since its start, from its copies."""
     with disk.errors_of(folder):
         there = folder.stat()
-    try:
-        started = _BOOT.read_text(encoding="ascii")
-    except OSError:  # no Linux, or one that shows it to nobody: copies within a machine differ
-        started = ""
-    identity = f"{started}/{there.st_dev}/{there.st_ino}"
+    identity = f"{_boot_id()}/{there.st_dev}/{there.st_ino}"
     return b"folder: %s\n" % hashlib.sha256(identity.encode()).hexdigest().encode()
+
+
+def _boot_id() -> str:
+    """Return what the system drew at its start; empty: no Linux, or it is shown to nobody."""
+    try:
+        return _BOOT.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -30,6 +30,12 @@ def forget_keys_of_elsewhere(home_folder: HomeFolder, store: FileStore) -> None:
     Raises:
         StateError: The state cannot be saved.
     """
+    if not home_folder.starts_are_told:
+        _log.warning(
+            "this system does not tell one start of its machine from another, so a copy of this "
+            "folder on another one could use the same one-time keys: run no copy of it, and "
+            "restore it from no backup; enrol the home anew instead"
+        )
     if store.state.live and home_folder.is_elsewhere:
         store.save(store.state.without_bundles())
         _log.warning(

@@ -94,6 +94,23 @@ def test_a_copy_joins_no_sum_with_keys_of_the_first(tmp_path: Path, boot: Path, 
         assert sorted(again.homes[HOME].state.live) == [before + 1]
 
 
+@pytest.mark.parametrize("found", ["nothing", "no text", "empty"])
+def test_where_no_start_is_told_a_home_is_told_that(
+    tmp_path: Path, boot: Path, found: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on other systems than Linux, and where a container hides it: a card's copy is the home."""
+    world = World.of(6)
+    place = settled(world, tmp_path / "oak")
+    with started(world, place.path):
+        assert "no copy of it" not in caplog.text  # the control
+    boot.unlink()
+    if found != "nothing":
+        boot.write_bytes(b"\xff" if found == "no text" else b"")
+    with started(world, place.path) as again:
+        assert "no copy of it" in caplog.text
+        assert not again.homes[HOME].state.live  # another mark than before: erased, to be safe
+
+
 @pytest.mark.usefixtures("boot")
 def test_a_stock_supernode_of_a_copy_has_no_keys_of_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
