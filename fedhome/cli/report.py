@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fedhome.cli.console import Console, say
+from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.counted import counted
 from fedhome.printable import shown
 from fedhome.run.folder import RunFolder
@@ -23,6 +24,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The file to write.", metavar="FILE.html")
     ] = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Rebuild the report of a run, or compare several runs in one.
 
@@ -35,6 +37,11 @@ def report(
     folders = [folder for some in plans for folder in some]
     target = out or (folders[0].report_path if len(folders) == 1 else Path("comparison.html"))
     written = write_report(folders, target)
+    if as_json:
+        from fedhome.cli.json_runs import reported  # noqa: PLC0415 - loads a large library
+
+        print_json(reported(written, runs, plans))
+        return
     console = Console()
     if len(plans) == 2:  # noqa: PLR2004  (one and the other)
         _print_gains(console, *plans, names=[shown(str(run)) for run in runs])

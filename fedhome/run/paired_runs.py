@@ -61,6 +61,8 @@ def not_paired(first: Sequence[RunFolder], second: Sequence[RunFolder]) -> str:
     seeds = [[plan.get("seed") for plan in some] for some in plans]
     if sorted(map(repr, seeds[0])) != sorted(map(repr, seeds[1])) or len({*seeds[0]}) < len(first):
         return "their seeds are not the same"
+    if {run.path.resolve() for run in first} & {run.path.resolve() for run in second}:
+        return "they are the same runs"
     for part in ("data", "task"):
         if any(plan.get(part) != plans[0][0].get(part) for some in plans for plan in some):
             return f"their settings of {part} differ"

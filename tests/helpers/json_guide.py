@@ -20,6 +20,7 @@ from fedhome.cli import (
     json_pipeline,
     json_plans,
     json_readings,
+    json_runs,
     json_tiers,
 )
 from fedhome.clients.recorded import inspection
@@ -56,6 +57,7 @@ SHAPES = {
     "plan explain": Shape(json_plans.PlanExplained),
     "plan numbers": Shape(json_plans.NumbersTable, "a list of objects"),
     "privacy plan": Shape(json_plans.NoisePlan),
+    "report": Shape(json_runs.RunsReported),
     "reasons": Shape(json_plans.ReasonEntry, "a list of objects"),
     "data list": Shape(json_plans.SetEntry, "a list of objects"),
     "data describe": Shape(json_plans.SetDescription),

@@ -60,6 +60,7 @@ def test_what_is_not_alike_is_not_compared(tmp_path: Path) -> None:
     one = run(tmp_path / "a", FIRST)
     assert "seeds" in not_paired([one], [run(tmp_path / "b", FIRST, seed=2)])
     assert "seeds" in not_paired([one, one], [one, one])
+    assert "the same runs" in not_paired([one], [one])
     assert "settings of data" in not_paired([one], [run(tmp_path / "c", FIRST, source="town")])
     bare = RunFolder.create(tmp_path / "d")
     bare.write_plan(one.plan_text())
