@@ -35,6 +35,7 @@ from fedhome.clients.secure_sums import Participant
 from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.node_key import NodeKey
+from fedhome.ops.core_dumps import leave_no_core
 from fedhome.ops.listening import free_port
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
@@ -121,6 +122,7 @@ def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
     """
     from fedhome.clients.own_readings import source_of  # noqa: PLC0415 - arrow
 
+    leave_no_core()  # the process is Flower's, and was not begun by ours
     settings, directory = home_folder.settings, home_folder.directory
     if directory is None:
         raise RunError(

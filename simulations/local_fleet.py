@@ -19,6 +19,7 @@ import httpx
 
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
+from fedhome.counted import counted
 from fedhome.data.files.home_parquet import TIME, write_home
 from fedhome.data.fleet_examples import fleet_examples
 from fedhome.data.inputs import schema_of
@@ -43,7 +44,8 @@ from fedhome.server.daemon.current_run import BROKEN_OFF, DONE, PAUSED
 from fedhome.server.daemon.health import SERVICES
 from fedhome.server.daemon.interruptions import why_failed
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
-from fedhome.simulations.gather import FoundHomes, find
+from fedhome.simulations.gather import FoundHomes, find, most_homes
+from fedhome.simulations.taken_fleet import check_most
 from fedhome.store import disk
 
 HOST = "127.0.0.1"
@@ -55,6 +57,7 @@ IDLE_MB, LEARNING_MB = 75, 400
 """Memory of a home's agent, and how much more it takes while it learns."""
 _READY_S, _HOMES_S = 60.0, 120.0
 _SHOWN = 5  # names in a message
+_FEWEST = 2  # homes in a sum
 
 Say = Callable[[str], None]
 Show = Callable[[Event], None]
@@ -87,6 +90,7 @@ def up(
     if faults := process_faults(plan):
         raise PlanError(faults)
     plan = _with_homes(plan.located(), homes)
+    _check_most(plan)
     for text in notes_on(plan):
         note(f"note: {text}")  # the run's log has it too, before its events are shown
     say("reading the homes' data")
@@ -240,10 +244,24 @@ def _too_few(plan: Plan, homes: int) -> str:
     settings = plan.aggregation
     if settings.mode in {"plain", "ideal"} or homes >= settings.min_cohort:
         return ""
-    return (
-        f"{homes} homes are fewer than the {settings.min_cohort} without which no sum is opened: "
-        f"add --set aggregation.min_cohort={max(homes, 2)}"
-    )
+    few = f"{counted(homes, 'home')} {'is' if homes == 1 else 'are'} fewer than the "
+    few += f"{settings.min_cohort} without which no sum is opened: "
+    if homes < _FEWEST:
+        return f"{few}take more homes, or add --set aggregation.mode=plain"
+    return f"{few}add --set aggregation.min_cohort={homes}"
+
+
+def _check_most(plan: Plan) -> None:
+    """Refuse a plan for which a source has too few homes, before these are read or downloaded.
+
+    Raises:
+        PlanError: However many of them can take part, no sum could be opened.
+    """
+    most = most_homes(plan)
+    if most is not None and (fault := _too_few(plan, most)):
+        raise PlanError([fault])
+    if plan.aggregation.mode != "ideal":  # which is refused for itself
+        check_most(plan)
 
 
 def _memory_mb() -> int:

@@ -51,7 +51,7 @@ def take_fleet(plan: Plan) -> TakenFleet:
     """
     pool = open_pool(plan)
     if pool is None:
-        _check_most(plan)
+        check_most(plan)
         read, unseen = set_apart(read_source(plan), plan)
         newcomers = Newcomers(tables=unseen, found=find_in(read, plan))
         notes = newcomers.found.gathered.notes
@@ -66,7 +66,7 @@ def take_fleet(plan: Plan) -> TakenFleet:
     )
 
 
-def _check_most(plan: Plan) -> None:
+def check_most(plan: Plan) -> None:
     """Refuse a plan for which a source has too few homes, before these are read.
 
     Raises:

@@ -32,6 +32,7 @@ from fedhome.flower.lean_imports import import_lean
 from fedhome.flower.messages import words_reply
 from fedhome.learning.alone.lean_scikit import spare_statistics
 from fedhome.learning.own_state import HomeStates, OwnState
+from fedhome.ops.core_dumps import own_files_in_proc
 from fedhome.ops.plain_log import log_plainly
 from fedhome.plan.settings import Plan
 from fedhome.secagg.form import Form
@@ -329,7 +330,7 @@ def send(pipe: Connection[Any, Any], **what: object) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Be a worker: the home's ``folder``, and the descriptor of the pipe to its agent."""
     log_plainly()
-    with suppress(OSError):
+    with suppress(OSError), own_files_in_proc():
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
     home_folder = HomeFolder(Path(arguments[0]))
     with suppress(OSError, RunError):  # settings that cannot be read are told with a question

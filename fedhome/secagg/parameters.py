@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedhome.counted import counted
 from fedhome.errors import ParameterError
 from fedhome.secagg import chances
 
@@ -170,9 +171,13 @@ class Parameters:
 def _check(
     *, homes: int, pool: int, eligible: int, corrupt: float, dropped: float, min_cohort: int
 ) -> None:
+    few = f"{counted(homes, 'home')} {'is' if homes == 1 else 'are'}"
     faults = {
         "cohort": (min_cohort < 2, "a sum over fewer than 2 homes hides nothing"),  # noqa: PLR2004
-        "homes": (homes < min_cohort, f"{homes} homes are fewer than min_cohort = {min_cohort}"),
+        "homes": (
+            homes < min_cohort,
+            f"{few} fewer than min_cohort = {min_cohort}",
+        ),
         "pool": (pool < homes, f"a pool of {pool} does not hold {homes} homes"),
         "committee": (eligible < 2, "a committee needs 2 eligible homes at least"),  # noqa: PLR2004
         "shares": (
@@ -191,7 +196,7 @@ def _graph(
     """Return degree, tau, and log2 of the chances of ``split`` and ``sparse``."""
     if bad > a_min - 2:
         raise ParameterError(
-            f"{bad} corrupt homes could fill a sum of {a_min} but for one",
+            f"{counted(bad, 'corrupt home')} could fill a sum of {a_min} but for one",
             reason="corrupt",
             hint="let more of the pool take part, or assume fewer corrupt homes",
         )

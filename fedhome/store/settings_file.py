@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -42,7 +43,13 @@ def read_settings(path: Path, kind: type[_Settings], *, made_by: str) -> _Settin
         RunError: There is no such file, or it is damaged, or has other settings.
     """
     try:
-        return kind(**tomllib.loads(path.read_text(encoding="utf-8")))
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        if unknown := sorted(found.keys() - {field.name for field in fields(kind)}):
+            raise RunError(
+                f"{path} has settings that this release does not know: {', '.join(unknown)}",
+                hint="look at their spelling, or remove these lines",
+            )
+        return kind(**found)
     except FileNotFoundError:
         raise RunError(
             f"there is no {path.name} in {path.parent}",

@@ -10,6 +10,7 @@ from flwr.app import MetricRecord
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from fedhome.counted import counted
 from fedhome.errors import RoundError
 from fedhome.flower.messages import EXAMPLES, array_record
 from fedhome.learning.alone.pass_counts import passes_of
@@ -303,8 +304,8 @@ def _not_finite(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         if homes:
             named = ", ".join(homes[:_NAMED]) + (" and others" if len(homes) > _NAMED else "")
             yield (
-                f"the {model} model's numbers were not finite in {len(homes)} home(s): {named}; "
-                "its score there counts as the worst: lower train.learning_rate, or "
+                f"the {model} model's numbers were not finite in {counted(len(homes), 'home')}: "
+                f"{named}; its score there counts as the worst: lower train.learning_rate, or "
                 "set train.clip_norm"
             )
 

@@ -45,6 +45,39 @@ def test_where_no_limit_can_be_set_the_process_itself_is_marked(tmp_path: Path) 
     assert played(OURS + DUMPABLE, 0, tmp_path).stdout.split() == ["0"]
 
 
+LIKE_ANYONE = "import os; os.getuid() or os.setuid(65534); "  # root may write what is root's
+ADJUSTED = "print(open('/proc/self/oom_score_adj').read())"
+
+
+def test_a_worker_goes_first_where_memory_is_short_though_it_is_marked(tmp_path: Path) -> None:
+    """Its files in /proc are root's then, that of its place in the row as well."""
+    write = "open('/proc/self/oom_score_adj', 'w').write('500')"
+    control = played(f"{OURS}{LIKE_ANYONE}leave_no_core(); {write}", 0, tmp_path)
+    assert "PermissionError" in control.stderr
+    nothing = "lambda *_: None"
+    begun = (
+        "import encodings.ascii; from fedhome.clients.agent import worker; "  # nobody may import
+        f"worker.serve = worker.import_lean = worker.spare_statistics = {nothing}; "
+        f"{OURS}{LIKE_ANYONE}leave_no_core(); a, b = os.pipe(); worker.main(['.', str(a)]); "
+    )
+    worker = played(begun + ADJUSTED + "; " + DUMPABLE, 0, tmp_path)
+    assert worker.stdout.split() == ["500", "0"], worker.stderr
+
+
+def test_a_home_behind_flowers_own_process_marks_that(tmp_path: Path) -> None:
+    """A stock SuperNode answers in a process that nothing of ours has begun."""
+    code = (
+        "from pathlib import Path; from fedhome.clients.membership.home_folder import HomeFolder\n"
+        "from fedhome.clients.supernode import home_at; from fedhome.errors import RunError\n"
+        "try:\n    with home_at(HomeFolder(Path('none'))):\n        pass\n"
+        f"except RunError:\n    {LIMITS}\n{DUMPABLE}"
+    )
+    told = played(code, 0, tmp_path)
+    assert told.stdout.split() == ["0", "0", "0"], told.stderr
+    told = played(code, FREE, tmp_path)
+    assert told.stdout.split() == (["1", str(FREE), "1"] if FREE else ["0", "0", "0"])
+
+
 @pytest.mark.skipif(
     MOST == 0 or Path("/proc/sys/kernel/core_pattern").read_text().strip() != "core",
     reason="dumps go elsewhere here",

@@ -252,6 +252,12 @@ def test_what_cannot_hold_is_refused(changed: dict[str, float], reason: str) -> 
     assert refused.value.reason == reason
 
 
+@pytest.mark.parametrize(("homes", "told"), [(1, "1 home is"), (4, "4 homes are")])
+def test_how_many_homes_are_too_few_is_told_in_words_that_fit(homes: int, told: str) -> None:
+    with pytest.raises(ParameterError, match=f"^{told} fewer than min_cohort = 5"):
+        _derive(homes)
+
+
 @pytest.mark.long
 def test_a_committee_that_too_few_would_answer_is_refused() -> None:
     with pytest.raises(ParameterError) as refused:

@@ -166,7 +166,7 @@ def test_nobody_disappears_for_numbers_that_are_not_finite(tmp_path: Path) -> No
     rows, events, _ = _personalised(tmp_path, {OUTCOME: diverged})
     (note,) = [event.data["text"] for event in events if event.event == "note"]
     assert note == (
-        "the global model's numbers were not finite in 1 home(s): home-1; its score there counts "
+        "the global model's numbers were not finite in 1 home: home-1; its score there counts "
         "as the worst: lower train.learning_rate, or set train.clip_norm"
     )
     of = {row["home"]: row for row in rows if row["model"] == "global"}
@@ -180,7 +180,7 @@ def test_of_many_homes_some_are_named(tmp_path: Path) -> None:
     diverged = {OUTCOME: {"tuned.skill": -1.0, "tuned.loss": WORST_ERROR}}
     _, events, _ = _personalised(tmp_path, diverged, count=7, everybody=True)
     (note,) = [event.data["text"] for event in events if event.event == "note"]
-    assert "in 7 home(s): home-0, home-1, home-2, home-3, home-4 and others;" in note
+    assert "in 7 homes: home-0, home-1, home-2, home-3, home-4 and others;" in note
 
 
 @pytest.mark.parametrize(

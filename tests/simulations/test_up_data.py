@@ -213,6 +213,29 @@ def test_what_cannot_be(homes: int, sections: dict[str, object], told: str, tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_too_few_homes_are_refused_before_one_of_them_is_read(tmp_path: Path) -> None:
+    own = tmp_path / "homes"
+    own.mkdir()
+    for name in "abcd":  # not one can be read
+        (own / f"{name}.csv").write_text("time,load\nnone,1\n")
+
+    def refused(folder: str = str(own), **sections: object) -> str:
+        plan = Plan.load(data={"source": folder, "target": "load"}, **sections)
+        with pytest.raises(FedHomeError) as caught:
+            local_fleet.up(plan, out=tmp_path / "run")
+        return caught.value.message
+
+    assert "4 homes are fewer than the 5" in refused()
+    assert "add --set aggregation.min_cohort=4" in refused()
+    halves = {"groups": 2, "min_cohort": 3}
+    assert "2 homes are asked in each of 2 groups" in refused(aggregation=halves)
+    assert "no home in" in refused(aggregation={"mode": "plain"})  # the control: they are read
+    one = refused("appliances-uci")  # and is not downloaded
+    assert "1 home is fewer than the 5" in one
+    assert "min_cohort=" not in one  # of one home no number makes a sum
+    assert not (tmp_path / "run").exists()
+
+
 def test_homes_with_names_that_no_fleet_takes(tmp_path: Path, folder: Path) -> None:
     own = tmp_path / "names"
     own.mkdir()
