@@ -132,6 +132,7 @@ def _fleets(home_folder: HomeFolder, because: str) -> PersonalModel:
     from fedhome.clients.membership.carried_tier import carried_tier  # noqa: PLC0415
     from fedhome.clients.own_readings import read_own, source_of  # noqa: PLC0415
     from fedhome.personal.of_release import model_of_release  # noqa: PLC0415
+    from fedhome.plan.own_reading import own_of  # noqa: PLC0415
     from fedhome.plan.settings import Plan  # noqa: PLC0415
 
     release = release_of(home_folder)
@@ -148,6 +149,7 @@ def _fleets(home_folder: HomeFolder, because: str) -> PersonalModel:
         learnt=release.manifest.learnt,
         tier=carried_tier(home_folder, plan).in_use,
         slices=next(iter(release.manifest.slices), None),
+        reading=own_of(settings.reading, plan.data),
     )
 
 

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import partial
 from typing import Any, get_type_hints
 
+from rich import console
 from rich.markup import escape
 from typer.core import TyperGroup
 from typer.models import ArgumentInfo
 
 from fedhome.spelling import did_you_mean
 
+_TABLE_WIDE = 80  # columns that a table of options takes
 _FOR_CODE = re.compile(r"\n\n(Args|Raises|Returns|Yields):\n.*", re.DOTALL)
 
 
@@ -27,11 +30,18 @@ class Group(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, with the help of its arguments; None if there is none of the name."""
-        command = super().get_command(ctx, cmd_name)
+        command: Any = super().get_command(ctx, cmd_name)
         if command is not None:
             _keep_help(command)
-            if command.help and command.callback is not None and not hasattr(command, "commands"):
-                command.help = help_of(inspect.getdoc(command.callback) or command.help)
+            if not hasattr(command, "commands"):
+                width = console.Console().width
+                if narrow := width < _TABLE_WIDE:  # a table cuts names of options and words there
+                    command.format_help = partial(_print_plainly, command)
+                    settings = command.context_settings
+                    command.context_settings = {**settings, "terminal_width": width}
+                if command.help and command.callback is not None:
+                    told = help_of(inspect.getdoc(command.callback) or command.help)
+                    command.help = told if narrow else escape(told)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -57,7 +67,19 @@ def help_of(text: str) -> str:
         text: The docstring.
     """
     paragraphs = _FOR_CODE.sub("", inspect.cleandoc(text)).split("\n\n")
-    return escape("\n\n".join(" ".join(part.split()) for part in paragraphs))
+    return "\n\n".join(" ".join(part.split()) for part in paragraphs)
+
+
+def _print_plainly(command: Any, ctx: Any, formatter: Any) -> None:
+    """Write a command's help without a table: options above what is said of them, where long."""
+    command.format_usage(ctx, formatter)
+    command.format_help_text(ctx, formatter)
+    for kind, title in (("argument", "Arguments"), ("option", "Options")):
+        params = [one for one in command.get_params(ctx) if one.param_type_name == kind]
+        told = [record for one in params if (record := one.get_help_record(ctx))]
+        if told:
+            with formatter.section(title):
+                formatter.write_dl([(name, said.replace("\\[", "[")) for name, said in told])
 
 
 def _keep_help(command: Any) -> None:

@@ -140,7 +140,7 @@ def read_rows(
     else:
         times = find_times(raw.rows, settings, file=raw.files[0][0])
     wide = told_wide(raw.rows.column_names, times.names, file=raw.files[0][0])
-    names = _renaming(raw, settings)
+    names = _renaming(raw, settings, wanted)
     lasts = None
     if last_counts:
         lasts = last_rows(raw.rows, times.names, settings, location_of=raw.location)
@@ -281,14 +281,18 @@ def _of_home(raw: Raw, column: str, home: str) -> Raw:
     return homes[home]
 
 
-def _renaming(raw: Raw, settings: ReadingSettings) -> dict[str, str]:
+def _renaming(
+    raw: Raw, settings: ReadingSettings, wanted: Collection[str] | None
+) -> dict[str, str]:
     """Return each column's name in a plan, by its name in the file."""
     names = raw.rows.column_names
     new = dict(settings.rename)
     renamed = {name: new.get(name, name) for name in names}
     # What a home calls as the plan does, or by another of the names, needs none of this one.
-    there = {*names, *renamed.values()}
-    if unknown := [name for name in new if name not in names and new[name] not in there]:
+    there = {*renamed.values()}
+    lacking = [name for name in new if name not in names and new[name] not in there]
+    # A column that is never used may be missing: a model's readings need no more than its inputs.
+    if unknown := [name for name in lacking if wanted is None or new[name] in wanted]:
         raise SourceError(
             f"{raw.files[0][0]} has no column {unknown[0]!r}, which data.rename gives another "
             f"name{did_you_mean(unknown[0], names)}",

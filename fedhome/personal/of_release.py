@@ -6,6 +6,9 @@ around a prediction reaches, and whether the model is better than no learning.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +25,7 @@ from fedhome.personal.built import network_of
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_slice import fits, own_slice
 from fedhome.plan.learnt_changes import learnt_by
+from fedhome.plan.own_reading import NOTHING_OWN
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.registry.release import ReleaseSlices
@@ -41,6 +45,7 @@ def model_of_release(
     learnt: Learnt,
     tier: str = "",
     slices: ReleaseSlices | None = None,
+    reading: Mapping[str, Any] = NOTHING_OWN,
 ) -> PersonalModel:
     """Return the fleet's model as one home can use it.
 
@@ -54,6 +59,7 @@ def model_of_release(
         tier: Name of the home's tier, where the plan's devices carry slices: it takes its own.
         slices: In which slices the release says that devices trained it; None: in none, or it does
             not say.
+        reading: How the home's files are read, where that differs from the plan.
 
     Raises:
         RunError: The release is no model of this plan, or its method keeps part of the model at
@@ -109,6 +115,7 @@ def model_of_release(
         by=by,
         time_zone=own.table.time_zone,
         rules=own.table.rules,
+        reading=reading,
         rows=0,
         run=called,
         fitted_until=_scaled_until(home, by_class=plan.data.split_by == "class"),

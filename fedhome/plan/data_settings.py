@@ -25,6 +25,8 @@ SYNTHETIC_HISTORY_DAYS = 5.0
 ROWS_APART = 24
 """Rows between the parts of rows that are no series, where a plan names no gap."""
 
+MOST_HOMES: Final = 10_000_000
+"""Homes of a simulation: names of this many fill most of a gigabyte."""
 MOST_LAGS: Final = 1000
 """Earlier targets that go into a model: each is a column of a home's examples."""
 MOST_HORIZONS: Final = 512
@@ -73,6 +75,7 @@ class DataSettings(ReadingSettings):
     homes: int | None = Field(
         None,
         ge=1,
+        le=MOST_HOMES,
         description="synthetic homes (100 if unset); of other sources, at most this many",
     )
     days: int = Field(35, ge=2, description="days of readings of each synthetic home")

@@ -7,6 +7,7 @@ an equation in numbers that stay as they are for a run, and has its own homes in
 
 from __future__ import annotations
 
+from fedhome.counted import counted
 from fedhome.plan.judged_rounds import evaluated_rounds, judged_rounds
 from fedhome.plan.settings import Plan
 from fedhome.plan.tried_rates import asked_to_train
@@ -37,9 +38,12 @@ def sums_line(plan: Plan) -> tuple[str, str]:
     """
     sums = weighed_sums(plan)
     tests, judged = sums["validation"]
-    text = f"{sums['training'][0]} times to train, {tests} times to test the model as it is"
+    text = (
+        f"{counted(sums['training'][0], 'time')} to train, "
+        f"{counted(tests, 'time')} to test the model as it is"
+    )
     if judged:
-        text += f", {judged} times to test it once they have adapted it"
+        text += f", {counted(judged, 'time')} to test it once they have adapted it"
     if tests:
         fewest = evaluated_rounds(plan.change(rounds={"evaluate_every": plan.rounds.count}))
         if fewest < tests:

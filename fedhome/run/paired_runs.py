@@ -58,8 +58,8 @@ def runs_at(path: Path) -> list[RunFolder]:
 def not_paired(first: Sequence[RunFolder], second: Sequence[RunFolder]) -> str:
     """Return why two plans' runs cannot be compared home by home; empty where they can."""
     plans = [[run.read_plan() for run in runs] for runs in (first, second)]
-    seeds = [[plan.get("seed") for plan in some] for some in plans]
-    if sorted(map(repr, seeds[0])) != sorted(map(repr, seeds[1])) or len({*seeds[0]}) < len(first):
+    one, other = ([repr(plan.get("seed")) for plan in some] for some in plans)
+    if sorted(one) != sorted(other) or len({*one}) < len(first):
         return "their seeds are not the same"
     if {run.path.resolve() for run in first} & {run.path.resolve() for run in second}:
         return "they are the same runs"

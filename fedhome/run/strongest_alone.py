@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fedhome.run.compared_models import ALONE
 from fedhome.run.mean_intervals import mean_interval
-from fedhome.run.results import differences, means_by_home, scores
+from fedhome.run.results import differences, means_by_home
+
+_ROUNDING = 1e-12  # of the same scores, added up in another way
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,29 +40,27 @@ def over_strongest(tables: Sequence[pa.Table], model: str = "personalised") -> O
     rows picks badly: a gain over the picks alone would flatter the fleet.
 
     Args:
-        tables: A table of homes of each run; of several seeds a home counts with its mean.
+        tables: A table of homes of each run; of several seeds a home counts with its mean. A way is
+            held against the model over the homes and seeds that have scores of both.
         model: The model.
 
     Returns:
         None where nothing was compared, or where what homes pick is the strongest already.
     """
-    by_model = means_by_home([scores(table) for table in tables])
-    means = {
-        name: np.mean(told) for name, by_home in by_model.items() if (told := _numbers(by_home))
-    }
-    ways = [name for name in ALONE if name in means]
-    if not ways or model not in means:
+    # Over the rows that both have: a way that only some homes or seeds know may have had it easier.
+    gaps = {name: gap for name in ALONE if len(gap := _gaps(tables, model, name))}
+    if not gaps:
         return None
-    alone = max(ways, key=lambda name: means[name])
-    if "alone" in means and means["alone"] >= means[alone]:
+    alone = min(gaps, key=lambda name: gaps[name].mean())
+    gain = float(gaps[alone].mean())
+    picks = _gaps(tables, model, "alone")
+    if len(picks) and picks.mean() <= gain + _ROUNDING:
         return None
-    gaps = means_by_home([{model: differences(table, model, alone)} for table in tables])
-    every = np.array(list(gaps.get(model, {}).values()))
-    if not len(every):
-        return None
-    low, high = mean_interval(every)
-    return OverStrongest(alone=alone, gain=float(every.mean()), low=low, high=high)
+    low, high = mean_interval(gaps[alone])
+    return OverStrongest(alone=alone, gain=gain, low=low, high=high)
 
 
-def _numbers(by_home: dict[str, float]) -> list[float]:
-    return [score for score in by_home.values() if np.isfinite(score)]
+def _gaps(tables: Sequence[pa.Table], model: str, against: str) -> NDArray[np.float64]:
+    """Return each home's mean over runs of a model's score less another's, where it has both."""
+    found = means_by_home([{model: differences(table, model, against)} for table in tables])
+    return np.array(list(found.get(model, {}).values()))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -59,6 +61,19 @@ def test_it_says_what_the_network_itself_says_of_the_homes_rows(place: HomeFolde
     ours = said["value"].to_numpy()[np.isin(moments, examples.time_s[examples.rows("test")])]
     np.testing.assert_allclose(ours, raw, rtol=1e-4, atol=1e-4)
     assert (model.rows, dict(model.scores)) == (0, {})
+
+
+def test_the_fleets_model_reads_files_as_the_homes_are_read(place: HomeFolder) -> None:
+    release = release_like(place)
+    fetched(place, release)
+    said = own_or_fleets(place).predict(place.settings.data)["value"].to_pylist()
+    path = Path(place.settings.data)
+    pq.write_table(pq.read_table(path).rename_columns({"load": "Verbrauch"}), path)
+    own = {"rename": {"Verbrauch": "load"}}
+    place.change_settings(replace(place.settings, reading=own))
+    model = own_or_fleets(place)
+    assert dict(model.reading) == own
+    assert model.predict(path)["value"].to_pylist() == said
 
 
 def test_its_band_holds_four_of_five_of_the_homes_rows(place: HomeFolder) -> None:

@@ -160,6 +160,10 @@ def test_homes_need_names() -> None:
     with pytest.raises(SourceError, match="become the same") as error:
         homes_of(raw_of({"home": ["a b", "a-b"], "x": [1, 2]}), "home")
     assert "a b" not in str(error.value)
+    assert "those in home.csv, row 1 and in home.csv, row 2" in str(error.value)
+    emoji = ["fir", "\N{HOUSE BUILDING}", "fir", "\N{EVERGREEN TREE}"]
+    with pytest.raises(SourceError, match=r"row \d and in home.csv, row \d"):
+        homes_of(raw_of({"home": emoji, "x": [1, 2, 3, 4]}), "home")
 
 
 @pytest.mark.long

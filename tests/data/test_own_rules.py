@@ -207,6 +207,13 @@ def test_one_name_may_stand_for_what_homes_call_each_in_their_way(tmp_path: Path
     assert [home.units.get("load") for home in read.homes[:2]] == ["Wh", "kWh"]
     with pytest.raises(SourceError, match="no column 'laod'"):
         read_home(tmp_path / "elm.csv", settings=ReadingSettings(rename={"laod": "use"}))
+    # A name that is itself changed is not there under it.
+    chain = ReadingSettings(rename={"use": "load (kWh)", "load (kWh)": "total"})
+    with pytest.raises(SourceError, match="no column 'use'"):
+        read_home(tmp_path / "elm.csv", settings=chain)
+    # What is never used may be missing.
+    elm = read_home(tmp_path / "elm.csv", settings=chain, wanted={"total"})
+    assert [*elm.table.columns] == ["total"]
     (tmp_path / "elm.csv").write_text("time,load (Wh),load (kWh)\n2024-01-01 00:00Z,1,2\n")
     with pytest.raises(SourceError, match="two columns are called 'load'"):
         read_home(tmp_path / "elm.csv", settings=ReadingSettings(rename=names))

@@ -155,7 +155,8 @@ def test_without_a_time_column_rows_are_numbered_and_it_is_reported(tmp_path: Pa
         (["202401012500"], "no times since 1970"),
         (["20240101126000"], "no times since 1970"),
         (["0.5", "1"], "no times since 1970"),
-        ([str(NOON), str(NOON * 1000)], "no times since 1970"),
+        ([str(NOON), str(NOON * 1000)], "several units: seconds and milliseconds since 1970"),
+        ([str(NOON), "7"], "no times since 1970"),
         ([""], "is empty"),
     ],
 )

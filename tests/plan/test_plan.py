@@ -235,6 +235,7 @@ def test_the_longest_whole_numbers_are_read_and_longer_ones_would_end_what_shows
         ("[train]\nrate = 'auto'\nrates = [" + "1.5, " * 5000 + "]", "train.rates: .*at most 16"),
         ("[strategy]\nrates = [" + "1.5, " * 17 + "]", "strategy.rates: .*at most 16"),
         ("[personalise]\nrates = [" + "1.5, " * 17 + "]", "personalise.rates: .*at most 16"),
+        ("[data]\nhomes = 10000001", "data.homes: .*equal to 10000000 "),
         ("[rounds]\ncount = 1000001", "rounds.count: .*equal to 1000000 "),
         ("[privacy]\nnoise_multiplier = 1e300", "privacy.noise_multiplier: .*1000000"),
         ("[privacy]\nnoise_multiplier = 1e-300", "privacy.noise_multiplier: .*0.001"),

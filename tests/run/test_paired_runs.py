@@ -56,6 +56,14 @@ def test_a_home_without_a_number_in_one_of_them_counts_in_neither(tmp_path: Path
     assert (gain.homes, gain.mean) == (1, pytest.approx(0.2))
 
 
+def test_a_seed_that_is_no_number_ends_nothing(tmp_path: Path) -> None:
+    """The folder may be somebody else's: a list has no hash."""
+    first, second = run(tmp_path / "a", FIRST), run(tmp_path / "b", FIRST)
+    for folder in (first, second):
+        folder.write_plan("seed = [1]\n")
+    assert not_paired([first], [second]) == ""
+
+
 def test_what_is_not_alike_is_not_compared(tmp_path: Path) -> None:
     one = run(tmp_path / "a", FIRST)
     assert "seeds" in not_paired([one], [run(tmp_path / "b", FIRST, seed=2)])

@@ -56,6 +56,20 @@ def test_over_seeds_a_home_counts_with_its_mean() -> None:
     assert found.gain == pytest.approx(0.2)
 
 
+def test_a_way_of_one_seed_alone_is_held_against_what_homes_had_there() -> None:
+    """Its mean is above all others only as that seed was an easy one."""
+    hard, easy = _table(0.3), _table(0.3, [one + 1 for one in _OWN])
+    models = easy["model"].to_pylist()
+    scores = easy["score"].to_numpy().copy()
+    for place, name in enumerate(models):
+        scores[place] += {"personalised": 0, "local": 0.7}.get(name, 1)  # .9, where trees have 1.45
+    easy = easy.set_column(easy.schema.get_field_index("score"), "score", [scores])
+    hard = hard.filter(pa.array([name != "local" for name in hard["model"].to_pylist()]))
+    found = over_strongest([hard, easy])
+    assert found is not None
+    assert (found.alone, found.gain) == ("trees", pytest.approx(0.1))
+
+
 def test_where_picks_are_the_strongest_nothing_more_is_said() -> None:
     assert over_strongest([_table(0.45)]) is None
     assert over_strongest([_table(0.6)]) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -54,7 +54,9 @@ def homes_of(raw: Raw, column: str) -> dict[str, Raw]:
             f"{raw.files[0][0]}: the column {column!r} names no home",
             hint="data.home_column is the column that names each row's home",
         )
-    names = _home_names(words, column)
+    names = _home_names(
+        words, column, where=lambda place: raw.location(int(np.argmax(codes == place)))
+    )
     order, bounds = _grouped(codes, len(words))
     rows = raw.rows.drop_columns([column])
     places = order if raw.places is None else raw.places[order]
@@ -261,16 +263,16 @@ def _grouped(codes: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], N
     return order[bounds[0] :], bounds - bounds[0]
 
 
-def _home_names(words: Sequence[str], column: str) -> list[str]:
+def _home_names(words: Sequence[str], column: str, where: Callable[[int], str]) -> list[str]:
     names: dict[str, int] = {}
-    for word in words:
+    for place, word in enumerate(words):
         name = re.sub(r"[^\w.-]+", "-", word).strip("-.")[:_MOST_LETTERS] or "home"
         name = name if re.match(r"\w", name) else f"home-{name}"
-        names[name] = names.get(name, 0) + 1
-    if len(names) < len(words):
-        raise SourceError(
-            f"the column {column!r} holds names of homes that become the same when all but "
-            "letters, digits, '_', '.' and '-' is taken out of them",
-            hint="give every home a name of letters and digits of its own",
-        )
+        if (first := names.setdefault(name, place)) != place:
+            raise SourceError(
+                f"the column {column!r} holds names of homes that become the same in ours, of "
+                f"which only {_MOST_LETTERS} letters, digits, '_', '.' and '-' stay: those in "
+                f"{where(first)} and in {where(place)}",
+                hint="give every home a name of letters and digits of its own",
+            )
     return list(names)

@@ -91,6 +91,21 @@ def times_of_numbers(numbers: NDArray[np.float64]) -> NumberTimes | None:
     return None
 
 
+def units_since_1970(numbers: NDArray[np.float64]) -> tuple[str, ...]:
+    """Return the units of numbers since 1970 where some are of one and some of another; else none.
+
+    Args:
+        numbers: Float64 ``[cells]``.
+    """
+    least, most = _EPOCH_S
+    within = {
+        word: (numbers >= least * unit) & (numbers <= most * unit) for unit, word in _UNITS.items()
+    }
+    told = tuple(word for word, some in within.items() if some.any())
+    outside = len(numbers) - sum(int(some.sum()) for some in within.values())
+    return told if len(told) > 1 and few(outside, len(numbers)) else ()
+
+
 def cut_to_s(cells: pa.ChunkedArray, found: NumberTimes) -> float:
     """Return to how many seconds numbers were cut before they came here; 0 where they were not.
 

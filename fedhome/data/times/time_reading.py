@@ -16,7 +16,13 @@ from fedhome.data.times.column_cells import are_numbers, filled_cells, is_number
 from fedhome.data.times.date_order import parse_ordered
 from fedhome.data.times.time_cells import BAD, CLOCK, SECOND_US, SPAN, Parsed, parse
 from fedhome.data.times.time_names import is_span, is_week
-from fedhome.data.times.time_numbers import clock_of_numbers, cut_to_s, few, times_of_numbers
+from fedhome.data.times.time_numbers import (
+    clock_of_numbers,
+    cut_to_s,
+    few,
+    times_of_numbers,
+    units_since_1970,
+)
 from fedhome.data.times.zone_names import Marked, resolved
 from fedhome.data.times.zones import known_zone
 from fedhome.errors import SourceError
@@ -324,7 +330,14 @@ def _from_numbers(
     distinct: pa.ChunkedArray, codes: NDArray[np.int64] | None, rows: NDArray[np.int64], name: str
 ) -> ColumnTimes:
     numbers = to_numbers(distinct)
-    found = times_of_numbers(numbers if codes is None else numbers[codes])
+    every = numbers if codes is None else numbers[codes]
+    found = times_of_numbers(every)
+    if found is None and (units := units_since_1970(every)):
+        raise SourceError(
+            f"the time column {name!r} holds numbers of several units: {' and '.join(units)} since "
+            "1970",
+            hint="write all of them in one unit",
+        )
     if found is None:
         raise SourceError(
             f"the time column {name!r} holds numbers that are no times since 1970",
