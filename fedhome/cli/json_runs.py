@@ -76,7 +76,8 @@ class PlanResults:
         seeds: Their seeds; null where a plan names none.
         score: The score, on test rows; of several seeds a home counts with its mean. Empty where
             a run ended before it was known.
-        models: How each model did; empty where no home was scored.
+        models: How each model did; empty where no home was scored, and of several runs that counted
+            homes' scores in sums.
         over_strongest: What is gained over the strongest way to be alone; null where nothing was
             compared, homes' scores were counted in sums, or homes' picks were the strongest.
     """
