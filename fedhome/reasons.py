@@ -301,7 +301,7 @@ STARTING: Mapping[str, Reason] = {
     ),
     "truncated": Reason("a file of the home's state has lost its end", "as `rolled-back`"),
     "altered": Reason("a file that was altered", "what is printed names it, and what to do"),
-    "foreign": Reason("a file that is none of ours, or of a later release", "as `altered`"),
+    "foreign": Reason("a file that is none of ours, or of another release", "as `altered`"),
     "missing": Reason("a file is missing", "as `altered`"),
     "wrong-key": Reason("the state's key does not open it", "as `rolled-back`"),
     "permissions": Reason(

@@ -280,7 +280,10 @@ def _read(
             reason="foreign",
             hint="name that home's own folder",
         )
-    return key, keys, HomeState.from_bytes(inside.state)
+    try:
+        return key, keys, HomeState.from_bytes(inside.state)
+    except StateError:
+        raise _of_another_release(where) from None
 
 
 def peek(folder: Path | str, *, home: str | None = None) -> HomeState:
@@ -300,5 +303,6 @@ def _of_another_release(where: str) -> StateError:
     return StateError(
         f"{where} is of another kind",
         reason="foreign",
-        hint="another release of fedhome wrote it: use that one",
+        hint="another release of fedhome wrote it: use that one, or enrol the home anew, with new "
+        "keys (`fedhome reasons rolled-back` says how)",
     )

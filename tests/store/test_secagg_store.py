@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 from fedhome.errors import StateError
 from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore
 from fedhome.keys.sealing import SealedFile, SealingKey
+from fedhome.reasons import PEOPLES
 from fedhome.secagg.bundle import Secrets
 from fedhome.secagg.directory import HomeKeys
 from fedhome.secagg.ledger import Ledger, LedgerEntry
@@ -307,6 +309,19 @@ def test_foreign_files_are_refused(folder: Path, tmp_path: Path) -> None:
     assert refused(folder) == "rolled-back"  # the mark of another home says nothing of this one
     shutil.copy(other / STATE, folder / STATE)
     assert refused(folder, home="oak") == "foreign"
+
+
+def test_a_state_of_another_release_is_no_damage(folder: Path) -> None:
+    """Its seal is sound: an agent ends for good, and says what people can do."""
+    to_bytes = HomeState.to_bytes
+    with FileStore.open(folder) as store, pytest.MonkeyPatch.context() as earlier:
+        earlier.setattr(
+            HomeState, "to_bytes", lambda it: to_bytes(it).replace(b"state/5", b"state/4")
+        )
+        store.save(replace(store.state, version=store.state.version + 1))
+    with pytest.raises(StateError, match="enrol the home anew") as caught:
+        opened(folder)
+    assert (caught.value.reason, caught.value.reason in PEOPLES) == ("foreign", True)
 
 
 def test_only_its_key_opens_it(folder: Path, tmp_path: Path) -> None:
