@@ -37,6 +37,7 @@ from fedhome.clients.recorded.table_rows import (
     joined,
     rows_where,
 )
+from fedhome.counted import counted, was
 from fedhome.data.table import HomeTable
 from fedhome.errors import StateError
 from fedhome.plan.time_steps import DAY_S
@@ -176,9 +177,10 @@ class ReadingStore:
             done = self._added(young, notes)
             gone = rows.rows - young.rows + self._retire(oldest_s)
         if gone:
+            day = day_name(int(oldest_s // DAY_S))
             notes.append(
-                f"{gone:,} rows from before {day_name(int(oldest_s // DAY_S))} are not kept: "
-                f"keep_days is {keep_days:g}"
+                f"{counted(gone, 'row')} from before {day} {was(gone)} not kept: keep_days is "
+                f"{keep_days:g}"
             )
         return replace(done, gone=gone, notes=tuple(notes))
 
@@ -199,7 +201,7 @@ class ReadingStore:
             empty &= np.isnan(values)
         rows = rows_where(table, ~(empty & lost))
         if count := int(lost.sum()):
-            notes.append(f"{count:,} rows lie in periods that are left out (`exclude`)")
+            notes.append(f"{counted(count, 'row')} in periods that are left out (`exclude`)")
         return StoredReadings(table=rows, notes=tuple(notes), excluded_rows=count)
 
     def everything(self) -> tuple[HomeTable, list[str]]:

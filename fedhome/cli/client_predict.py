@@ -358,7 +358,7 @@ def checked(found: HomePrediction) -> str:
     rows = found.trial.rows
     if rows < FEWEST_ROWS:
         return (
-            f"not checked: {rows} rows are newer than those that it was fitted to, and "
+            f"not checked: {counted(rows, 'row')} newer than those that it was fitted to, and "
             f"{FEWEST_ROWS} are needed"
         )
     return f"{rows:,} that it was not fitted to: {_numbers(found)}"

@@ -212,7 +212,7 @@ class _Told:
             return
         up_to = "" if lines is None else f" up to line {lines:,}"
         of = f" of {source}" if self.several else ""
-        self._say(f"recorded {_rows(done.rows)}{of}{up_to}: {_counts(done)}")
+        self._say(f"recorded {counted(done.rows, 'row')}{of}{up_to}: {_counts(done)}")
         for one in done.refused[:_MOST_SHOWN]:
             whole = " in full" if one.partly else ""
             self._say(f"line {one.line:,} was not recorded{whole}: {one.why}")
@@ -247,10 +247,6 @@ class _Told:
     def _line(self, told: dict[str, object]) -> None:
         typer.echo(json.dumps(told))
         sys.stdout.flush()
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def _counts(done: Recorded) -> str:

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fedhome.counted import counted
 from fedhome.errors import StateError
 from fedhome.store import disk
 
@@ -81,13 +82,14 @@ class CertificateTerms:
             )
         elif left < _AUTHORITY_FEW_DAYS:
             told = (
-                f"the certificate's authority is good for {max(left, 0)} more days, and nothing "
-                f"that it signs for longer: {_ANEW}"
+                f"the certificate's authority is good for {counted(max(left, 0), 'more day')}, and "
+                f"nothing that it signs for longer: {_ANEW}"
             )
         elif days < FEW_DAYS:
             told = (
-                f"the certificate is good for {max(days, 0)} more days: homes refuse it after "
-                "that; a running server renews it by itself, and so does `fedhome server renew`"
+                f"the certificate is good for {counted(max(days, 0), 'more day')}: homes refuse it "
+                "after that; a running server renews it by itself, and so does `fedhome server "
+                "renew`"
             )
         return [told] if told else []
 

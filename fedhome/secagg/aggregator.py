@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.counted import counted
 from fedhome.errors import OpeningError, UploadError, WireError
 from fedhome.keys.signing import Verify, signature_holds
 from fedhome.secagg.bundle import Bundle, rows_of_members
@@ -177,7 +178,8 @@ class Aggregator:
         self._close()
         if not self.elected:
             raise OpeningError(
-                f"{len(self._votes)} members voted, {self._directory.threshold} are needed",
+                f"{counted(len(self._votes), 'member')} voted, {self._directory.threshold} are "
+                "needed",
                 reason="votes",
             )
         chosen = sorted(self._votes)[: self._directory.threshold]
@@ -312,7 +314,8 @@ class Aggregator:
             raise OpeningError("the sum was opened before", reason="opened")
         if len(self._shares) < self._directory.threshold:
             raise OpeningError(
-                f"{len(self._shares)} members answered, {self._directory.threshold} are needed",
+                f"{counted(len(self._shares), 'member')} answered, {self._directory.threshold} are "
+                "needed",
                 reason="answers",
             )
         if lost := self.lost:
@@ -346,7 +349,8 @@ class Aggregator:
         manifest, present = self.manifest, self._present()
         if len(self._arrivals) < manifest.a_min:
             raise OpeningError(
-                f"{len(self._arrivals)} homes sent an update, {manifest.a_min} are needed",
+                f"{counted(len(self._arrivals), 'home')} sent an update, {manifest.a_min} are "
+                "needed",
                 reason="a-min",
             )
         around = manifest.adjacency(self._directory)[present][:, present].sum(axis=1)

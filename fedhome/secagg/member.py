@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.counted import counted
 from fedhome.errors import ManifestError, OpeningError
 from fedhome.keys.signing import Verify
 from fedhome.secagg.alike import OpenedSet, faults
@@ -129,7 +130,8 @@ def _case_of(request: Request, manifest: Manifest, directory: Directory) -> Case
     indices = np.flatnonzero(present)
     if len(indices) < manifest.a_min:
         raise OpeningError(
-            f"a sum over {len(indices)} homes is not opened, {manifest.a_min} are needed",
+            f"a sum over {counted(len(indices), 'home')} is not opened, {manifest.a_min} are "
+            "needed",
             reason="a-min",
         )
     around = manifest.adjacency(directory)[indices][:, indices].sum(axis=1)
@@ -197,7 +199,8 @@ def check_votes(votes: bytes, case: Case, directory: Directory, *, verify: Verif
             raise OpeningError("a vote on a sum is not signed by its member", reason="votes")
     if rest or count < directory.threshold:
         raise OpeningError(
-            f"{count} members voted for this sum, {directory.threshold} are needed", reason="votes"
+            f"{counted(count, 'member')} voted for this sum, {directory.threshold} are needed",
+            reason="votes",
         )
 
 

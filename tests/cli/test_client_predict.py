@@ -156,9 +156,7 @@ def test_a_model_that_cannot_be_checked_is_used_and_says_so(
     assert found["newest_rows"]["rows"] == 6
     assert found["newest_rows"]["wrong"] > found["newest_rows"]["without_learning"]
     shown = fedhome("predict", place.path, "--from", tmp_path / "few.parquet").output
-    assert (
-        "not checked: 6 rows are newer than those that it was fitted to, and 20 are needed" in shown
-    )
+    assert "not checked: 6 rows newer than those that it was fitted to, and 20 are needed" in shown
 
 
 def test_what_is_missing_is_named(place: HomeFolder) -> None:

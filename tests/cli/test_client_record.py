@@ -136,7 +136,7 @@ def test_how_a_source_is_read_can_be_said_once(place: HomeFolder) -> None:
 
 def test_readings_are_kept_as_long_as_the_settings_say(place: HomeFolder) -> None:
     shown = said("record", HOME, "more.csv", "--keep-days", 3)
-    assert "are not kept: keep_days is 3" in shown
+    assert "not kept: keep_days is 3" in shown
     assert place.settings.keep_days == 3
     found = seen(place)
     assert found["keep_days"] == 3

@@ -210,8 +210,9 @@ def test_a_period_left_out_does_not_count_until_it_is_undone(store: ReadingStore
     assert (found.table.time_s - T0).tolist() == [0, 7200]
     assert np.isnan(found.table.columns["outdoor"]).all()
     assert found.excluded_rows == 2
-    assert "2 rows lie in periods that are left out" in found.notes[-1]
+    assert "2 rows in periods that are left out" in found.notes[-1]
     store.undo(first.number)
+    assert "1 row in periods that are left out" in store.read().notes[-1]
     store.undo(second.number)
     assert store.read().table.rows == 3
     with pytest.raises(StateError, match="no period of number 1"):
@@ -230,10 +231,11 @@ def test_old_days_go_by_the_earlier_of_clock_and_newest_reading(
     else:
         done = store.append(rows([far], load=[1.0]), now_s=T0 + 10 * DAY_S, keep_days=5)
     assert done.gone == 2
-    assert "2 rows from before 2023-11-20 are not kept" in done.notes[0]
+    assert "2 rows from before 2023-11-20 were not kept" in done.notes[0]
     assert (store.read().table.time_s[0] - T0) == 10 * DAY_S
     late = store.append(rows([60], load=[1.0]), now_s=T0 + 10 * DAY_S, keep_days=5)
     assert (late.new, late.gone) == (0, 1)
+    assert "1 row from before 2023-11-20 was not kept" in late.notes[-1]
 
 
 def test_a_store_is_made_whole_or_not_at_all(tmp_path: Path) -> None:

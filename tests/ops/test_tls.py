@@ -364,6 +364,8 @@ def test_the_end_of_an_authority_is_told_half_a_year_before(folder: Path) -> Non
     assert "`fedhome server init`" in told
     (told,) = terms.faults(terms.ends - days(29))
     assert "renews it by itself" in told
+    (told,) = terms.faults(terms.ends - days(1))
+    assert "good for 1 more day: homes" in told
 
 
 def test_the_daemon_waits_for_who_renews(place: ServerFolder) -> None:

@@ -186,7 +186,10 @@ def test_no_sum_is_opened_before_members_agree_on_it() -> None:
     sum_ = ready(8, vote=False)
     world = sum_.world
     refused(OpeningError, "votes", sum_.aggregator.requests)
-    sum_.vote(world.directory.members[:4])  # five are needed
+    sum_.vote(world.directory.members[:1])
+    with pytest.raises(OpeningError, match=r"^1 member voted, 5 are needed"):
+        sum_.aggregator.requests()
+    sum_.vote(world.directory.members[1:4])  # five are needed
     refused(OpeningError, "votes", sum_.aggregator.requests)
     sum_.vote(world.directory.members[4:5])
     assert sum_.aggregator.elected
