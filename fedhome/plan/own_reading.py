@@ -30,12 +30,15 @@ def own_of(reading: Mapping[str, Any], common: ReadingSettings) -> dict[str, Any
     Args:
         reading: The home's settings, by name.
         common: The plan's: what is alike in both is left out.
+
+    Raises:
+        PlanError: As of :func:`reading_of`.
     """
-    known = common.reading()
+    known, read = common.reading(), reading_of(common, reading)  # a list is a tuple once it is read
     return {
         name: value
         for name, value in reading.items()
-        if name in known and name not in _BESIDE and value != known[name]
+        if name in known and name not in _BESIDE and getattr(read, name) != known[name]
     }
 
 

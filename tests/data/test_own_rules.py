@@ -35,7 +35,7 @@ from fedhome.errors import (
 from fedhome.fleet.state_file import KEY
 from fedhome.personal import stored_models
 from fedhome.personal.models_file import ModelsFile, to_bytes
-from fedhome.plan.own_reading import parse_reading
+from fedhome.plan.own_reading import own_of, parse_reading
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.plan.settings import Plan
 from fedhome.simulations import local_fleet
@@ -217,6 +217,15 @@ def test_one_name_may_stand_for_what_homes_call_each_in_their_way(tmp_path: Path
     (tmp_path / "elm.csv").write_text("time,load (Wh),load (kWh)\n2024-01-01 00:00Z,1,2\n")
     with pytest.raises(SourceError, match="two columns are called 'load'"):
         read_home(tmp_path / "elm.csv", settings=ReadingSettings(rename=names))
+
+
+def test_a_model_keeps_no_more_than_the_plan_does_not_say() -> None:
+    """A home's file of settings has lists, and the plan's are tuples: all were kept."""
+    sets = ['data.na_values=["-9"]', 'data.time="Zeit"', 'data.rename={"x"="y"}']
+    common = Plan.load(sets=sets).data
+    alike = {"na_values": ["-9"], "time": "Zeit", "rename": {"x": "y"}, "time_zone": "UTC"}
+    assert own_of(alike, common) == {}
+    assert own_of(alike | {"na_values": ["-8"]}, common) == {"na_values": ["-8"]}
 
 
 @pytest.mark.long
