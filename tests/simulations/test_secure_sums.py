@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import fedhome
 from fedhome.errors import EngineError, FedHomeError, OpeningError, PlanError
 from fedhome.flower.messages import array_record, with_sum_record
+from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS
 from fedhome.run.events import read_events
@@ -24,6 +25,7 @@ from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.outcome import personalise
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sums import Channel, GroupSum, IdealChannel, SumRequest
+from fedhome.simulations import taken_fleet
 from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.vector_grid import VectorGrid
 from fedhome.simulations.secure.masked_adding import MaskedSumResponder
@@ -381,6 +383,21 @@ def test_too_few_homes_are_refused_before_one_of_them_is_read(tmp_path: Path) ->
     with pytest.raises(PlanError, match="1 home is asked"):  # and is not downloaded
         fedhome.simulate(sets=["data.source=appliances-uci"], out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_too_few_of_a_million_homes_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each number of homes takes a quarter of a millisecond to look at: minutes, for all below."""
+    looked: list[int] = []
+
+    def check(plan: Plan, homes: int) -> str:
+        looked.append(homes)
+        return check_groups(plan, homes)
+
+    monkeypatch.setattr(taken_fleet, "check_groups", check)
+    plan = Plan.load(data={"homes": 1_000_000}, rounds={"fraction": 1e-5})
+    with pytest.raises(PlanError, match="10 homes are asked"):
+        taken_fleet.check_most(plan)
+    assert looked == [1_000_000]
 
 
 _CHANNELS: dict[str, type[Channel]] = {"ideal": IdealChannel, "secure": ProtocolChannel}
