@@ -34,15 +34,19 @@ class Group(TyperGroup):
         if command is not None:
             _keep_help(command)
             if not hasattr(command, "commands"):
-                width = console.Console().width
-                if narrow := width < _TABLE_WIDE:  # a table cuts names of options and words there
+                if narrow := _is_narrow():
                     command.format_help = partial(_print_plainly, command)
-                    settings = command.context_settings
-                    command.context_settings = {**settings, "terminal_width": width}
                 if command.help and command.callback is not None:
                     told = help_of(inspect.getdoc(command.callback) or command.help)
                     command.help = told if narrow else escape(told)
         return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help of the group itself."""
+        if _is_narrow():
+            _print_plainly(self, ctx, formatter)
+        else:
+            super().format_help(ctx, formatter)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command; an unknown one ends with the usual error, and one suggestion."""
@@ -70,8 +74,14 @@ def help_of(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in paragraphs)
 
 
+def _is_narrow() -> bool:
+    """Return whether a table would cut names of options, and words, on this terminal."""
+    return console.Console().width < _TABLE_WIDE
+
+
 def _print_plainly(command: Any, ctx: Any, formatter: Any) -> None:
     """Write a command's help without a table: options above what is said of them, where long."""
+    formatter.width = console.Console().width
     command.format_usage(ctx, formatter)
     command.format_help_text(ctx, formatter)
     for kind, title in (("argument", "Arguments"), ("option", "Options")):
@@ -80,6 +90,10 @@ def _print_plainly(command: Any, ctx: Any, formatter: Any) -> None:
         if told:
             with formatter.section(title):
                 formatter.write_dl([(name, said.replace("\\[", "[")) for name, said in told])
+    if hasattr(command, "commands"):
+        found = [(name, command.get_command(ctx, name)) for name in command.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.help.split("\n\n")[0]) for name, one in found])
 
 
 def _keep_help(command: Any) -> None:
