@@ -72,7 +72,7 @@ def to_bytes(models: Iterable[PersonalModel]) -> bytes:
         )
     # An earlier fedhome would read such a home's files in another way, unaware of it.
     later = any(name in home for home in homes for name in _OWN)
-    made = stored_models.FORMAT if later else stored_models.FORMAT - 1
+    made = stored_models.FORMAT if later else stored_models.USUAL
     header = {"format": str(made), "plan": plan, "homes": json.dumps(homes)}
     return with_sorted_header(safetensors.numpy.save(arrays, header))
 

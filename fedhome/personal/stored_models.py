@@ -33,7 +33,9 @@ MODELS: Final = "models.safetensors"
 """What the file of its homes' models is called in a run's folder."""
 FORMAT: Final = 3
 """Every earlier one is read as well: 1 knew no seasons of a year, and no changes; 2 no rules and no
-way of reading of a home's own. What needs none of these is written as the one before."""
+way of reading of a home's own."""
+USUAL: Final = 2
+"""What a file is written as that needs nothing newer, so that earlier fedhomes read it."""
 NAIVE: Final = "without learning"
 OWN_MODULE: Final = "own module"
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.errors import RegistryError
+from fedhome.errors import RegistryError, RunError
 from fedhome.keys.signing import ServerKeys
 from fedhome.plan.learnt_changes import learnt_by
 from fedhome.plan.settings import Plan
 from fedhome.registry import ModelPayload, Registry, Release, release_of
-from fedhome.registry.release import Draft, Privacy
+from fedhome.registry.release import Draft, Privacy, ReleaseScores
 from fedhome.registry.run_origin import origin_of, privacy_told
 from fedhome.registry.vault import INDEX, registry_errors
 from fedhome.run.events import Event, EventLog
@@ -149,7 +149,7 @@ class Publisher:
                 homes=candidate.homes,
                 storage=_STORAGE,
                 privacy=self._privacy,
-                scores=release_scores(self._run),
+                scores=self._scores(),
                 learnt=self._learnt,
             )
             keep_loss(self._registry.folder, draft, candidate.loss)
@@ -165,6 +165,14 @@ class Publisher:
                 self._log.append("models-removed", releases=removed, kept=self._keep)
         except RegistryError as error:
             self._log.append("note", text=f"old models stay on the disk: {error.message}")
+
+    def _scores(self) -> tuple[ReleaseScores, ...]:
+        """Return what the release tells of its slices' scores; a release does without, too."""
+        try:
+            return release_scores(self._run)
+        except RunError as error:
+            self._log.append("note", text=f"the release tells no scores of slices: {error.message}")
+            return ()
 
     def keep_in_use(self, candidate: Candidate, why: str) -> None:
         """Tell that the release in use stays; once more does nothing.

@@ -103,7 +103,7 @@ def test_where_a_later_fedhome_wrote_it_the_fleets_stands_in_until_the_next_run(
 ) -> None:
     newest = stored_models.FORMAT
     with monkeypatch.context() as later:
-        later.setattr(stored_models, "FORMAT", newest + 2)
+        later.setattr(stored_models, "USUAL", newest + 1)
         keep_ended(runs_of(place, 0.0), OwnModelKeeper(place), run=1)
     told = f"format {newest + 1}, and this fedhome reads formats up to {newest}"
     with pytest.raises(ModelFormatError, match=told):

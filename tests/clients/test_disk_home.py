@@ -308,7 +308,7 @@ def test_an_agent_ends_when_it_does_not_know_what_the_disk_holds(
         agent = agent_module.Agent(home, store, lambda *_: Saving(store))
         with monkeypatch.context() as patch:
             patch.setattr(disk, "commit", lost)
-            with pytest.raises(RunError, match="is not known") as ended:
+            with pytest.raises(RunError, match="nobody knows how much") as ended:
                 agent._serve(wire, MessageWait(wire), threading.Event())
     assert (wire.asked, wire.sent) == (1, 1), "the server is told, and nothing else is answered"
     assert "started again" in ended.value.hint

@@ -193,7 +193,7 @@ def test_a_question_that_the_server_has_forgotten_is_given_up(fleet: Fleet) -> N
         home._client.ConfirmMessageReceived(
             ConfirmMessageReceivedRequest(node=home._node, run_id=run, message_object_id=name)
         )
-        with pytest.raises(LinkError, match="no more") as refused:
+        with pytest.raises(LinkError, match="no longer waits") as refused:
             home.fetch(arrival)
         assert refused.value.reason == "over"  # else it would ask again without end
 

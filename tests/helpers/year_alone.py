@@ -226,7 +226,7 @@ def main(arguments: Sequence[str]) -> None:
     began = time.process_time()
 
     def downgrade() -> None:
-        stored_models.FORMAT -= 1
+        stored_models.FORMAT = stored_models.USUAL = stored_models.USUAL - 1
 
     def say(line: str) -> None:
         sys.stdout.write(f"{time.process_time() - began:6.0f} s  {line}\n")

@@ -20,6 +20,7 @@ from helpers.year_alone import USUAL, play
 @pytest.mark.timeout(1500)  # eighty seconds, and ten times that beside other work
 def test_a_year_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def downgrade() -> None:
-        monkeypatch.setattr(stored_models, "FORMAT", stored_models.FORMAT - 1)
+        for name in ("FORMAT", "USUAL"):
+            monkeypatch.setattr(stored_models, name, stored_models.USUAL - 1)
 
     play(tmp_path, USUAL, downgrade=downgrade).check()
