@@ -73,6 +73,8 @@ class PlanResults:
     Args:
         path: The folder, as it was given.
         runs: Folders of the runs in it.
+        unscored: Those of them without scores of homes, such as one that did not end: of several
+            runs the models' figures are of the others alone.
         seeds: Their seeds; null where a plan names none.
         score: The score, on test rows; of several seeds a home counts with its mean. Empty where
             a run ended before it was known.
@@ -84,6 +86,7 @@ class PlanResults:
 
     path: str
     runs: list[str]
+    unscored: list[str]
     seeds: list[int | None]
     score: str
     models: list[ModelScores]
@@ -159,6 +162,7 @@ def _results(path: Path, runs: Sequence[RunFolder]) -> PlanResults:
     return PlanResults(
         path=str(path),
         runs=[str(run.path) for run in runs],
+        unscored=[str(run.path) for run in runs if not run.homes_path.exists()],
         seeds=[run.read_plan().get("seed") for run in runs],
         score=str(named or plan.get("task", {}).get("score") or ""),
         models=[ModelScores(**_known(asdict(row))) for row in rows],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedhome.denied import paths_told
 from fedhome.errors import RunError
 from fedhome.run.compared_models import FEDERATED
 from fedhome.run.folder import RunFolder
@@ -40,16 +41,22 @@ def runs_at(path: Path) -> list[RunFolder]:
     """Return the run in a folder; of one that is none itself, the runs in it, as seeds leave them.
 
     Raises:
-        RunError: There is none.
+        RunError: There is none, of one the scores alone are left, or one may not be looked at.
     """
     try:
         return [RunFolder.open(path)]
     except RunError:
-        found = []
+        places: list[Path] = []
         with suppress(OSError):  # such as a file: what was said first is what is wrong
-            for one in sorted(path.iterdir(), key=lambda one: (len(one.name), one.name)):
-                with suppress(RunError):
-                    found.append(RunFolder.open(one))
+            places = sorted(path.iterdir(), key=lambda one: (len(one.name), one.name))
+        found = []
+        for one in places:
+            run = RunFolder(one)
+            with paths_told(RunError, one):
+                # Notes and apps may lie there, too; a run that lost its log is told, not left out.
+                begun = run.events_path.exists() or run.homes_path.exists()
+            if begun:
+                found.append(RunFolder.open(one))
         if not found:
             raise
         return found

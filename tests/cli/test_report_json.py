@@ -67,5 +67,6 @@ def test_what_is_not_known_is_null_and_why_nothing_was_compared_is_told(tmp_path
     assert told["report"] == "comparison.html"
     (_, other) = told["plans"]
     assert (other["models"], other["over_strongest"], other["score"]) == ([], None, "skill")
+    assert (told["plans"][0]["unscored"], other["unscored"]) == ([], [str(bare.path)])
     assert "scores of homes" in told["not_compared"]
     assert told["second_less_first"] == []

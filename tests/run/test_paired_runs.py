@@ -82,6 +82,11 @@ def test_a_folder_of_runs_stands_for_them_and_a_plan_alone_is_no_run(tmp_path: P
     found = [folder.path.name for folder in runs_at(tmp_path / "runs")]
     assert found == ["seed-1", "seed-9", "seed-10"]
     assert [folder.path.name for folder in runs_at(tmp_path / "runs/seed-9")] == ["seed-9"]
+    lost = tmp_path / "runs/seed-11"  # a run of which the scores alone are left: not passed over
+    lost.mkdir()
+    (lost / "homes.parquet").write_bytes((tmp_path / "runs/seed-9/homes.parquet").read_bytes())
+    with pytest.raises(RunError, match="seed-11 holds no run"):
+        runs_at(tmp_path / "runs")
     app = tmp_path / "app"
     app.mkdir()
     (app / "plan.toml").write_text("seed = 1\n")
