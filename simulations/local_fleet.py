@@ -12,8 +12,10 @@ import os
 import secrets
 import shutil
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import httpx
 
@@ -46,6 +48,7 @@ from fedhome.server.daemon.interruptions import why_failed
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.simulations.gather import FoundHomes, find, most_homes
 from fedhome.simulations.taken_fleet import check_most
+from fedhome.simulations.written_readings import plan_of_files, reading_of_files
 from fedhome.store import disk
 
 HOST = "127.0.0.1"
@@ -94,13 +97,13 @@ def up(
     for text in notes_on(plan):
         note(f"note: {text}")  # the run's log has it too, before its events are shown
     say("reading the homes' data")
-    plan, tables = _resolve(plan, note, count_given=homes is not None)
+    plan, found = _resolve(plan, note, count_given=homes is not None)
     folder = RunFolder.create(out, name=plan.name)
     folder.write_plan(plan.to_toml())
     root = folder.path.resolve() / "deployment"
     with disk.errors_of(root):  # keys of all parties are in it
         root.mkdir(mode=0o700)
-    server, home_folders = prepare(root, plan, tables)
+    server, home_folders = prepare(root, plan, found.tables, reading=found.gathered.own)
     with Processes() as processes:
         say("starting the server")
         start(processes, server, home_folders)
@@ -161,8 +164,8 @@ def _is_connected(home_folder: HomeFolder) -> bool:
     return status is not None and status.state == "connected"
 
 
-def _resolve(plan: Plan, note: Say, *, count_given: bool) -> tuple[Plan, list[HomeTable]]:
-    """Return the plan with what only the whole source tells, and what its homes need to know.
+def _resolve(plan: Plan, note: Say, *, count_given: bool) -> tuple[Plan, FoundHomes]:
+    """Return the plan with what only the whole source tells, and its homes.
 
     Raises:
         PlanError: It cannot be run so.
@@ -180,8 +183,7 @@ def _resolve(plan: Plan, note: Say, *, count_given: bool) -> tuple[Plan, list[Ho
         raise PlanError(faults)
     for text in gathered.notes:
         note(f"note: {text}")
-    plan = plan_of_files(gathered.plan)
-    return source_homes.schema.named_in(plan), list(source_homes.tables)
+    return plan_of_files(gathered.plan, source_homes.schema), source_homes
 
 
 def named(plan: Plan, tables: Sequence[HomeTable]) -> Plan:
@@ -198,17 +200,6 @@ def named(plan: Plan, tables: Sequence[HomeTable]) -> Plan:
     schema = schema_of(found.plan, found.targets, tables)
     fleet = fleet_examples(tables, schema, found.plan.data, found.targets)
     return fleet.schema.named_in(found.plan)
-
-
-def plan_of_files(plan: Plan) -> Plan:
-    """Return a simulation's plan as its homes and its server run it, once readings lie in files.
-
-    The readings name each home's own zone, which the plan's would replace; and a home that reads a
-    file cannot tell that a simulation made it. The server runs the very same plan: homes refuse
-    sums under another one.
-    """
-    history_days = plan.data.simulated().history_days
-    return plan.change(data={"time_zone": "", "history_days": history_days})
 
 
 def _with_homes(plan: Plan, homes: int | None) -> Plan:
@@ -296,7 +287,12 @@ def _is_name(home: str) -> bool:
 
 
 def prepare(
-    root: Path, plan: Plan, tables: Iterable[HomeTable], *, passphrase: str | None = None
+    root: Path,
+    plan: Plan,
+    tables: Iterable[HomeTable],
+    *,
+    reading: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    passphrase: str | None = None,
 ) -> tuple[ServerFolder, list[HomeFolder]]:
     """Make a fleet: an owner, a server, and homes with keys and data of their own.
 
@@ -305,6 +301,8 @@ def prepare(
         plan: The plan that the homes take part in, as the server runs it; it names their inputs:
             one home alone cannot tell them (:meth:`fedhome.data.inputs.InputSchema.named_in`).
         tables: The homes' readings.
+        reading: How homes' files are read in a way of their own, as of
+            :class:`fedhome.data.homes_folder.FolderRead`: their models read files so.
         passphrase: Of the owner's key; None: one that nobody knows, so that nobody signs a second
             directory of this fleet.
 
@@ -340,16 +338,14 @@ def prepare(
     shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)
     shutil.copyfile(root / "owner" / DIRECTORY, server.fleet / DIRECTORY)
     authorities = (server.tls / tls.CA).read_bytes()
-    rules = {table.home: dict(table.rules) for table in tables if table.rules}
-    for home_folder in home_folders:
-        name = home_folder.path.name
+    for table, home_folder in zip(tables, home_folders, strict=True):
         home_folder.fill(
             HomeSettings(
-                home=name,
+                home=table.home,
                 server=f"{HOST}:{settings.port}",
                 data=str(home_folder.path / "readings.parquet"),
-                reading={"rules": rules[name]} if name in rules else {},
-                tier=tiers[name],
+                reading=reading_of_files(table, reading.get(table.home, {})),
+                tier=tiers[table.home],
             ),
             plan=plan,
             anchor=anchor,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tomli_w
 import typer
 
-from fedhome.cli import completion
 from fedhome.cli.console import Console, say
 from fedhome.cli.data_words import ahead_of_clock, print_homes
 from fedhome.cli.json_out import JsonFlag, print_json
+from fedhome.cli.plan_options import PlanOption, SetsOption
 from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.counted import counted
 from fedhome.data.told_once import told_once
@@ -29,30 +29,12 @@ if TYPE_CHECKING:
 _Source = Annotated[
     Path, typer.Argument(help="Folder of homes, or one file.", metavar="FOLDER|FILE")
 ]
-PlanOption = Annotated[
-    str | None,
-    typer.Option(
-        "--plan",
-        help="A plan: also say what it would use.",
-        metavar="PLAN",
-        autocompletion=completion.plans,
-    ),
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="Change one setting, such as data.decimal=, or data.time=Datum.",
-        metavar="KEY=VALUE",
-        autocompletion=completion.settings,
-    ),
-]
 
 
 def check(
     source: _Source,
     plan: PlanOption = None,
-    sets: Sets = None,
+    sets: SetsOption = None,
     *,
     as_json: JsonFlag = False,
     plot: Annotated[
@@ -104,7 +86,7 @@ def convert(
     source: _Source,
     out: Annotated[Path, typer.Argument(help="Folder for the Parquet files.", metavar="OUT")],
     plan: PlanOption = None,
-    sets: Sets = None,
+    sets: SetsOption = None,
 ) -> None:
     """Write each home's readings as Parquet, which is read back without guessing.
 

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from fedhome.cli.console import Console, say
-from fedhome.cli.data_check import PlanOption, Sets, table_of
+from fedhome.cli.data_check import table_of
+from fedhome.cli.plan_options import PlanOption, SetsOption
 from fedhome.counted import counted
 from fedhome.data.table import HomeTable
 from fedhome.plan.settings import Plan
@@ -26,7 +27,7 @@ def pack(
         Path | None, typer.Option(help="The store's folder; else beside FOLDER.", metavar="STORE")
     ] = None,
     plan: PlanOption = None,
-    sets: Sets = None,
+    sets: SetsOption = None,
 ) -> None:
     """Write homes into one store, from which a run reads those that it asks.
 

@@ -137,8 +137,7 @@ def list_(
         table.add_column(name, overflow="fold")
     table.add_column("homes", justify="right")
     table.add_column("storage")
-    for name in ("bytes", "rmse"):
-        table.add_column(name, justify="right")
+    table.add_column("bytes", justify="right")
     table.add_column("note", overflow="fold")
     for release in opened.releases():
         manifest = release.manifest
@@ -151,7 +150,6 @@ def list_(
             str(manifest.homes),
             manifest.storage,
             str(manifest.fidelity.size),
-            f"{manifest.fidelity.rmse:.2g}",
             ", ".join(_notes(release)),
         )
     print_rows(Console(), table)
@@ -204,7 +202,8 @@ def show(
         **({"scores of slices": scores} if manifest.slices else {}),
         **({"learnt": "a series as its changes"} if manifest.learns else {}),
         "storage": f"{manifest.storage}: {fidelity.size} bytes, {fidelity.whole} in float32",
-        "lost in storage": f"rmse {fidelity.rmse:.3g}, at most {fidelity.max_error:.3g}",
+        "lost in storage": f"{fidelity.rmse:.3g} of a parameter (root mean square), at most "
+        f"{fidelity.max_error:.3g}",
         "share kept": f"{fidelity.share:.1%}",
         "payload": manifest.payload.hex(),
         "layout": manifest.layout.hex(),

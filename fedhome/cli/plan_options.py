@@ -16,6 +16,15 @@ PlanArgument = Annotated[
         autocompletion=completion.plans,
     ),
 ]
+PlanOption = Annotated[
+    str | None,
+    typer.Option(
+        "--plan",
+        help="A plan (TOML), or the name of a scenario.",
+        metavar="PLAN",
+        autocompletion=completion.plans,
+    ),
+]
 PlanOrDefaults = Annotated[
     str | None,
     typer.Argument(

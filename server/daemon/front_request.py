@@ -67,7 +67,8 @@ class FrontRequest:
         """Refuse a body with two lengths (RFC 9112, 6.3).
 
         Read by one of them and passed on by the other, what is beyond would be another request,
-        which nobody has looked at.
+        which nobody has looked at. The doors take no chunks at all
+        (:mod:`fedhome.ops.door_server`); this holds behind any other server, too.
 
         Raises:
             RefusedError: It says how long it is, and comes in chunks.

@@ -63,13 +63,13 @@ def learning_curves(run: RunResults) -> Figure | None:
     lines = [
         ("train_loss", "training loss", 1, GREY, "dash"),
         ("validation_loss", "validation loss", 1, BLUE, "solid"),
-        ("validation_score", f"validation {text(run.score_name)}", 2, GREEN, "solid"),
+        ("validation_score", f"validation {run.score_name}", 2, GREEN, "solid"),
     ]
     descriptions = []
     for name, label, row, colour, dash in lines:
         if run.measured(name):
             values = run.column(name)
-            plot.add_trace(line(rounds, values, label, colour, dash), row=row, col=1)
+            plot.add_trace(line(rounds, values, text(label), colour, dash), row=row, col=1)
             descriptions.append(f"{label} {_from_to(values)}")
     styled(plot, 320 + 160 * scored, hovermode="x unified", showlegend=True)
     plot.update_yaxes(title_text="loss", row=1, col=1)

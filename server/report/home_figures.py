@@ -40,7 +40,7 @@ def portraits(run: RunResults) -> Figure | None:
         key="portraits",
         title="Predicted and true",
         reading=f"{_READING[shown.targets]} Shown are the first test rows of the best, the median "
-        f"and the worst home, {text(_of(shown))}. These are readings of homes: before you share "
+        f"and the worst home, {_of(shown)}. These are readings of homes: before you share "
         "this report, think of whose; evaluation.predictions = false leaves them out.",
         alt=f"{each}.",
         plot=plot,

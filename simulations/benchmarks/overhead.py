@@ -30,7 +30,7 @@ from fedhome.server.rounds import checkpoint, strategy_memory
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
 from fedhome.simulations.benchmarks.workloads import WORKLOADS, Workload
-from fedhome.simulations.engines import grid, vector_grid
+from fedhome.simulations.engines import grid, joint_grid
 from fedhome.simulations.engines.kernels import FusedKernel
 from fedhome.simulations.engines.vector_cohort import VectorCohort
 from fedhome.simulations.simulate import simulate
@@ -48,8 +48,8 @@ def _timed_functions() -> list[TimedFunction]:
         TimedFunction("Flower: configure_train", FedAvg, "configure_train"),
         TimedFunction("Flower: aggregate_train", FedAvg, "aggregate_train"),
         TimedFunction("messages: numbering", grid, "number_messages"),
-        TimedFunction("messages: replies", vector_grid, "reply"),
-        TimedFunction("messages: replies", vector_grid, "replies"),
+        TimedFunction("messages: replies", joint_grid, "reply"),
+        TimedFunction("messages: replies", joint_grid, "replies"),
         TimedFunction(
             "messages: checking replies", fedhome.server.rounds.round_loop, "sound_replies"
         ),

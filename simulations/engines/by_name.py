@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,15 +16,15 @@ from fedhome.learning.at_home import device_of
 from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.plan.sliced_plan import is_sliced, tiers_of
 from fedhome.simulations.engines.grid import InProcessGrid, SequentialGrid
+from fedhome.simulations.engines.joint_grid import JointGrid
 from fedhome.simulations.engines.once import once
 from fedhome.simulations.engines.pooled_homes import PooledHomes
 from fedhome.simulations.engines.ray_engine import ray_grid
+from fedhome.simulations.engines.shard import Homes, Shard
 from fedhome.simulations.engines.sliced_grid import SlicedGrid
 from fedhome.simulations.engines.sliced_homes import SlicedHomes, device_with, slices_in
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.threaded_cohort import cohort_of, one_torch_thread, threads_of
-from fedhome.simulations.engines.vector_cohort import VectorCohort
-from fedhome.simulations.engines.vector_grid import JointGrid, VectorGrid
 from fedhome.simulations.engines.world import World, against_vectors
 
 
@@ -50,7 +50,7 @@ def vector(world: World) -> Iterator[InProcessGrid]:
     if is_sliced(world.plan):
         with ExitStack() as open_, one_torch_thread():
             sliced = SlicedHomes(world, open_)
-            yield _joint(world, sliced, sliced.cohorts)
+            yield JointGrid(world, sliced, within=sliced.cohorts)
         return
     with cohort_of(
         world.learning,
@@ -61,34 +61,10 @@ def vector(world: World) -> Iterator[InProcessGrid]:
         states=world.states,
     ) as cohort:
         if world.pool is not None:
-            pooled = PooledHomes(world.pool, cohort, how=world.how, notice=world.notice)
-            yield _joint(world, pooled, (cohort,))
-            return
-        grid = VectorGrid(
-            cohort,
-            world.plan,
-            how=world.how,
-            sums=world.sums,
-            silent=world.silent(),
-            adding=world.adding,
-        )
-        grid.within = (cohort,)
-        yield grid
-
-
-def _joint(
-    world: World, homes: PooledHomes | SlicedHomes, within: Sequence[VectorCohort]
-) -> JointGrid:
-    grid = JointGrid(
-        world.names,
-        homes,
-        world.learning.layout,
-        sums=world.sums,
-        silent=world.silent(),
-        adding=world.adding,
-    )
-    grid.within = within
-    return grid
+            homes: Homes = PooledHomes(world.pool, cohort, how=world.how, notice=world.notice)
+        else:
+            homes = Shard(cohort, world.plan, how=world.how)
+        yield JointGrid(world, homes, within=(cohort,))
 
 
 @contextmanager

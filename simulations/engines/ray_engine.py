@@ -28,6 +28,7 @@ from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.chunk_sums import RequestedForm, Words
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.joined_responses import joined
+from fedhome.simulations.engines.joint_grid import JointGrid
 from fedhome.simulations.engines.once import once
 from fedhome.simulations.engines.ray_claims import Claims, core_claims, gpu_claims
 from fedhome.simulations.engines.ray_cluster import connected, imported, last_line
@@ -35,7 +36,6 @@ from fedhome.simulations.engines.ray_worker import WorkerResponse, actor
 from fedhome.simulations.engines.shard import Homes, Mean
 from fedhome.simulations.engines.sliced_homes import slices_in
 from fedhome.simulations.engines.tier_shards import fleets_of, integrated
-from fedhome.simulations.engines.vector_grid import JointGrid
 from fedhome.simulations.engines.world import World, against_vectors
 
 _START_S = 180.0  # a worker loads torch; a cluster may first have to start a machine
@@ -358,14 +358,7 @@ def ray_grid(world: World) -> Iterator[InProcessGrid]:
                 f"Ray trains {_many(shards, 'shard')} of the fleet, {each}"
                 f"{'' if gpus else ' each'}, on {_many(machines, 'machine')}"
             )
-            yield JointGrid(
-                world.names,
-                homes,
-                world.learning.layout,
-                sums=world.sums,
-                silent=world.silent(),
-                adding=world.adding,
-            )
+            yield JointGrid(world, homes)
         finally:
             homes.stop()
 

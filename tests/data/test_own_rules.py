@@ -273,8 +273,8 @@ def test_up_tells_a_home_its_own_rules(tmp_path: Path) -> None:
     plan = Plan.load(**tiny.SETTINGS).change(
         data={"source": str(write(tmp_path / "homes")), "step": "1h"}
     )
-    resolved, tables = local_fleet._resolve(plan, lambda _: None, count_given=False)
-    _, places = local_fleet.prepare(tmp_path / "fleet", resolved, tables)
+    resolved, found = local_fleet._resolve(plan, lambda _: None, count_given=False)
+    _, places = local_fleet.prepare(tmp_path / "fleet", resolved, found.tables)
     assert [dict(place.settings.reading) for place in places] == [
         {},
         {},

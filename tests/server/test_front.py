@@ -28,13 +28,15 @@ from helpers.patience import PATIENCE_S
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
-def posted(front: Front, path: str, body: bytes) -> httpx.Response:
+def posted(
+    front: Front, path: str, body: bytes, headers: dict[str, str] | None = None
+) -> httpx.Response:
     """Post a body to the front, without a network."""
 
     async def post() -> httpx.Response:
         transport = httpx.ASGITransport(app=front)
         async with httpx.AsyncClient(transport=transport, base_url="https://hub") as client:
-            return await client.post(path, content=body)
+            return await client.post(path, content=body, headers=headers)
 
     return asyncio.run(post())
 
@@ -51,6 +53,15 @@ def test_the_servers_own_trouble_is_not_told(
     assert "inviter.pub" in caplog.text
     assert posted(front, JOIN, bytes(1 << 16)).status_code == 413
     assert posted(front, "/v1/fedhome/other", b"").status_code == 404
+
+
+def test_a_body_has_one_length_whoever_serves_the_front(tmp_path: Path) -> None:
+    """Else its end may be the beginning of another request for whoever it is passed on to."""
+    settings = ServerSettings(host="127.0.0.1", port=1)
+    front = Front(ServerFolder.create(tmp_path / "hub", settings, names=["hub"]))
+    path, chunked = "/v1/fedhome/other", {"transfer-encoding": "chunked"}
+    assert posted(front, path, b"four").status_code == 404  # with its length alone
+    assert posted(front, path, b"four", chunked).status_code == 400
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from fedhome.server.daemon.front_request import (
     HUNG_UP,
     TOO_LARGE,
     TOO_SLOW,
-    TWO_LENGTHS,
     FrontRequest,
     RefusedError,
 )
@@ -83,22 +82,6 @@ def test_what_is_not_announced_is_received_up_to_its_limit() -> None:
     request = request_of(events)
     assert refused(lambda: request.body(10)) == TOO_LARGE
     assert len(events) == 6
-
-
-def test_a_body_has_one_length() -> None:
-    """Else its end may be the beginning of another request for whoever it is passed on to."""
-    scope = {"method": "POST", "path": "/x", "state": {}}
-    sized, chunked = (b"content-length", b"4"), (b"transfer-encoding", b"chunked")
-    for headers in ([sized], [chunked], []):
-        FrontRequest({**scope, "headers": headers}, never, never).check_length()
-    twice = FrontRequest({**scope, "headers": [sized, chunked]}, never, never)
-    with pytest.raises(RefusedError) as raised:
-        twice.check_length()
-    assert raised.value.status == TWO_LENGTHS
-
-
-async def never(*_: object) -> Any:
-    raise AssertionError("its head shows it")
 
 
 def test_a_piece_that_does_not_come_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,11 +191,20 @@ def test_a_report_of_a_hundred_homes_stays_small(tmp_path: Path) -> None:
 @pytest.mark.parametrize("targets", ["continuous", "multi-class"])
 def test_hostile_names_of_homes_and_classes_are_text(tmp_path: Path, targets: str) -> None:
     run = fake_run(tmp_path / "run", first_home=HOSTILE)
-    run.write_shown(shown(targets, HOSTILE))
+    run.write_shown(shown(targets, HOSTILE, target=HOSTILE))
     page = Page(write_report([run], run.report_path).read_text(encoding="utf-8"))
     assert (page.open, page.unbalanced) == ([], [])
     assert not [tag for tag, _ in page.tags if tag in {"img", "b"}]
     assert len(page.blocks) == 1
+    assert f"{HOSTILE} in kWh. These are readings" in page.text, "escaped once"
+
+
+def test_a_hostile_score_is_read_out_as_it_is(run: RunFolder) -> None:
+    results = results_of(run)
+    events = [replace(one, data={**one.data, "score": HOSTILE}) for one in results.events]
+    made = figures(replace(results, events=events))
+    told = next(figure.alt for figure in made if figure.key == "curves")
+    assert f"validation {HOSTILE} " in told
 
 
 def test_a_fleet_of_real_homes_says_what_it_cannot_show(tmp_path: Path) -> None:

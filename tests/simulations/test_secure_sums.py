@@ -27,7 +27,7 @@ from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sums import Channel, GroupSum, IdealChannel, SumRequest
 from fedhome.simulations import taken_fleet
 from fedhome.simulations.engines.by_name import ENGINES
-from fedhome.simulations.engines.vector_grid import VectorGrid
+from fedhome.simulations.engines.joint_grid import JointGrid
 from fedhome.simulations.secure.masked_adding import MaskedSumResponder
 from fedhome.simulations.secure.worker_parties import WorkerParties
 from helpers import tiny
@@ -101,7 +101,7 @@ def test_homes_in_other_processes_give_the_ideal_model_too(name: str, tmp_path: 
             told[mode] = rounds.state
             if mode == "secure":
                 assert isinstance(rounds.grid, SecureGrid)
-                assert isinstance(rounds.grid.channel.grid, VectorGrid)
+                assert isinstance(rounds.grid.channel.grid, JointGrid)
                 assert isinstance(rounds.grid.channel.grid._adding, MaskedSumResponder)
                 assert isinstance(rounds.grid.channel.grid._adding.parties, WorkerParties)
     np.testing.assert_array_equal(told["secure"].flat, told["ideal"].flat)

@@ -13,6 +13,7 @@ import pytest
 
 import fedhome
 from fedhome.clients.home import real_home
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.data.table import HomeTable
 from fedhome.errors import FedHomeError, PlanError
 from fedhome.plan.protocol import terms_hash
@@ -94,14 +95,16 @@ def plan(request: pytest.FixtureRequest, folder: Path) -> Plan:
     return plan.change(task={"classes": ["out", "cooking", "asleep", "ill"]})
 
 
-def assert_read_back(plan: Plan, tmp_path: Path, homes: int | None = None) -> None:
+def assert_read_back(plan: Plan, tmp_path: Path, homes: int | None = None) -> list[HomeFolder]:
     """Let homes read what `fedhome up` gives them, and compare with a simulation's homes."""
     plan = plan.change(aggregation={"min_cohort": 2})
     simulated = gather(plan if homes is None else plan.change(data={"homes": homes}))
     notes: list[str] = []
     chosen = local_fleet._with_homes(plan, homes)
-    resolved, tables = local_fleet._resolve(chosen, notes.append, count_given=homes is not None)
-    _, places = local_fleet.prepare(tmp_path / "deployment", resolved, tables)
+    resolved, found = local_fleet._resolve(chosen, notes.append, count_given=homes is not None)
+    _, places = local_fleet.prepare(
+        tmp_path / "deployment", resolved, found.tables, reading=found.gathered.own
+    )
     assert [place.path.name for place in places] == [home.home for home in simulated.homes]
     assert [note for note in notes if note.startswith("left out")] == [
         f"left out: {reason}" for _, reason in simulated.excluded
@@ -110,14 +113,18 @@ def assert_read_back(plan: Plan, tmp_path: Path, homes: int | None = None) -> No
         settings = place.settings
         # Else a home refuses every sum of the run.
         assert terms_hash(Plan.load(place.plan_path)) == terms_hash(resolved)
-        home = real_home(Plan.load(place.plan_path), settings.data, name=settings.home)
-        found = home.device.examples
-        assert found.counts == expected.counts
-        assert found.unit == expected.unit
+        reading = settings.reading
+        home = real_home(
+            Plan.load(place.plan_path), settings.data, name=settings.home, reading=reading
+        )
+        examples = home.device.examples
+        assert examples.counts == expected.counts
+        assert examples.unit == expected.unit
         for name in ("x", "y", "naive"):
-            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-            assert getattr(found, name).dtype == getattr(expected, name).dtype
+            np.testing.assert_array_equal(getattr(examples, name), getattr(expected, name))
+            assert getattr(examples, name).dtype == getattr(expected, name).dtype
         assert home.device.learning.task.classes == (plan.task.classes or simulated.classes)
+    return places
 
 
 def test_homes_read_back_a_folder(plan: Plan, tmp_path: Path) -> None:
@@ -140,6 +147,68 @@ def test_without_any_column_but_the_target(tmp_path: Path) -> None:
         )
         (folder / f"home-{number}.csv").write_text(text)
     assert_read_back(plan_of(folder), tmp_path, homes=2)
+
+
+HEAD = "Datum;Verbrauch;temp"
+
+
+def write_meter(path: Path, number: int, head: str = HEAD, *, each: str = "{};{};{}\n") -> None:
+    """Write a home's hours as a meter in Germany would."""
+    draw, lines = np.random.default_rng(number), [f"{head}\n"]
+    for hour in range(HOURS):
+        time = str(BEGIN + np.timedelta64(hour, "h")).replace("T", " ")
+        used, outdoor = (f"{value:.4f}".replace(".", ",") for value in draw.random(2) + 1)
+        lines.append(each.format(time, used, outdoor))
+    path.write_text("".join(lines))
+
+
+LONG = "{0};Verbrauch;{1}\n{0};temp;{2}\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "each", "data"),
+    [
+        (HEAD, "{};{};{}\n", {"time": "Datum"}),
+        ("Datum;name;value", LONG, {"pivot": ["name", "value"]}),
+        (HEAD, "{};{};{}\n", {"rename": {"temp": "Verbrauch", "Verbrauch": "temp"}}),
+    ],
+    ids=["time", "pivot", "rename"],
+)
+def test_what_a_plan_says_of_files_does_not_hold_for_ours(
+    head: str, each: str, data: dict[str, object], tmp_path: Path
+) -> None:
+    folder = tmp_path / "meters"
+    folder.mkdir()
+    for number in range(2):
+        write_meter(folder / f"home-{number}.csv", number, head, each=each)
+    plan = plan_of(folder, data={"target": "Verbrauch", **data})
+    assert_read_back(plan, tmp_path, homes=2)
+
+
+def test_rows_that_name_their_home_are_a_file_each(tmp_path: Path) -> None:
+    rows = tmp_path / "all.csv"
+    for number in range(2):
+        write_meter(tmp_path / f"{number}.csv", number, each=f"{{}};{{}};{{}};home-{number}\n")
+    bodies = [(tmp_path / f"{number}.csv").read_text().partition("\n")[2] for number in range(2)]
+    rows.write_text(f"{HEAD};home\n{''.join(bodies)}")
+    plan = plan_of(rows, data={"target": "Verbrauch", "home_column": "home"})
+    assert_read_back(plan, tmp_path, homes=2)
+
+
+def test_a_homes_model_reads_files_as_the_home_did(tmp_path: Path) -> None:
+    """Its own files have plain numbers and names already, the next ones of its meter have not."""
+    folder = tmp_path / "meters"
+    folder.mkdir()
+    write_meter(folder / "ash.csv", 0)
+    write_meter(folder / "oak.csv", 1, "Zeitpunkt;load;Verbrauch")
+    own = '[oak]\ntime = "Zeitpunkt"\ndecimal = ","\n'
+    own += 'rename = { load = "Verbrauch", Verbrauch = "temp" }\n'
+    (folder / "homes.toml").write_text(own)
+    plan = plan_of(folder, data={"target": "Verbrauch"})
+    ash, oak = assert_read_back(plan, tmp_path, homes=2)
+    assert ash.settings.reading == {}
+    # What is called temp in our file is not renamed; there is no column of the meter's times.
+    assert oak.settings.reading == {"decimal": ",", "rename": {"load": "Verbrauch"}}
 
 
 def test_synthetic_homes_in_a_plan_with_a_zone(tmp_path: Path) -> None:
@@ -184,16 +253,16 @@ def test_all_homes_of_a_source_up_to_eight(monkeypatch: pytest.MonkeyPatch) -> N
         "fedhome.simulations.gather.load", lambda *_: lambda _: generate(homes=9, days=6, seed=4)
     )
     plan, notes = Plan.load(data={"source": "my:homes"}), list[str]()
-    _, tables = local_fleet._resolve(
+    _, found = local_fleet._resolve(
         local_fleet._with_homes(plan, None), notes.append, count_given=False
     )
-    assert [table.home for table in tables] == [f"home-{number:04}" for number in range(1, 9)]
+    assert [table.home for table in found.tables] == [f"home-{number:04}" for number in range(1, 9)]
     (note,) = [one for one in notes if not one.startswith("note: ")]
     assert note.startswith("8 homes take part; --homes takes more: each is a process of 75 MB")
-    _, tables = local_fleet._resolve(
+    _, found = local_fleet._resolve(
         local_fleet._with_homes(plan, 9), notes.append, count_given=True
     )
-    assert len(tables) == 9
+    assert len(found.tables) == 9
     assert [one for one in notes if not one.startswith("note: ")] == [note]
 
 

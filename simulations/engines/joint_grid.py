@@ -1,4 +1,4 @@
-"""The grid of the vector engine: trains all asked homes together and answers for them.
+"""The grid of the vector and Ray engines: trains all asked homes together and answers for them.
 
 For a strategy that works on sums it answers with one exact weighted mean of all homes; for
 one that needs single updates, with one reply a home. The strategy cannot tell.
@@ -6,7 +6,7 @@ one that needs single updates, with one reply a home. The strategy cannot tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -25,50 +25,34 @@ from fedhome.flower.messages import (
     read_flat,
     reply,
 )
-from fedhome.learning.personalise import Personaliser
-from fedhome.plan.settings import Plan
+from fedhome.learning.cohort import Cohort
 from fedhome.questions import responses
 from fedhome.questions.contributions import NOT_FINITE
 from fedhome.questions.question_table import EVALUATE, TRAIN
 from fedhome.questions.responses import Columns
 from fedhome.questions.train_config import TrainConfig
-from fedhome.simulations.engines.grid import InProcessGrid, Silent
-from fedhome.simulations.engines.shard import Homes, Shard
-from fedhome.simulations.engines.vector_cohort import VectorCohort
-from fedhome.simulations.secure.masked_adding import SumResponder
-from fedhome.wire.layout import Layout
+from fedhome.simulations.engines.grid import InProcessGrid
+from fedhome.simulations.engines.shard import Homes
+from fedhome.simulations.engines.world import World
 from fedhome.wire.names import HELP
-
-MakeAdding = Callable[[Homes], SumResponder | None]
 
 
 class JointGrid(InProcessGrid):
     """Asks many homes at once, wherever they are computed.
 
     Args:
-        names: Names of the homes.
-        homes: They, by their positions in ``names``.
-        layout: Layout of the parameters.
-        sums: Whether the strategy is content with means of groups of homes.
-        silent: Which homes give no answer.
-        adding: Makes what answers where updates are added up; None: in the clear.
+        world: What is simulated.
+        homes: Its homes, by their positions in its names.
+        within: They themselves, where they are in this process.
     """
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        homes: Homes,
-        layout: Layout,
-        *,
-        sums: bool,
-        silent: Silent | None = None,
-        adding: MakeAdding | None = None,
-    ) -> None:
-        super().__init__(names, silent=silent)
+    def __init__(self, world: World, homes: Homes, *, within: Sequence[Cohort] = ()) -> None:
+        super().__init__(world.names, silent=world.silent())
+        self.within = within
         self._together = homes
-        self._layout = layout
-        self._sums = sums
-        self._adding = None if adding is None else adding(homes)
+        self._layout = world.learning.layout
+        self._sums = world.sums
+        self._adding = world.adding(homes)
 
     def observe(self, messages: list[Message]) -> Iterable[Message]:
         """Answer home by home, in the clear."""
@@ -181,35 +165,3 @@ class JointGrid(InProcessGrid):
 
 def _rows(messages: Sequence[Message], columns: Columns) -> list[Message]:
     return replies(messages, responses.rows(columns), None, "")
-
-
-class VectorGrid(JointGrid):
-    """Trains many homes at once, in this process.
-
-    Args:
-        cohort: All homes.
-        plan: The plan.
-        how: The personaliser; None where the plan has none.
-        sums: Whether the strategy is content with means of groups of homes.
-        silent: Which homes give no answer.
-        adding: Makes what answers where updates are added up; None: in the clear.
-    """
-
-    def __init__(
-        self,
-        cohort: VectorCohort,
-        plan: Plan,
-        *,
-        how: Personaliser | None,
-        sums: bool,
-        silent: Silent | None = None,
-        adding: MakeAdding | None = None,
-    ) -> None:
-        super().__init__(
-            cohort.homes,
-            Shard(cohort, plan, how=how),
-            cohort.learning.layout,
-            sums=sums,
-            silent=silent,
-            adding=adding,
-        )
