@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.files.data_files import (
     LAYOUT_HINT,
+    SUFFIXES,
     Raw,
     folder_errors,
     is_data_file,
@@ -178,14 +179,13 @@ def _sources(
         there = folder.exists()
     if not there:
         raise SourceError(f"{folder} is not a folder: it does not exist", hint=LAYOUT_HINT)
-    named = folder.name.lower().endswith(
-        JSON_SUFFIXES
-    )  # what is wrong with it is told as it is read
+    # What is wrong with it is told as it is read.
+    named = folder.name.lower().endswith(JSON_SUFFIXES)
     if not folder.is_dir() and not named and not is_data_file(folder):
-        raise not_read(folder, LAYOUT_HINT)
+        raise _why_not(folder)
     paths, others = _entries(folder) if folder.is_dir() else ([folder], [])
     if others and not paths:
-        raise not_read(folder / others[0], LAYOUT_HINT)
+        raise _why_not(folder / others[0])
     notes = [f"no files of readings, left out: {', '.join(others)}"] if others else []
     sources: list[tuple[str, Path | Raw]] = [(stem(path), path) for path in paths]
     if settings.home_column and paths:
@@ -194,6 +194,16 @@ def _sources(
     if not sources:
         raise SourceError(f"{folder} holds no home", hint=LAYOUT_HINT)
     return sources, notes
+
+
+def _why_not(path: Path) -> SourceError:
+    """Return why a file is not taken for readings; one of a name that is read says it itself."""
+    if path.name.lower().endswith(SUFFIXES):
+        try:
+            read_files(path)
+        except SourceError as error:
+            return error
+    return not_read(path, LAYOUT_HINT)
 
 
 def as_fleet(

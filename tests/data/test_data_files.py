@@ -277,6 +277,8 @@ def test_columns_without_a_name(tmp_path: Path) -> None:
     raw = read(tmp_path, ",load,,temp,\n2024-01-01,1,x,2,y\n2024-01-02,3,,4,\n")
     assert raw.rows.column_names == [UNNAMED, "load", f"{UNNAMED} 2", "temp"]
     assert "a column without a name behind the last one was left out" in raw.notes[0]
+    raw = read(tmp_path, "time,,\n2024-01-01,1,x\n2024-01-02,3,y\n")
+    assert "2 columns without a name behind the last one were left out" in raw.notes[0]
 
 
 @pytest.mark.parametrize("header", ["a;b", "a;b;", "a;b;;"])

@@ -227,9 +227,18 @@ def test_the_commands_lay_rows_flat_or_leave_out_what_is_not_single(tmp_path: Pa
             {"data": {"homes": [{"id": 7, "use": {"nodes": [{"t": 1}, {"t": 2}, {"t": 3}]}}]}},
             [{"t": 1}, {"t": 2}, {"t": 3}],
         ),
+        (
+            {
+                "data": {
+                    "resultType": "matrix",
+                    "result": [{"metric": {"room": "k"}, "values": [[1, "2.5"], [61, "3"]]}],
+                }
+            },
+            [{"room": "k", "time": 1, "value": "2.5"}, {"room": "k", "time": 61, "value": "3"}],
+        ),
         ({"time": [1, 2], "load": [3, 4]}, [{"time": 1, "load": 3}, {"time": 2, "load": 4}]),
     ],
-    ids=["a list", "deeper", "columns", "in a list of one", "columns alone"],
+    ids=["a list", "deeper", "columns", "in a list of one", "Prometheus", "columns alone"],
 )
 def test_rows_within_an_answer_are_told_with_the_command_that_takes_them_out(
     whole: dict[str, Any], rows: list[dict[str, Any]], tmp_path: Path

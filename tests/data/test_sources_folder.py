@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +159,51 @@ def test_wrong_and_empty_folders_are_refused_with_the_layout(tmp_path: Path) -> 
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="holds no home"):
         read_folder(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason", "hint"),
+    [
+        ("a.txt", 'z2m/plug {"power": 4}\nz2m/tv {"power": 9}\n', "messages of MQTT", "-F %J"),
+        ("a.txt", "time load\n2024-01-01 00:00 1\n2024-01-01 01:00 2\n", "by blanks", "comma"),
+        ("a.txt", " time | load\n------+-----\n 1 | 2\n(1 row)\n", "people to look", "--csv"),
+        ("a.csv", "| time | load |\n|:---|---:|\n| 1 | 2 |\n", "people to look", "psql --csv"),
+        ("a.csv", "+---+---+\n| t | x |\n+---+---+\n| 1 | 2 |\n", "people to look", "--batch"),
+        ("a.json", '{"time": [1, 2], "load": [3, 4]}', "what a row is", "jq -c"),
+        ("a.tar.gz", b"\x1f\x8b\x08", "it is a tar archive", "unpack it"),
+    ],
+)
+def test_a_file_of_a_name_that_is_read_says_why_it_is_not(
+    name: str, content: str | bytes, reason: str, hint: str, tmp_path: Path
+) -> None:
+    """Those of text and JSON were told to be no files of readings, and to be named as they are."""
+    csv_file(tmp_path, content, name)
+    with pytest.raises((SourceError, EmptyFleetError), match=reason) as refused:
+        read_folder(tmp_path)
+    assert hint in refused.value.hint
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="sqlite3 is not installed")
+def test_the_command_takes_the_history_out_of_home_assistants_database(tmp_path: Path) -> None:
+    path = tmp_path / "home-assistant_v2.db"
+    with contextlib.closing(sqlite3.connect(path)) as recorder:
+        recorder.executescript(
+            "CREATE TABLE states_meta (metadata_id INTEGER PRIMARY KEY, entity_id VARCHAR);"
+            "CREATE TABLE states (state_id INTEGER PRIMARY KEY, state VARCHAR, "
+            "last_updated_ts FLOAT, metadata_id INTEGER);"
+            "INSERT INTO states_meta VALUES (7, 'sensor.load');"
+            "INSERT INTO states (state, last_updated_ts, metadata_id) VALUES "
+            "('0.5', 1709251200.25, 7), ('unavailable', 1709254800, 7), ('0.75', 1709258400, 7);"
+        )
+    with pytest.raises(SourceError, match="an SQLite database") as refused:
+        read_folder(path)
+    (command,) = re.findall(r"sqlite3 .*?csv(?=, and)", refused.value.hint)
+    words = shlex.split(command.partition(" >")[0].replace("FILE", str(path)))
+    made = subprocess.run(words, capture_output=True, check=True).stdout
+    path = csv_file(tmp_path, made, "oak.csv")
+    (home,) = read_folder(path, ReadingSettings(pivot=("entity_id", "state"))).homes
+    assert home.time_s.tolist() == [1709251200, 1709254800, 1709258400]
+    np.testing.assert_equal(home.columns["sensor.load"], [0.5, np.nan, 0.75])
 
 
 def test_no_home_left_lists_every_reason(tmp_path: Path) -> None:

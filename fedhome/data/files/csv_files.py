@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fedhome.counted import was
 from fedhome.data.files.csv_rows import SUMMARY, CsvRows
 from fedhome.data.files.dialects import HEAD_CHARS, SEPARATORS, Dialect, find_dialect
 from fedhome.data.files.encodings import TextSurvey, survey, utf8_stream
@@ -135,7 +136,7 @@ def _without_nameless(rows: pa.Table, dialect: Dialect, file: str, notes: list[s
             lost += holds
     if lost:
         what = "a column" if lost == 1 else f"{lost} columns"
-        notes.append(f"{file}: {what} without a name behind the last one was left out")
+        notes.append(f"{file}: {what} without a name behind the last one {was(lost)} left out")
     return rows.drop_columns(left_out)
 
 

@@ -46,10 +46,25 @@ _NEM12 = FileKind(
     "a NEM12 file, in which a row holds the readings of a day",
     "convert it to a row a reading: the package nemreader does so",
 )
+_HISTORY = (
+    "SELECT entity_id, state, last_updated_ts AS time FROM states JOIN states_meta "
+    "USING (metadata_id)"
+)
 _SQLITE = FileKind(
     "an SQLite database",
-    "export the table of readings as CSV; Home Assistant's history page does so, and "
-    'data.pivot = ["entity_id", "state"] reads it',
+    "export the table of readings as CSV. Of Home Assistant's (home-assistant_v2.db) this does so: "
+    f'sqlite3 -readonly -csv -header FILE "{_HISTORY}" > history.csv, and '
+    'data.pivot = ["entity_id", "state"] reads it, as it reads what the history page exports',
+)
+_TAR = FileKind("a tar archive", _UNPACK)
+_MQTT = FileKind(
+    "messages of MQTT as they were shown",
+    "have them written as JSON, a line with its time for each: mosquitto_sub -t TOPIC -F %J; "
+    "what is read of such a file is told, with a command that lays its payload flat",
+)
+_DRAWN = FileKind(
+    "a table drawn for people to look at",
+    "let the program write CSV: psql --csv, sqlite3 -csv -header; mysql --batch writes tabs (.tsv)",
 )
 _LINE_PROTOCOL = FileKind(
     "InfluxDB's line protocol, which is no table",
@@ -93,7 +108,12 @@ _FIELD = rb"%s=(?:\"(?:\\.|[^\"\\\n])*\"|[^\s,=\"]+)" % _WORD
 _LINE = re.compile(rb"%s(?:,%s=%s)* %s(?:,%s)* \d{10,19}" % (_WORD, _WORD, _WORD, _FIELD, _FIELD))
 _OPEN_DOCUMENT = b"mimetypeapplication/vnd.oasis.opendocument"
 _HEAD_OF_ZIP = 100
-_TAR = slice(257, 262)
+_TAR_MARK = slice(257, 262)
+# zigbee2mqtt/kitchen {"temperature": 20.5}
+_TOPIC = re.compile(rb"[^\s{},;\"]+ \{\s*\"")
+# A line of what is drawn: ----+----, +----+----+ or |---|---|
+_RULE = re.compile(rb"(?=\||[^\n]*\+)(?=[^\n]*---)[-+|: ]+")
+_LOOKED_AT = 3  # lines from the first on, one of which is the rule
 
 
 def kind_of(head: bytes) -> FileKind | None:
@@ -109,8 +129,8 @@ def kind_of(head: bytes) -> FileKind | None:
             return kind
     if _PICKLED.match(head):
         return FileKind("a Python pickle", _PICKLE)
-    if head[_TAR] == b"ustar":
-        return FileKind("a tar archive", _UNPACK)
+    if head[_TAR_MARK] == b"ustar":
+        return _TAR
     return _kind_of_text(head)
 
 
@@ -122,11 +142,20 @@ def _kind_of_text(head: bytes) -> FileKind | None:
         if b"espi" in text or b"green" in text:
             return _GREEN_BUTTON
         return _PAGE if b"<html" in text or b"<table" in text else _XML
-    rows = (line for line in map(bytes.strip, text.splitlines()) if line and line[:1] != b"#")
-    if _LINE.fullmatch(next(rows, b"")):
-        return _LINE_PROTOCOL
     # "[kWh]" may be a column's name, and "[1, 2]" no row of a table.
-    return JSON if _JSON_START.match(text) else None
+    return _kind_of_lines(text) or (JSON if _JSON_START.match(text) else None)
+
+
+def _kind_of_lines(text: bytes) -> FileKind | None:
+    lines = map(bytes.strip, text.splitlines())
+    first = [line for line in lines if line and line[:1] != b"#"][:_LOOKED_AT]
+    if not first:
+        return None
+    if _LINE.fullmatch(first[0]):
+        return _LINE_PROTOCOL
+    if all(map(_TOPIC.match, first)):
+        return _MQTT
+    return _DRAWN if any(map(_RULE.fullmatch, first)) else None
 
 
 def not_read(path: Path, hint: str) -> SourceError:
@@ -141,6 +170,8 @@ def not_read(path: Path, hint: str) -> SourceError:
             kind = kind_of(stream.read(HEAD_BYTES))
     except OSError:
         kind = None
+    if kind is GZIP and path.name.lower().endswith((".tar.gz", ".tgz")):
+        kind = _TAR
     if kind is None:
         return SourceError(f"{path} is no folder, and no file of readings", hint=hint)
     return SourceError(f"{path} is no file of readings: it is {kind.words}", hint=kind.hint)

@@ -54,9 +54,21 @@ def _within(one: object, path: str, deep: int) -> Iterator[tuple[int, str, str]]
     for name, within in one.items():
         inner = f"{path}{_step(name)}"
         if isinstance(within, list) and within and all(isinstance(row, dict) for row in within):
-            yield len(within), inner, f"{inner}[]"
+            rows = f"{inner}[]"
+            if _is_of_pairs(within[0]):  # a series of Prometheus, with what it is called
+                pair = "$names + {time: .[0], value: .[1]}"
+                rows = f"{rows} | .metric as $names | .values[] | {pair}"
+            yield len(within), inner, rows
             yield from _within(within[0], f"{inner}[]", deep - 1)
         yield from _within(within, inner, deep - 1)
+
+
+def _is_of_pairs(one: Mapping[str, Any]) -> bool:
+    """Tell whether an object is a series whose values are pairs of a time and a reading."""
+    match one:
+        case {"metric": dict(), "values": [[_, _], *_]}:
+            return True
+    return False
 
 
 def _is_column(cells: Any) -> bool:
