@@ -22,6 +22,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from fedhome.errors import FedHomeError, PluginError
+from fedhome.guarded_code import check_file, is_guarded
 from fedhome.spelling import did_you_mean
 
 _PREFIX = "fedhome_own_"
@@ -48,10 +49,14 @@ def located(name: str, folders: Sequence[Path]) -> str:
     Args:
         name: As it stands in a plan.
         folders: Where to look, in this order; a file that is in none is taken to be in the first.
+            A fleet's process looks in none that is only the current one
+            (:mod:`fedhome.guarded_code`).
 
     Raises:
-        PluginError: No file can have such a name.
+        PluginError: No file can have such a name, or none that such a process looks for.
     """
+    if is_guarded():
+        folders = [folder for folder in folders if folder != Path()]
     module, colon, attribute = name.rpartition(":")
     if not colon or not module or not attribute:
         return name
@@ -66,7 +71,14 @@ def located(name: str, folders: Sequence[Path]) -> str:
 
 def _found(file: str, folders: Sequence[Path]) -> Path:
     try:
-        paths = _in_each(folders, Path(file).expanduser())
+        wanted = Path(file).expanduser()
+        if not (folders or wanted.is_absolute()):
+            raise PluginError(
+                f"{_short(file)} would be looked for in the current folder, from which a home or a "
+                "server runs no code",
+                hint="name it by its whole path, or install it as a package and name module:Name",
+            )
+        paths = _in_each(folders or [Path()], wanted)
         return (_first(paths, file) or paths[0]).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL, ~nobody, ...
         why = (error.strerror if isinstance(error, OSError) else "") or str(error)
@@ -218,6 +230,7 @@ def _of_file(path: Path, what: str) -> ModuleType:
     import hashlib  # noqa: PLC0415 - OpenSSL, which a process without own code does without
 
     path = path.resolve()
+    check_file(path)
     try:
         source = path.read_bytes()
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -26,11 +26,22 @@ from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.narrow import fitting
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
+from fedhome.guarded_code import guarded
 from fedhome.ops.service import LIMITS, Limits, write_service
 from fedhome.reasons import REFUSED
 from fedhome.wire.moments import when
 
-app = typer.Typer(cls=Group, no_args_is_help=True)
+
+class _HomesCommands(Group):
+    """Commands on a home's device: they run no code out of the folder that they are typed in."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        with guarded():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(cls=_HomesCommands, no_args_is_help=True)
 app.command()(join)
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from fedhome.errors import FedHomeError, RunError
+from fedhome.guarded_code import guarded
 from fedhome.ops.core_dumps import leave_no_core
 from fedhome.printable import visible
 from fedhome.reasons import PEOPLES, REFUSED
@@ -275,7 +276,8 @@ def main(arguments: Sequence[str]) -> int:
     _die_with(int(parent))
     leave_no_core()
     try:
-        return int(import_module(module).main(rest) or 0)
+        with guarded():
+            return int(import_module(module).main(rest) or 0)
     except FedHomeError as error:
         print(f"error: {visible(str(error))}", file=sys.stderr, flush=True)  # noqa: T201 - a process's own log
         # A child's statuses are its parent's to name. What people or a service manager started must

@@ -90,9 +90,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fedhome.denied import check_ordinary
 from fedhome.errors import EventLogError
 from fedhome.run.event_json import Json, as_json, canonical, stamp
 
+_START = b'{"data":'  # of each line: the first of its names by the alphabet
 _MOST_LINE = 1 << 26  # bytes: one that names a million homes has some ten million
 
 FIRST = "0" * 64
@@ -134,7 +136,7 @@ class EventLog:
         clock: Where the time comes from.
 
     Raises:
-        EventLogError: The existing log was altered, or cannot be opened.
+        EventLogError: The existing log was altered, is a link or no log, or cannot be opened.
     """
 
     def __init__(
@@ -149,12 +151,15 @@ class EventLog:
         self._subscribers = [on_event] if on_event else []
         self._lock = threading.RLock()
         self._seq, self._head, self._size = 0, FIRST, 0
+        check_ordinary(EventLogError, self.path)
         try:
-            self._file = self.path.open("a+b", buffering=0)
+            self._file = open(  # noqa: SIM115 - for as long as the log is open
+                self.path, "a+b", buffering=0, opener=_no_link
+            )
         except OSError as error:
             raise EventLogError(
                 f"{self.path} cannot be opened: {type(error).__name__}",
-                hint="the run's folder must exist and be writable",
+                hint="the run's folder must exist and be writable, and the log no link",
             ) from error
         try:
             self._go_on()
@@ -226,6 +231,8 @@ class EventLog:
         with self.path.open("rb") as lines:
             for line in lines:
                 if not line.endswith(b"\n"):
+                    if not self._seq and not _begins_a_log(line):
+                        raise _bad(self.path, 0, "is not an event, and is left as it is")
                     torn = len(line)
                     break
                 _verify_line(self.path, line[:-1], self._seq, self._head)
@@ -276,6 +283,7 @@ def read_events(path: Path | str, *, skip_torn: bool = False) -> list[Event]:
         EventLogError: There is no such file, or the first bad line with what is wrong.
     """
     path = Path(path)
+    check_ordinary(EventLogError, path)
     try:
         with path.open("rb") as lines:
             pieces = iter(lambda: lines.readline(_MOST_LINE), b"")
@@ -315,6 +323,19 @@ def events_in(
             raise _bad(path, seq, "is torn: its end is missing")
         yield _verify_line(path, line[:-1], seq, prev)
         prev = hashlib.sha256(line[:-1]).hexdigest()
+
+
+def _no_link(name: str, flags: int) -> int:
+    """Open a file that is written to: the folder may be somebody else's, who laid a link there."""
+    return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _begins_a_log(torn: bytes) -> bool:
+    """Return whether a file's only bytes may be the start of a log: whatever else it is, is kept.
+
+    After a power cut they may be zeros.
+    """
+    return torn.startswith(_START) or _START.startswith(torn) or not torn.strip(b"\0")
 
 
 def _verify_line(path: Path, line: bytes, seq: int, prev: str) -> Event:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from fedhome.denied import check_ordinary
 from fedhome.errors import RunError
 from fedhome.run.folder import RunFolder
 from fedhome.run.written_whole import write_atomically
@@ -19,6 +21,13 @@ from fedhome.wire.layout import Layout
 _FILE = "latest.safetensors"
 _OWN = "own/"  # names of what homes keep, apart from the strategy's
 _TRIAL = "trial/"  # the same, of attempts at rates
+_KINDS: Final[Mapping[str, type]] = {
+    **dict.fromkeys(("round", "made", "best_round", "stale"), int),
+    **dict.fromkeys(("memory", "scale", "own", "trials"), dict),
+    "rows": list,
+    "layout": str,
+}
+"""What lies in it, of what may be somebody else's file."""
 
 
 @dataclass(kw_only=True)
@@ -97,6 +106,7 @@ def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
     path = folder.checkpoint_path / _FILE
     if not path.exists():
         return None
+    check_ordinary(RunError, path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             record = json.loads((file.metadata() or {})["state"])
@@ -108,6 +118,10 @@ def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
             }
             for start in (_OWN, _TRIAL)
         )
+        if not isinstance(record, dict) or any(
+            type(record.get(name, kind())) is not kind for name, kind in _KINDS.items()
+        ):
+            raise TypeError  # noqa: TRY301 - as of what else is no checkpoint
         if "best_round" not in record:  # it was best by another measure: it begins anew
             record |= {"best_loss": None, "stale": 0, "best_round": 0}
         state = Checkpoint(
@@ -127,7 +141,7 @@ def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
             arrays=arrays,
             scale=record["scale"],
         )
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise RunError(
             f"{path} cannot be read: {type(error).__name__}",
             hint="start the run again in another folder",
