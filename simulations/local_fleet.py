@@ -36,7 +36,7 @@ from fedhome.learning.settled_plan import settled
 from fedhome.ops import tls
 from fedhome.ops.listening import free_port
 from fedhome.ops.processes import Processes
-from fedhome.plan.overrides import process_faults
+from fedhome.plan.overrides import guarded_faults, process_faults
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import dealt_tiers
@@ -90,9 +90,10 @@ def up(
         DataError: The homes' data cannot be used.
         RunError: The run failed, or the server did not come up.
     """
-    if faults := process_faults(plan):
+    plan = plan.located()
+    if faults := process_faults(plan) + guarded_faults(plan):
         raise PlanError(faults)
-    plan = _with_homes(plan.located(), homes)
+    plan = _with_homes(plan, homes)
     _check_most(plan)
     for text in notes_on(plan):
         note(f"note: {text}")  # the run's log has it too, before its events are shown

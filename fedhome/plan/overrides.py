@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from fedhome.errors import PlanError, PluginError
+from fedhome.guarded_code import check_file, guarded
 from fedhome.own_code import located
 from fedhome.passed_objects import is_object
 from fedhome.spelling import did_you_mean, setting_meant
@@ -165,6 +166,24 @@ def process_faults(plan: BaseModel) -> list[str]:
         for section, key in _OWN_CODE
         if is_object(name := getattr(getattr(plan, section), key))
     ]
+
+
+def guarded_faults(plan: BaseModel) -> list[str]:
+    """Return why a fleet's processes on this machine would refuse files of a plan's own code.
+
+    Args:
+        plan: The plan, which names files by their whole paths.
+    """
+    faults = []
+    for section, key in _OWN_CODE:
+        file = getattr(getattr(plan, section), key).rpartition(":")[0]
+        if file.endswith(".py"):
+            try:
+                with guarded():
+                    check_file(Path(file).resolve())
+            except PluginError as error:
+                faults.append(f"{section}.{key}: {error.message}; {error.hint}")
+    return faults
 
 
 def names_of(section: type[BaseModel], prefix: str = "") -> list[str]:

@@ -21,7 +21,7 @@ from fedhome.data.inputs import NOT_NAMED
 from fedhome.data.told_once import some
 from fedhome.errors import PlanError, RunError
 from fedhome.fleet.owner_folder import PLAN as OWNERS_PLAN
-from fedhome.plan.overrides import process_faults
+from fedhome.plan.overrides import guarded_faults, process_faults
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.registry.vault import INDEX
@@ -220,7 +220,7 @@ def check(plan: Plan, homes: int) -> None:
     Raises:
         PlanError: It cannot be run.
     """
-    faults, hint = process_faults(plan), ""
+    faults, hint = process_faults(plan) + guarded_faults(plan), ""
     if plan.data.inputs is None:
         faults.append(NOT_NAMED)
         hint = f"run the plan that homes were invited to: {OWNERS_PLAN} in the owner's folder"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from fedhome.guarded_code import guarded, is_guarded
 from fedhome.ops.processes import Child
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
-from helpers.client_world import fedhome
+from fedhome.server.daemon.current_run import check
+from fedhome.simulations import local_fleet
+from helpers.client_world import PLAN, fedhome
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="accounts are POSIX's")
 
@@ -120,3 +123,13 @@ def test_code_of_another_account_is_not_run_not_even_by_root(here: Path, place: 
     assert load(name, "model") == "of another account", "the control: in a simulation"
     with guarded(), pytest.raises(PluginError, match=f"belongs to the account {_STRANGER}"):
         load(name, "model")
+
+
+@pytest.mark.parametrize("begin", [local_fleet.up, lambda plan: check(plan, homes=12)])
+def test_a_run_of_such_code_is_refused_before_any_process_begins(
+    here: Path, begin: Callable[[Plan], object]
+) -> None:
+    (here / "wavenet.py").chmod(0o777)
+    plan = PLAN.change(model={"name": f"{here / 'wavenet.py'}:Net"})
+    with pytest.raises(PlanError, match=r"model\.name: every account of this machine may write"):
+        begin(plan)
