@@ -167,7 +167,11 @@ def call(what: str, function: Callable[..., object], /, *args: object, **kwargs:
     except FedHomeError:
         raise
     except (Exception, SystemExit) as error:
-        raise fault_of(f"{what} fails when it is called", function, error) from error
+        fault = fault_of(f"{what} fails when it is called", function, error)
+        if isinstance(error, TypeError) and _place_of(error) is None and kwargs:
+            names = ", ".join(f"{name}=" for name in kwargs)
+            fault.hint = f"{fault.hint}; it is called with {names}"
+        raise fault from error
 
 
 def fault_of(what: str, function: Callable[..., object], error: BaseException) -> PluginError:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import torch
 from torch import nn
 from torch.func import functional_call, grad
+from torch.nn.parameter import UninitializedParameter
 
 from fedhome.errors import ModelError
 from fedhome.models.over_homes import over_homes, without_torchs_warning
@@ -21,6 +24,15 @@ _OTHER_DROPOUT = (
 )
 _OWN_DROPOUT = (nn.RNNBase, nn.MultiheadAttention)
 _BATCH = 2
+_REASONS = (
+    (
+        "data-dependent control flow",
+        "it asks a tensor for its value (`if`, float(), .item()); torch.where does without",
+    ),
+    ("in-place", "it writes into a tensor in place; an operation that makes a new one does not"),
+    ("inplace", "it writes into a tensor in place; an operation that makes a new one does not"),
+)
+"""What torch says of an operation that vmap cannot do, and the same for its user."""
 _CUT_OFF = (
     "no gradient comes from its output to its parameters, so it would learn nothing: compute it "
     "from them by operations of torch, without detach() or no_grad()"
@@ -29,8 +41,11 @@ _CUT_OFF = (
 
 def faults_of(module: nn.Module) -> list[str]:
     """Return why a module cannot be trained in a federation; empty when it can."""
+    if lazy := [name for name, part in module.named_parameters() if _has_no_shape(part)]:
+        return [f"{', '.join(lazy)} would get a shape by a first batch: give it one by features="]
     faults: list[str] = []
     for name, part in module.named_modules():
+        faults += _unseen(name, part)
         where = f"{name or 'the module'} ({type(part).__name__})"
         if isinstance(part, _BATCH_NORM):
             faults.append(
@@ -54,9 +69,37 @@ def faults_of(module: nn.Module) -> list[str]:
     buffers = [name for name, _ in module.named_buffers() if name in module.state_dict()]
     if buffers:
         faults.append(f"buffers are not averaged: {', '.join(buffers)}")
-    if not any(parameter.requires_grad for parameter in module.parameters()):
+    frozen = [name for name, part in module.named_parameters() if not part.requires_grad]
+    if frozen:
+        faults.append(
+            f"parameters that shall not learn (requires_grad is False): {', '.join(frozen)}; all "
+            "parameters are trained, and averaged: keep constants by register_buffer with "
+            "persistent=False"
+        )
+    if not any(True for _ in module.parameters()):
         faults.append("it has no parameter to learn")
     return faults
+
+
+def _has_no_shape(parameter: nn.Parameter) -> bool:
+    return isinstance(parameter, UninitializedParameter)
+
+
+def _unseen(name: str, module: nn.Module) -> Iterator[str]:
+    """Yield the attributes of a module in which torch does not see what they hold."""
+    for attribute, value in vars(module).items():
+        if attribute.startswith("_"):
+            continue
+        parts = [*value.values()] if isinstance(value, Mapping) else value
+        if isinstance(parts, list | tuple) and any(
+            isinstance(part, nn.Module | nn.Parameter) for part in parts
+        ):
+            where = f"{name}.{attribute}" if name else attribute
+            yield (
+                f"{where} holds layers or parameters in a {type(value).__name__}, where torch does "
+                "not see them, so they would not learn: use nn.ModuleList, nn.ModuleDict or "
+                "nn.ParameterList"
+            )
 
 
 def faults_of_a_run(module: nn.Module, features: int, outputs: int) -> list[str]:
@@ -74,7 +117,8 @@ def faults_of_a_run(module: nn.Module, features: int, outputs: int) -> list[str]
         line = line_of(error)
         return [f"it does not take an input of [batch, {features}]: {line and line + ': '}{error}"]
     # [batch] instead of [batch, 1] would be broadcast against the targets, unnoticed.
-    shape = list(output.shape) if isinstance(output, torch.Tensor) else type(output)
+    is_tensor = isinstance(output, torch.Tensor)
+    shape = list(output.shape) if is_tensor else f"of type {type(output).__name__}"
     if shape == [_BATCH, outputs]:
         return [] if output.requires_grad else [_CUT_OFF]
     return [f"its output for [{_BATCH}, {features}] is {shape}: [{_BATCH}, {outputs}] is needed"]
@@ -108,7 +152,8 @@ def vectorises(module: nn.Module, features: int) -> str:
     stacked = {name: p.expand(_BATCH, *p.shape) for name, p in parameters.items()}
     fused = [type(part).__name__ for part in module.modules() if isinstance(part, _FUSED_RNN)]
     if fused:
-        return f"{', '.join(fused)} is a fused recurrent layer"
+        told = " and ".join(dict.fromkeys(fused))
+        return f"{told} is a fused recurrent layer; a loop over nn.{fused[0]}Cell is not"
 
     def loss(values: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         return functional_call(module, values, (x,)).sum()  # type: ignore[no-any-return]
@@ -117,5 +162,16 @@ def vectorises(module: nn.Module, features: int) -> str:
         with without_torchs_warning():
             over_homes(grad(loss))(stacked, torch.zeros(_BATCH, _BATCH, features))
     except RuntimeError as error:
-        return str(error).splitlines()[0]
+        return _in_our_words(str(error).splitlines()[0], line_of(error))
     return ""
+
+
+def _in_our_words(reason: str, line: str) -> str:
+    """Return what a module does that cannot be done for many homes at once.
+
+    Args:
+        reason: What torch says, some of it about reports that its own people would like.
+        line: The line of the user's that raised it; empty where none is known.
+    """
+    told = next((ours for theirs, ours in _REASONS if theirs in reason), reason)
+    return f"{line}: {told}" if line else told

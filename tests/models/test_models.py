@@ -37,6 +37,9 @@ def dropping(features, outputs, rate=0.5):
     return nn.Sequential(nn.Linear(features, 4), shared, nn.Linear(4, 4), shared,
                          nn.Linear(4, outputs))
 
+def narrow(n_in, n_out):
+    return nn.Linear(n_in, n_out)
+
 def a_number(features, outputs):
     return 3
 
@@ -76,6 +79,56 @@ def test_every_fault_is_told_at_once() -> None:
 def test_a_module_without_parameters_is_refused() -> None:
     with pytest.raises(ModelError, match="no parameter to learn"):
         check_module(nn.Identity(), 3, 3)
+
+
+def test_parameters_that_shall_not_learn_are_refused() -> None:
+    """They were trained all the same, and nobody was told."""
+    module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+    module[0].weight.requires_grad = False
+    with pytest.raises(ModelError, match=r"requires_grad is False\): 0\.weight; all"):
+        check_module(module, 3, 1)
+    module[0].weight.requires_grad = True
+    check_module(module, 3, 1)
+
+
+def test_parameters_without_a_shape_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"0\.weight, 0\.bias would get a shape by a first batch"):
+        check_module(nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 1)), 3, 1)
+
+
+class _Listed(nn.Module):
+    """Has layers that torch does not see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [nn.Linear(3, 3)]
+        self.heads = {"load": nn.Linear(3, 1)}
+        self.seen = nn.Linear(3, 3)
+        self.widths = [3, 1]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.heads["load"](self.layers[0](self.seen(x)))
+        return out
+
+
+def test_layers_in_a_list_are_refused() -> None:
+    """Half of the model would have kept its first numbers for ever."""
+    faults = faults_of(_Listed())
+    assert [fault.partition(",")[0] for fault in faults] == [
+        "layers holds layers or parameters in a list",
+        "heads holds layers or parameters in a dict",
+    ]
+
+
+def test_a_module_that_gives_no_tensor_is_refused() -> None:
+    with pytest.raises(ModelError, match="is of type tuple: "):
+        check_module(nn.Sequential(nn.Linear(3, 4), nn.LSTM(4, 1)), 3, 1)
+
+
+def test_a_class_that_takes_other_arguments_is_told_which_it_is_given(modules: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        build_model(_plan(f"{modules}:narrow"), 3, 1)
+    assert caught.value.hint.endswith("; it is called with features=, outputs=")
 
 
 class _Cut(nn.Linear):
@@ -180,7 +233,8 @@ def test_a_recurrent_module_trains_home_after_home_and_says_so(
     one_by_one = tiny.run(
         plan.change(engine={"name": "sequential"}), fleet, tmp_path / "sequential"
     )
-    assert notes == ["the model is trained home after home: GRU is a fused recurrent layer"]
+    told = "GRU is a fused recurrent layer; a loop over nn.GRUCell is not"
+    assert notes == [f"the model is trained home after home: {told}"]
     np.testing.assert_array_equal(side_by_side.state.flat, one_by_one.state.flat)
 
 
@@ -194,7 +248,18 @@ def test_control_flow_on_the_data_is_noticed() -> None:
             y: torch.Tensor = self.linear(x)
             return y if float(y.sum()) > 0 else -y
 
-    assert "vmap" in vectorises(Branching(), 3)
+    assert "it asks a tensor for its value" in vectorises(Branching(), 3)
+    assert vectorises(nn.Sequential(nn.GRUCell(3, 1)), 3) == ""
+
+
+def test_writing_in_place_is_noticed() -> None:
+    class Writing(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = torch.zeros(len(x), 1)
+            y[:] = super().forward(x)
+            return y
+
+    assert "it writes into a tensor in place" in vectorises(Writing(3, 1), 3)
 
 
 def test_keyed_dropout_drops_its_share_and_keeps_the_mean() -> None:
