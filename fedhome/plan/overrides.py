@@ -109,15 +109,6 @@ def merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
             table[name] = dict(value) if isinstance(value, Mapping) else value
 
 
-_MOVED = {
-    "train.proximal_mu": "train.proximal_mu belongs to the method now: set method.name = "
-    '"fedprox" and method.args.proximal_mu',
-    "personalise.gate": "personalise.gate is gone, and homes mix instead of choosing: "
-    "personalise.experts says what",
-}
-"""Settings that had another place, and where they are."""
-
-
 _OWN_CODE = (
     ("data", "source"),
     ("task", "kind"),
@@ -220,8 +211,6 @@ def _fault_of(item: Mapping[str, Any], known: Sequence[str]) -> str:
     setting, given = ".".join(str(part) for part in item["loc"]) or "the plan", item["input"]
     match item["type"]:
         case "extra_forbidden":
-            if setting in _MOVED:
-                return _MOVED[setting]
             what = "section" if isinstance(given, dict) else "setting"
             return f"{setting} is not a {what}{setting_meant(setting, given, known)}"
         case "model_type":

@@ -70,10 +70,6 @@ HOMES: Final = pa.schema(
 nullable float64."""
 
 
-_FORMER: Final = ("chosen",)
-"""Columns that runs had before."""
-
-
 def rounds_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
     """Build the table of rounds from one mapping for each round.
 
@@ -117,13 +113,10 @@ def validate_homes(table: pa.Table) -> pa.Table:
         RunError: As :meth:`RunFolder.write_homes`.
     """
     metrics = [
-        pa.field(name, pa.float64())
-        for name in table.column_names
-        if name not in (*HOMES.names, *_FORMER)
+        pa.field(name, pa.float64()) for name in table.column_names if name not in HOMES.names
     ]
     after = HOMES.get_field_index("loss") + 1
     fields = list(HOMES)
-    table = _with_new_columns(table)
     table = _cast(table, pa.schema([*fields[:after], *metrics, *fields[after:]]), "homes")
     models = table["model"].to_pylist()
     for name, known in (
@@ -190,12 +183,9 @@ class SummaryRow:
 
 
 def differences(homes: pa.Table, model: str, against: str = "alone") -> dict[str, float]:
-    """Return ``model``'s score minus that of ``against`` by home, where both are numbers.
-
-    Runs of before knew no best model alone: theirs are held against the network alone.
-    """
+    """Return ``model``'s score minus that of ``against`` by home, where both are numbers."""
     by_model = scores(homes)
-    other = by_model.get(against, by_model.get("local", {}) if against == "alone" else {})
+    other = by_model.get(against, {})
     pairs = {
         home: score - other[home]
         for home, score in by_model.get(model, {}).items()
@@ -346,14 +336,6 @@ def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
 
 def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _with_new_columns(table: pa.Table) -> pa.Table:
-    """Return a table with the columns that older runs lack, empty."""
-    for name in ("verdict", "expert", "best"):
-        if name not in table.column_names:
-            table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
-    return table
 
 
 def _from_rows(rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> pa.Table:

@@ -103,20 +103,8 @@ def run(
         )
         patience = Patience(plan.rounds, needs=_needs(plan, directory), there=grid.present, log=log)
         _gather(grid, plan, log, patience, wait_s=wait_s, enough_s=enough_s)
-        left_out = LeftOut(server_folder.left_out, directory=directory, run=folder.path.name)
-        for one in left_out.in_force:  # an earlier run found so
-            log.append(FOUND, homes=[one.home], reason=f"{one.reason} (run {one.run})")
-        channel = ProtocolChannel(
-            grid,
-            plan,
-            grid.names,
-            directory=directory,
-            keys=server_folder.keys(),
-            run=_run_number(folder),
-            serials=Serials(server_folder.path / "serials", directory),
-            journal=SumJournal(folder.sums_path),
-            left_out=left_out,
-            newest=Newest(server_folder).head,
+        channel = _channel(
+            grid, plan, server_folder=server_folder, directory=directory, folder=folder, log=log
         )
 
         def secure_grid_for(layout: Layout) -> SecureGrid:
@@ -139,6 +127,33 @@ def run(
             publisher=publisher,
             patience=patience,
         )
+
+
+def _channel(
+    grid: HomesGrid,
+    plan: Plan,
+    *,
+    server_folder: ServerFolder,
+    directory: Directory,
+    folder: RunFolder,
+    log: EventLog,
+) -> ProtocolChannel:
+    """Return how sums are taken of the fleet's homes; who is asked nothing is logged."""
+    left_out = LeftOut(server_folder.left_out, directory=directory, run=folder.path.name)
+    for one in left_out.in_force:  # an earlier run found so
+        log.append(FOUND, homes=[one.home], reason=f"{one.reason} (run {one.run})")
+    return ProtocolChannel(
+        grid,
+        plan,
+        grid.names,
+        directory=directory,
+        keys=server_folder.keys(),
+        run=_run_number(folder),
+        serials=Serials(server_folder.path / "serials", directory),
+        journal=SumJournal(folder.sums_path),
+        left_out=left_out,
+        newest=Newest(server_folder).head,
+    )
 
 
 def _needs(plan: Plan, directory: Directory) -> SumNeeds:

@@ -131,7 +131,6 @@ def test_one_fault_is_one_fault(sets: list[str]) -> None:
         ('personalise.experts=["tuned", "tuned"]', "personalise.experts names one twice"),
         ("personalise.experts=[]", "personalise.experts"),
         ('personalise.experts=["oracle"]', "'tuned', 'global', 'naive', 'linear' or 'trees'"),
-        ("personalise.gate=true", "personalise.gate is gone, and homes mix instead of choosing"),
     ],
 )
 def test_experts_are_those_that_there_are_each_once(sets: str, why: str) -> None:

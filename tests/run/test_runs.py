@@ -349,22 +349,6 @@ def test_the_interval_of_few_homes_is_students_and_of_one_there_is_none() -> Non
     assert np.isnan(mean_interval(four[:1])).all()
 
 
-def test_a_table_of_an_older_run_is_still_read() -> None:
-    """It has what the gate kept, and nothing of verdicts; what it is held against is local."""
-    rows = [home_row("a", "local", 0.5), home_row("a", "personalised", 0.7)]
-    older = [
-        {name: value for name, value in row.items() if name not in {"verdict", "expert", "best"}}
-        | {"chosen": "local"}
-        for row in rows
-    ]
-    table = homes_table(older)
-    assert table.column_names == HOMES.names
-    assert table["verdict"].to_pylist() == table["best"].to_pylist() == [None, None]
-    assert differences(table, "personalised") == pytest.approx({"a": 0.2})
-    _, row = summary(table)
-    assert (row.compared, np.isnan(row.hurt), row.gain) == (0, True, pytest.approx(0.2))
-
-
 def test_p_value_of_a_clean_sweep_by_hand() -> None:
     # All of n differences positive and distinct: p = 2 / 2**n, by counting the signs.
     for count in (6, 8, 12):

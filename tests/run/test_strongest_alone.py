@@ -34,6 +34,7 @@ def _table(picked: float, own: list[float] = _OWN) -> pa.Table:
             "examples_train": 6,
             "examples_validation": 2,
             "examples_test": 2,
+            **dict.fromkeys(("verdict", "expert", "best")),
         }
         for model, by_home in scores.items()
         for place, score in enumerate(by_home)
