@@ -28,8 +28,8 @@ from fedhome.run.cold_start_table import cold_start_table
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.simulations.engines.world import World
+from fedhome.simulations.fleet_offer import FleetOffer, experts_of
 from fedhome.simulations.newcomers import Newcomers, with_days
-from fedhome.simulations.offered import Offered, experts_of
 from fedhome.simulations.rehearsals import Mixing, Rehearsals, at_days, cohort_on, usual_rows
 
 
@@ -55,11 +55,11 @@ def try_newcomers(world: World, newcomers: Newcomers, folder: RunFolder, log: Ev
         )
         rate = plan.personalise.rates[0]
         nothing = FleetsBlend(matrix=np.eye(1), strength=max(STRENGTHS), alone=(rate, 0))
-        fleet = Offered(world.learning.initial, Adaptation(rate, 0), ("naive",), nothing)
+        fleet = FleetOffer(world.learning.initial, Adaptation(rate, 0), ("naive",), nothing)
     else:
         events = folder.read_events()
         chosen = [e.data for e in events if e.event == "personalisation-chosen"][-1]
-        fleet = Offered.of(world, folder, chosen)
+        fleet = FleetOffer.of(world, folder, chosen)
     log.append(
         "trying-new-homes", homes=len(newcomers.tables), days=sorted(set(plan.evaluation.days))
     )
@@ -73,7 +73,7 @@ def try_newcomers(world: World, newcomers: Newcomers, folder: RunFolder, log: Ev
 
 
 def cold_start(
-    world: World, newcomers: Newcomers, fleet: Offered
+    world: World, newcomers: Newcomers, fleet: FleetOffer
 ) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
     """Yield for each number of days the rows of new homes, and what is to be told of them.
 

@@ -23,7 +23,7 @@ from fedhome.run.folder import RunFolder
 from fedhome.run.results import scores
 from fedhome.run.shown_homes import PLACES, Along, Place, Reliability, Shown, ShownHome
 from fedhome.simulations.engines.world import World
-from fedhome.simulations.offered import Offered, experts_of
+from fedhome.simulations.fleet_offer import FleetOffer, experts_of
 
 _AT_ONCE = 500  # homes: their statements lie side by side in memory
 _ROWS = 120  # of a home's test rows are shown: the first of them
@@ -50,7 +50,7 @@ def show_homes(world: World, folder: RunFolder, log: EventLog, cohorts: Sequence
         )
         return
     chosen = [e.data for e in folder.read_events() if e.event == "personalisation-chosen"][-1]
-    fleet = Offered.of(world, folder, chosen)
+    fleet = FleetOffer.of(world, folder, chosen)
     places = _places(scores(folder.read_homes()).get("personalised", {}))
     by_name = {home.home: home for home in world.gathered.homes}
     shown: list[ShownHome] = []

@@ -36,8 +36,8 @@ from fedhome.run.compared_models import LAST
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.threaded_cohort import cohort_of, one_torch_thread, threads_of
 from fedhome.simulations.engines.world import World, against_vectors
+from fedhome.simulations.fleet_offer import FleetOffer, experts_of
 from fedhome.simulations.newcomers import Newcomers, rehearsing
-from fedhome.simulations.offered import Offered, experts_of
 
 REHEARSING = 40
 """Homes that rehearse, drawn from those that took part: enough for a mean, in bounded time."""
@@ -111,7 +111,7 @@ class Rehearsals:
         fleet: What there is for them.
     """
 
-    def __init__(self, world: World, newcomers: Newcomers, fleet: Offered) -> None:
+    def __init__(self, world: World, newcomers: Newcomers, fleet: FleetOffer) -> None:
         self._world, self._newcomers, self._fleet = world, newcomers, fleet
         task = world.learning.task
         numbers = task.series and task.kind.targets == "continuous"  # only these have seasons

@@ -179,7 +179,7 @@ def _print_use(console: Console, read: FolderRead, found: FoundHomes | FedHomeEr
 
 
 def _too_few(plan: Plan, homes: int) -> str:
-    """Return why so many homes are too few for a simulation's sums; empty where they are not."""
+    """Return why this many homes are too few for a simulation's sums; empty where they are not."""
     return "" if plan.aggregation.mode == "plain" else check_groups(plan, homes)
 
 

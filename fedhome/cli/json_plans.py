@@ -60,7 +60,7 @@ class PlanExplained:
     Args:
         name: The plan's name.
         homes: Homes that secure sums are explained for.
-        mode: How updates are added up with so many homes in a simulation.
+        mode: How updates are added up with this many homes in a simulation.
         settings: Every setting.
         derived: What secure sums derive from them; empty where sums are not secure.
         notes: What else follows.
@@ -125,7 +125,7 @@ class NoisePlan:
         error_of_the_mean: Noise of the mean in each number, in clips.
         noise_clips: Length of a round's noise, in clips.
         largest_model: Numbers that a model may have; 0: none of any size.
-        realistic: Whether a model of so many numbers learns under it.
+        realistic: Whether a model of this many numbers learns under it.
         ways_out: What would make it so, where it is not.
         others: What other epsilons would come to.
     """

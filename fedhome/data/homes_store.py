@@ -58,7 +58,7 @@ class HomesStore:
 
     Args:
         path: The store's folder.
-        most: At most so many homes, the first by name; None: all.
+        most: At most this many homes, the first by name; None: all.
 
     Raises:
         SourceError: It is no store, is of another version, or was changed.

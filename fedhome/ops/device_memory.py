@@ -10,7 +10,7 @@ _MEMINFO: Final = Path("/proc/meminfo")
 
 
 def free_memory(source: Path = _MEMINFO) -> int | None:
-    """Return the bytes that a new process could take, as Linux reckons them; None elsewhere.
+    """Return the bytes that a new process could take, as Linux estimates them; None elsewhere.
 
     Args:
         source: Where Linux says it.

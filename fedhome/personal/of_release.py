@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.inputs import MatchedHome
-from fedhome.data.series.examples import HomeExamples
+from fedhome.data.series.examples import HomeExamples, Targets
 from fedhome.data.series.windows import examples, with_indicators
 from fedhome.errors import RunError
 from fedhome.learning.bands import Reach, reach, temperature
 from fedhome.learning.fitted import Constant, Fitted, InputRows, Seasonal
 from fedhome.learning.methods import method_of
 from fedhome.learning.tasks import kind_of, task_of
-from fedhome.learning.tasks.statements import ENCODINGS
+from fedhome.learning.tasks.statements import ENCODINGS, finite_or
 from fedhome.personal.built import network_of
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_slice import fits, own_slice
@@ -79,27 +79,12 @@ def model_of_release(
     home = with_indicators(
         examples(own.table, plan.data, inputs, targets), plan.data.indicators or ()
     )
-    known = home.rows("train+validation")
     if not _fits(plan, layout, home.x.shape[1]):
         raise _of_another_plan(called)
     if is_sliced(plan):
         layout, flat = own_slice(plan, layout, flat, tier=tier, said=slices, called=called)
     network = network_of(plan, layout, flat)
-    encoding = ENCODINGS[targets]
-    last, seasons = (np.asarray(v[known], np.float64) for v in (home.naive, home.seasons()))
-    rows = InputRows(home.x[known], last, seasons)
-    stated = encoding.stated(network.state(rows))
-    truth = encoding.truth(home.y[known], stated.shape[1])
-    naive: Fitted = Constant(truth.mean(axis=0))
-    if targets == "continuous" and plan.data.series:
-        naive = Seasonal(0, stated.shape[1])
-    stated = np.where(np.isfinite(stated).all(axis=1, keepdims=True), stated, naive.state(rows))
-    by: Reach | float
-    if targets == "continuous":
-        column = slice(None) if plan.data.several else 0
-        by = reach((truth - stated)[:, column], home.times()[known])
-    else:
-        by = temperature(stated, truth)
+    naive, by = _held_against(home, network, plan, targets)
     assert home.scaling is not None, "examples that were cut from a table say how"
     return PersonalModel(
         home=home.home,
@@ -120,6 +105,25 @@ def model_of_release(
         run=called,
         fitted_until=_scaled_until(home, by_class=plan.data.split_by == "class"),
     )
+
+
+def _held_against(
+    home: HomeExamples, network: Fitted, plan: Plan, targets: Targets
+) -> tuple[Fitted, Reach | float]:
+    """Return the forecast without learning, and how sure the network is of the home's rows."""
+    known, encoding = home.rows("train+validation"), ENCODINGS[targets]
+    last, seasons = (np.asarray(v[known], np.float64) for v in (home.naive, home.seasons()))
+    rows = InputRows(home.x[known], last, seasons)
+    stated = encoding.stated(network.state(rows))
+    truth = encoding.truth(home.y[known], stated.shape[1])
+    naive: Fitted = Constant(truth.mean(axis=0))
+    if targets == "continuous" and plan.data.series:
+        naive = Seasonal(0, stated.shape[1])
+    stated = finite_or(stated, naive.state(rows))
+    if targets != "continuous":
+        return naive, temperature(stated, truth)
+    column = slice(None) if plan.data.several else 0
+    return naive, reach((truth - stated)[:, column], home.times()[known])
 
 
 def _fits(plan: Plan, layout: Layout, features: int) -> bool:

@@ -20,7 +20,7 @@ from fedhome.errors import DataError
 from fedhome.learning.bands import Reach, cooled
 from fedhome.learning.fitted import Fitted, InputRows, Seasonal
 from fedhome.learning.tasks.segments import Floats
-from fedhome.learning.tasks.statements import ENCODINGS
+from fedhome.learning.tasks.statements import ENCODINGS, finite_or
 
 NETWORKS: Final = ("tuned", "global")
 """Experts whose outputs are raw, and are statements once encoded."""
@@ -208,6 +208,5 @@ class Predictor:
                     stated = ENCODINGS[self.targets].stated(stated)
             # What is said of a row is remembered in this precision when models are mixed.
             stated = stated.astype(np.float32).astype(np.float64)
-            finite = np.isfinite(stated).all(axis=1, keepdims=True)
-            mixed += weight * np.where(finite, stated, naive)
+            mixed += weight * finite_or(stated, naive)
         return mixed if isinstance(self.by, Reach) else cooled(mixed, self.by)

@@ -181,7 +181,7 @@ class DataSettings(ReadingSettings):
 
     @property
     def nearest(self) -> Span | None:
-        """The horizon that inputs and lags are reckoned from: the nearest where there are more."""
+        """The horizon that inputs and lags are counted from: the nearest where there are more."""
         if isinstance(self.horizon, tuple):
             return self.horizon[0] if self.horizon else None
         return self.horizon

@@ -10,7 +10,7 @@ from fedhome.plan.settings import Plan
 _SHARE = 6
 """Homes adapt for one in this many of ``personalise.epochs``, where no trial says how long."""
 JUDGED_EVERY = 5
-"""Every so many rounds are judged where the plan does not say, and homes can judge."""
+"""One round in this many is judged where the plan does not say, and homes can judge."""
 PATIENCE = 10
 """Rounds without a better one, after which a run stops that can tell which was best."""
 
@@ -29,7 +29,7 @@ def judged_every(plan: Plan) -> int:
 
 
 def judges_in(plan: Plan, number: int) -> bool:
-    """Return whether the model of a round is judged: of every so many, and of the last.
+    """Return whether the model of a round is judged: each ``judge_every``-th, and the last.
 
     Args:
         plan: The plan.
@@ -48,8 +48,8 @@ def judged_rounds(plan: Plan) -> int:
 def evaluates_in(plan: Plan, number: int) -> bool:
     """Return whether homes test the model of a round as it is.
 
-    They do in every so many. They do in the first, which other runs are held against; where rounds
-    are judged, as a run may end with any of these; and in the last.
+    They do in each ``evaluate_every``-th; in the first, against which other runs are held; in those
+    that are judged, as a run may end with any of these; and in the last.
 
     Args:
         plan: The plan.

@@ -12,7 +12,7 @@ from fedhome.plan.protocol import least_in_a_sum, policy_of
 from fedhome.plan.settings import Plan
 
 MOST_PARTS = 16
-"""One cheat is found in about log2 of it spoilt sums; one part in so many is lost with it."""
+"""One cheat is found in about log2 of it spoilt sums; one part in this many is lost with it."""
 _FEW = (3, 2)
 
 
@@ -49,7 +49,7 @@ def fewest_in_a_part(plan: Plan, *, parts: int, size: int, fleet: int) -> int:
 
 
 def can_do_without(plan: Plan, homes: int, *, group: int, fleet: int) -> bool:
-    """Return whether sums of a group can be had with so many of its homes, the others left out.
+    """Return whether sums of a group can be had with this many of its homes, the others left out.
 
     Homes refuse a sum over less than half of their group.
 

@@ -138,7 +138,7 @@ def check_delta(plan: Plan, homes: int) -> None:
     if is_private(plan) and delta * homes >= 1:
         fault = (
             f"privacy.delta = {delta:g} promises nothing to {homes} homes: a run that shows "
-            "everything of one in so many would keep it"
+            "everything of one in that many would keep it"
         )
         raise PlanError(
             [fault],

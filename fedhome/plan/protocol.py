@@ -116,7 +116,7 @@ def absence_told(plan: Plan, homes: int) -> str:
 
 
 def check_groups(plan: Plan, homes: int) -> str:
-    """Return why a plan's groups of so many homes hold too little; empty when they do not."""
+    """Return why a plan's groups of this many homes hold too little; empty when they do not."""
     settings = plan.aggregation
     roster = int(homes * plan.rounds.fraction) // settings.groups
     least = least_in_a_sum(plan, fleet=homes, roster=roster)
@@ -202,7 +202,7 @@ def _power_of_two(least: int) -> int:
 
 
 def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
-    """Return the derived parameters for so many homes as rows of a table: what, and why.
+    """Return the derived parameters for this many homes as rows of a table: what, and why.
 
     Raises:
         PlanError: They cannot keep their promises.

@@ -49,21 +49,21 @@ class RoundSettings(Section):
     evaluate_every: int = Field(
         1,
         ge=1,
-        description="homes test the model of every so many rounds, and of the first, the last and "
-        "those that are judged: a test is a sum of its own, about as long as that of training",
+        description="homes test the model of one round in this many, of the first, of the last "
+        "and of those that are judged: a test is a sum of its own, about as long as training's",
     )
     patience: int | None = Field(
         None,
         ge=0,
-        description="stop after so many rounds without a better one; 0: never; unset: 10 where "
+        description="stop after this many rounds without a better one; 0: never; unset: 10 where "
         "rounds are judged",
     )
     judge_every: int | None = Field(
         None,
         ge=0,
-        description="every so many rounds homes test the model as each would make it its own: the "
-        "run ends with the round that was best so; 0: never; unset: 5 where homes personalise "
-        "without noise",
+        description="one round in this many is judged: homes test its model as each would adapt "
+        "it, and the run ends with the round that did best; 0: never; unset: 5 where homes "
+        "personalise without noise",
     )
     checkpoint_every: int = Field(1, ge=1, description="rounds from one checkpoint to the next")
     max_examples: int = Field(

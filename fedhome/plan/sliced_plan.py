@@ -74,7 +74,7 @@ def _unlike_slices(plan: Plan, *, own: bool) -> Iterator[tuple[str, object, obje
         why = "a group of a tier would hold too few"
         yield "aggregation.groups", plan.aggregation.groups, 1, why
     if plan.privacy.mechanism != "none":
-        why = "noise is reckoned for updates of one size"
+        why = "noise is computed for updates of one size"
         yield "privacy.mechanism", plan.privacy.mechanism, "none", why
     if plan.strategy.wrap:
         why = "it promises something of a mean over all devices, and few carry some places"

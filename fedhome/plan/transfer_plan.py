@@ -87,7 +87,7 @@ def _with_the_rest(plan: Plan) -> Iterator[str]:
             "privacy.mechanism",
             plan.privacy.mechanism,
             "none",
-            "noise is reckoned for whole updates on the plan's own grid",
+            "noise is computed for whole updates on the plan's own grid",
         ),
         (
             fewer and is_sliced(plan),

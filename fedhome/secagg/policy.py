@@ -83,7 +83,7 @@ class Policy:
         if directory.corrupt < corrupt:
             raise DirectoryError(
                 f"a committee of {size} tolerates {directory.corrupt} corrupt members, "
-                f"but {corrupt} are to be reckoned with",
+                f"but {corrupt} are to be expected",
                 reason="committee",
             )
 

@@ -30,8 +30,8 @@ from fedhome.simulations import cold_start as joining
 from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
 from fedhome.simulations.benchmarks.stated_fleet import without_newest
 from fedhome.simulations.engines.world import World
+from fedhome.simulations.fleet_offer import FleetOffer, experts_of
 from fedhome.simulations.newcomers import Newcomers, with_days
-from fedhome.simulations.offered import Offered, experts_of
 from fedhome.simulations.rehearsals import Mixing, Rehearsals, cohort_on, usual_rows
 from fedhome.simulations.simulate import simulate
 
@@ -117,7 +117,7 @@ def _watched(found: dict[float, dict[str, Floats]]) -> Iterator[None]:
     before = joining.cold_start
 
     def tried(
-        world: World, newcomers: Newcomers, fleet: Offered
+        world: World, newcomers: Newcomers, fleet: FleetOffer
     ) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
         rehearsals = Rehearsals(world, newcomers, fleet)
         for days in DAYS:

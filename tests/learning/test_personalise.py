@@ -17,7 +17,7 @@ from fedhome.learning.cohort import Cohort, Measured
 from fedhome.learning.device import Device
 from fedhome.learning.personalise import CheckedPersonaliser, choose, fine_tune, personaliser
 from fedhome.learning.personalise.experts import Adaptation, Experts
-from fedhome.learning.personalise.keep import keep
+from fedhome.learning.personalise.sound_params import sound_params
 from fedhome.plan.settings import PersonaliseSettings
 from helpers import tiny
 from helpers.examples import share_of
@@ -104,7 +104,7 @@ def test_what_is_kept_is_the_first_that_holds() -> None:
     nan, far = np.nan, 3e38  # finite, and so far off that its loss is not
     refitted = np.array([[1], [nan], [np.inf], [nan], [nan]], np.float32)
     stopped = np.array([[2], [2], [-np.inf], [nan], [nan]], np.float32)
-    params, holds = keep(homes, [refitted, stopped, np.full(1, 3, np.float32)])
+    params, holds = sound_params(homes, [refitted, stopped, np.full(1, 3, np.float32)])
     assert params[:, 0].tolist() == [1, 2, 3, 3, 3]
     assert holds.all()
 
@@ -114,7 +114,7 @@ def test_what_is_kept_is_the_first_that_holds() -> None:
             return Measured(np.where(measured.losses > 1e70, np.inf, measured.losses), {})
 
     lost = [np.full((5, 1), far, np.float32), np.full(1, nan, np.float32)]
-    params, holds = keep(Far([[4, 4, 4]] * 5), lost)
+    params, holds = sound_params(Far([[4, 4, 4]] * 5), lost)
     assert params.tolist() == [[0]] * 5
     assert not holds.any()
 
@@ -123,7 +123,7 @@ def test_what_is_kept_is_the_first_that_holds() -> None:
 @given(st.lists(st.lists(st.floats(width=32), min_size=3, max_size=3), min_size=1, max_size=4))
 def test_nothing_that_is_kept_is_not_finite(candidates: list[list[float]]) -> None:
     tried = [np.array(one, np.float32)[:, None] for one in candidates]
-    params, holds = keep(Points([[1, 2, 3]] * 3), tried)
+    params, holds = sound_params(Points([[1, 2, 3]] * 3), tried)
     assert np.isfinite(params).all()
     for home in range(3):
         finite = [one[home] for one in tried if np.isfinite(one[home]).all()]

@@ -111,7 +111,7 @@ def test_the_readme_tells_the_defaults() -> None:
     assert days is not None
     for words in (
         f"That makes {homes} synthetic homes",
-        f"have {numbers[int(days)]} days of readings each",
+        f"with {numbers[int(days)]} days of readings each",
         f"with FedAvg for up to {numbers[plan.rounds.count]} rounds",
         f"runs/{plan.name}-1/report.html",
         "a multilayer perceptron",

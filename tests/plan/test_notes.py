@@ -56,7 +56,7 @@ def test_up_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stopped(Exception):  # noqa: N818 - before any process is started
         pass
 
-    def stop(*_: Any) -> None:
+    def stop(*_: Any, **__: Any) -> None:
         raise Stopped
 
     monkeypatch.setattr(local_fleet, "prepare", stop)

@@ -186,7 +186,7 @@ def test_what_is_kept_needs_a_place_and_no_method_there() -> None:
         ),
         (
             {"privacy": {"mechanism": "discrete-gaussian", "epsilon": 8.0}},
-            "noise is reckoned for whole updates",
+            "noise is computed for whole updates",
         ),
     ],
 )

@@ -28,10 +28,10 @@ from fedhome.run.cold_start_table import (
 )
 from fedhome.run.summary import print_summary
 from fedhome.simulations import rehearsals
+from fedhome.simulations.fleet_offer import FleetOffer
 from fedhome.simulations.gather import find_in, read_source
 from fedhome.simulations.newcomers import Newcomers, rehearsing, set_apart, with_days
 from fedhome.simulations.objects import Objects
-from fedhome.simulations.offered import Offered
 from helpers import tiny
 
 HOMES, DAYS = 8, 16
@@ -400,7 +400,7 @@ def _rehearsing(falling: bool, third: int = 5) -> rehearsals.Rehearsals:
         ),
     }
     run = rehearsals.FleetsBlend(matrix=np.eye(2), strength=10.0, alone=(1.0, 1))
-    own._fleet = Offered(np.zeros(1, np.float32), Adaptation(1.0, 1), ("tuned", "linear"), run)
+    own._fleet = FleetOffer(np.zeros(1, np.float32), Adaptation(1.0, 1), ("tuned", "linear"), run)
     own._newcomers = SimpleNamespace(all_new=False)  # type: ignore[assignment]
     own._world = SimpleNamespace(plan=plan())  # type: ignore[assignment]
     return own

@@ -27,7 +27,7 @@ LARGEST = 1e30
 
 
 def check_sizes(home: str, columns: Mapping[str, NDArray[np.float64]]) -> None:
-    """Refuse values so large that no spread and no error of them can be reckoned.
+    """Refuse values so large that no spread and no error of them can be computed.
 
     Args:
         home: Whose they are.

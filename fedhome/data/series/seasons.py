@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # whoever predicts from numbers alone loads no plan
 
 
 class Season(NamedTuple):
-    """A season: what it is called, and its length in seconds where steps have so many seconds."""
+    """A season: what it is called, and its length in seconds where steps have that many seconds."""
 
     called: str
     length_s: Callable[[int], int]

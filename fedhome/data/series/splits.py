@@ -134,5 +134,5 @@ class _Apart(NamedTuple):
     reach: int
 
     def out_of(self, rows: int) -> int:
-        """Return how many are left out between the parts of so many rows."""
+        """Return how many are left out between the parts of this many rows."""
         return min(self.gap, rows // 10) + self.reach

@@ -22,7 +22,7 @@ from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean
 
-_FEW_OF = 100  # of so many rows one may be another's double
+_FEW_OF = 100  # of this many rows one may be another's double
 _MOST_NAMES = 2_000  # columns that a pivot may make
 _MOST_CELLS = 200_000_000  # cells, empty ones too, that a pivot may make
 _MOST_UNITS = 100  # different ones in a column

@@ -53,7 +53,7 @@ def _compiled(plan: ProgramShape) -> Native:
 
 
 def shape_of(nesting: Nesting, loss: LossName, rule: Rule, rows: int, tile: Tile) -> ProgramShape:
-    """Return what a program is written for whose batches have so many rows at most.
+    """Return what a program is written for whose batches have this many rows at most.
 
     Args:
         nesting: The networks.

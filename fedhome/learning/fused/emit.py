@@ -302,7 +302,7 @@ class Emitter:
 
 
 def _powers(floats: int) -> list[tuple[int, int]]:
-    """Cut so many floats into runs of falling powers of two: where each begins, and its length."""
+    """Cut floats into runs of falling powers of two: where each begins, and its length."""
     found, start = [], 0
     while start < floats:
         width = 1 << ((floats - start).bit_length() - 1)

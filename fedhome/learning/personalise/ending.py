@@ -21,9 +21,9 @@ from fedhome.learning.blocks import stretches_of, verdicts
 from fedhome.learning.cohort import Measured
 from fedhome.learning.losses import scored
 from fedhome.learning.mixture import FleetsBlend
+from fedhome.learning.personalise.expert_statements import Statements
 from fedhome.learning.personalise.experts import Experts
 from fedhome.learning.personalise.home_end import remember
-from fedhome.learning.personalise.said import Statements
 from fedhome.learning.personalise.sureness import how_sure
 from fedhome.learning.tasks.segments import Floats, Segments
 from fedhome.run.compared_models import ALONE, FEDERATED

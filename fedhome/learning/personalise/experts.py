@@ -20,10 +20,10 @@ from fedhome.learning.alone.network import AloneSchedule
 from fedhome.learning.cohort import OF_MODEL, Cohort
 from fedhome.learning.fitted import Constant, Fitted, PerHorizon, Seasonal
 from fedhome.learning.home_round import as_used, ends_with
-from fedhome.learning.personalise.keep import keep
-from fedhome.learning.personalise.said import Said, Statements, finite_or
+from fedhome.learning.personalise.expert_statements import ExpertStatements, Statements
+from fedhome.learning.personalise.sound_params import sound_params
 from fedhome.learning.tasks.segments import Floats, Segments
-from fedhome.learning.tasks.statements import ENCODINGS, Encoding
+from fedhome.learning.tasks.statements import ENCODINGS, Encoding, finite_or
 from fedhome.plan.settings import PersonaliseSettings
 from fedhome.run.compared_models import EXPERTS, LAST
 
@@ -59,7 +59,7 @@ class OwnStatements(ABC):
     """A personaliser whose homes have no parameters of their own: it says what they state."""
 
     @abstractmethod
-    def said(self, experts: Experts) -> Said:
+    def said(self, experts: Experts) -> ExpertStatements:
         """Return what its models state, and what they are.
 
         Args:
@@ -166,7 +166,7 @@ class Experts:
         stated, counts = self.naive().test, self.cohort.counts("test")
         return [Constant(stated[place]) for place in np.cumsum(counts) - counts]
 
-    def seasonal(self) -> Said:
+    def seasonal(self) -> ExpertStatements:
         """Return what a series was a step, a day, a week or a year ago: which, the rows before say.
 
         Where nothing was read a season ago it is the last value. Of rows that are no series it is
@@ -179,12 +179,14 @@ class Experts:
         for part, seen, last in zip(_PARTS, known, naive, strict=True):
             choices = self._seasons(part, last)
             if len(choices) == 1:
-                return Said(naive, self.without_learning())
+                return ExpertStatements(naive, self.without_learning())
             last_before = self._task.naive_output(self.cohort.rows(seen).naive)
             before = self._seasons(seen, last_before.astype(np.float64))
             best = self._best_seasons(before, seen)
             found.append(self._of_seasons(choices, best, part))
-        return Said(Statements(*found), [self._seasonal_model(own.tolist()) for own in best])
+        return ExpertStatements(
+            Statements(*found), [self._seasonal_model(own.tolist()) for own in best]
+        )
 
     def _best_seasons(self, before: Sequence[Floats], seen: Part) -> NDArray[np.int64]:
         """Return which season is best in each home ``[homes, 1]``; ``[homes, horizons]``."""
@@ -238,7 +240,7 @@ class Experts:
         row_best = np.repeat(best, self.cohort.counts(part))
         return np.stack(choices)[row_best, np.arange(len(row_best))]
 
-    def tuned(self) -> Said:
+    def tuned(self) -> ExpertStatements:
         """Return what the model states that was adapted to each home, refitted where asked."""
         if isinstance(self._how, OwnStatements):
             return self._how.said(self)
@@ -252,27 +254,27 @@ class Experts:
         """Return the fleet's model as homes use it, ``[size]`` or ``[homes, size]``."""
         return as_used(self.cohort, self.start)
 
-    def the_global(self) -> Said:
+    def the_global(self) -> ExpertStatements:
         """Return what the fleet's model states as homes use it."""
         used = self.used()
         return self._kept([used], [used])
 
-    def own_network(self) -> Said:
+    def own_network(self) -> ExpertStatements:
         """Return what the network states that each home tuned by its own rows."""
         return self.network_alone(network.own_schedule(self.cohort, self.settings))
 
-    def network_alone(self, schedule: AloneSchedule) -> Said:
+    def network_alone(self, schedule: AloneSchedule) -> ExpertStatements:
         """Return what the network states that homes trained alone."""
         trained = network.train(self.cohort, schedule, refit=self.settings.refit)
         return self._kept([trained.stopped], [trained.refitted, trained.stopped])
 
-    def network_again(self) -> Said:
+    def network_again(self) -> ExpertStatements:
         """Return what each home's own network states after another order of batches."""
         schedule = network.own_schedule(self.cohort, self.settings)
         again = network.train_again(self.cohort, schedule, refit=self.settings.refit)
         return self._kept([again], [again])
 
-    def fitted(self, name: str) -> Said:
+    def fitted(self, name: str) -> ExpertStatements:
         """Return what a model states that is fitted without a network."""
         parts: tuple[Part, ...] = ("train", "validation", "test")
         each = [list(self.cohort.rows(part).each()) for part in parts]
@@ -301,7 +303,7 @@ class Experts:
         stated = Statements(*map(finite_or, (validation, test), naive))
         by_others = np.concatenate([one.by_others for one in found])
         models = [one.model for one in found]
-        return Said(stated, models, finite_or(by_others, naive.validation))
+        return ExpertStatements(stated, models, finite_or(by_others, naive.validation))
 
     def output(self, stated: Floats) -> NDArray[np.float32]:
         """Return statements as a model's raw outputs."""
@@ -316,12 +318,12 @@ class Experts:
         self,
         stopped: Sequence[NDArray[np.float32]],
         final: Sequence[NDArray[np.float32]],
-    ) -> Said:
+    ) -> ExpertStatements:
         """Return what the first parameters state that hold in a home; else no learning does."""
         parts: tuple[Part, ...] = ("validation", "test")
         found: list[Floats] = []
         for candidates, part, naive in zip((stopped, final), parts, self.naive(), strict=True):
-            params, holds = keep(self.cohort, candidates)
+            params, holds = sound_params(self.cohort, candidates)
             stated = self.encoding.stated(self.cohort.predict(params, part).astype(np.float64))
             rows = np.repeat(holds, self.cohort.counts(part))
             found.append(finite_or(np.where(rows[:, None], stated, naive), naive))
@@ -330,9 +332,11 @@ class Experts:
             own.copy() if held and keeps else None
             for own, held, keeps in zip(params, holds, self.cohort.keeps(), strict=True)
         ]
-        return Said(Statements(*found), models)
+        return ExpertStatements(Statements(*found), models)
 
-    def _recalled(self, name: str, compute: Callable[[Experts], Said]) -> Said:
+    def _recalled(
+        self, name: str, compute: Callable[[Experts], ExpertStatements]
+    ) -> ExpertStatements:
         """Return what a model states, computing it in the homes where it is not known yet."""
         of_model = name in _OF_MODEL
         about = f"{OF_MODEL}{self._model} {self._adaptation}" if of_model else "alone"
@@ -367,17 +371,17 @@ class Experts:
         stated = Statements(*(np.concatenate(part).astype(np.float64) for part in parts))
         by_others = [rows.astype(np.float64) for _, _, rows in homes if rows is not None]
         models = [model for _, model, _ in homes]
-        return Said(stated, models, np.concatenate(by_others) if by_others else None)
+        return ExpertStatements(stated, models, np.concatenate(by_others) if by_others else None)
 
 
 _PARTS: tuple[Part, Part] = ("validation", "test")
 _OF_MODEL = frozenset({"tuned", "global"})
 
-_STATED: Mapping[str, Callable[[Experts], Said]] = {
+_STATED: Mapping[str, Callable[[Experts], ExpertStatements]] = {
     "tuned": Experts.tuned,
     "global": Experts.the_global,
     "naive": Experts.seasonal,
-    LAST: lambda some: Said(some.naive(), some.without_learning()),
+    LAST: lambda some: ExpertStatements(some.naive(), some.without_learning()),
     "seasonal": Experts.seasonal,
     "linear": lambda some: some.fitted("linear"),
     "trees": lambda some: some.fitted("trees"),

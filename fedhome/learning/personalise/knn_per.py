@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import Part
 from fedhome.learning.cohort import Cohort, PartRows
 from fedhome.learning.fitted import InputRows, Neighbours, Perceptron
+from fedhome.learning.personalise.expert_statements import ExpertStatements, Statements
 from fedhome.learning.personalise.experts import Experts, OwnStatements
-from fedhome.learning.personalise.said import Said, Statements, finite_or
 from fedhome.learning.tasks.segments import Floats
+from fedhome.learning.tasks.statements import finite_or
 from fedhome.plan.settings import PersonaliseSettings
 
 SHARES: Final = tuple(share / 10 for share in range(11))
@@ -48,7 +49,7 @@ class KnnPer(OwnStatements):
         del rate, epochs, part
         return np.broadcast_to(start, (len(cohort.homes), start.shape[-1]))
 
-    def said(self, experts: Experts) -> Said:
+    def said(self, experts: Experts) -> ExpertStatements:
         """Return what memory and network state together, refitted where asked."""
         cohort, used = experts.cohort, experts.used()
         params = np.broadcast_to(used, (len(cohort.homes), used.shape[-1]))
@@ -62,7 +63,7 @@ class KnnPer(OwnStatements):
         models = [one for _, one in found]
         kept = zip(models, cohort.keeps(), strict=True)
         naive, stated = experts.naive(), zip(*(one for one, _ in found), strict=True)
-        return Said(
+        return ExpertStatements(
             Statements(
                 *(finite_or(np.concatenate(p), n) for p, n in zip(stated, naive, strict=True))
             ),

@@ -19,9 +19,9 @@ from fedhome.learning.home_round import ends_with
 from fedhome.learning.mixture import FleetsBlend
 from fedhome.learning.personalise import Personaliser, choose
 from fedhome.learning.personalise.ending import mix
+from fedhome.learning.personalise.expert_statements import Statements
 from fedhome.learning.personalise.experts import Adaptation, Experts
 from fedhome.learning.personalise.home_end import remember
-from fedhome.learning.personalise.said import Statements
 from fedhome.learning.personalise.sureness import how_sure
 from fedhome.plan.settings import PersonaliseSettings
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Targets
 from fedhome.learning import bands
+from fedhome.learning.personalise.expert_statements import Statements
 from fedhome.learning.personalise.experts import Experts
-from fedhome.learning.personalise.said import Statements
 from fedhome.learning.tasks import at_horizon
 from fedhome.learning.tasks.segments import Floats
 

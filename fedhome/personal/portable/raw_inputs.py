@@ -52,7 +52,7 @@ def _inputs(model: PersonalModel) -> Iterator[RawInput]:
     ahead = f"{data.horizon}"
     if isinstance(data.horizon, int):
         ahead = "one step" if data.horizon == 1 else f"{data.horizon} steps"
-    # Of several horizons inputs are reckoned from the nearest, whichever is predicted.
+    # Of several horizons inputs are counted from the nearest, whichever is predicted.
     moment = "the predicted moment" if model.ahead is None else f"the moment {ahead} ahead"
     before = f"{ahead} before {moment}" if data.series else "in the row"
     said = {

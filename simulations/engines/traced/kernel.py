@@ -27,7 +27,8 @@ class TracedKernel(TorchKernel):
 
     A batch that is full in all homes has a program without a mask; other batches are padded to
     a power of two, so that there are few shapes to trace. Homes without further rows are not
-    part of a step at all: homes are sorted by their rows, and a program takes the first so many.
+    part of a step at all: homes are sorted by their rows, and a program takes the first
+    of them.
 
     Args:
         learning: What each home computes.
@@ -132,5 +133,5 @@ class TracedKernel(TorchKernel):
         return work if enough else self.new_workspace(homes)
 
     def new_workspace(self, homes: int) -> Workspace:
-        """Return memory for at most so many homes."""
+        """Return memory for at most this many homes."""
         return Workspace(self.learning, homes, self.placement.device)

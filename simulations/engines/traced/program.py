@@ -47,7 +47,7 @@ class Lease:
         self._free = list(blocks)
 
     def take(self, size: int) -> Tensor:
-        """Return a block of at least so many bytes: the smallest that is free, or a new one."""
+        """Return a block of at least this many bytes: the smallest that is free, or a new one."""
         fitting = [block for block in self._free if size <= len(block) <= max(2 * size, 4096)]
         if fitting:
             block = min(fitting, key=len)

@@ -165,7 +165,7 @@ def sample_state(learning: LocalLearning, device: torch.device) -> dict[str, Ten
 def sample_batch(
     learning: LocalLearning, shape: BatchShape, homes: int, device: torch.device
 ) -> dict[str, Tensor]:
-    """Return an empty batch of so many homes, by name."""
+    """Return an empty batch of this many homes, by name."""
     rows = (homes, shape.rows)
     whole: dict[str, Any] = {"dtype": torch.int64, "device": device}
     batch = {

@@ -85,7 +85,7 @@ class Workspace:
             kept[name].copy_(tensor)
 
     def step(self, trace: Trace, shape: BatchShape, homes: int) -> BoundStep:
-        """Return the step for the first so many homes, bound to this memory once."""
+        """Return the step for this many homes, the first, bound to this memory once."""
         if (shape, homes) not in self._steps:
             if len(self._steps) >= _MOST_STEPS:
                 self._steps.clear()

@@ -22,7 +22,7 @@ class Statements(NamedTuple):
     test: Floats
 
 
-class Said(NamedTuple):
+class ExpertStatements(NamedTuple):
     """What a model states, and what it is in each home, ``[homes]``.
 
     It is parameters of the network ``[size]``, or a fitted model; None where it is not kept.
@@ -33,8 +33,3 @@ class Said(NamedTuple):
     stated: Statements
     models: Sequence[NDArray[np.float32] | Fitted | None]
     by_others: Floats | None = None
-
-
-def finite_or(stated: Floats, naive: Floats) -> Floats:
-    """Return statements, and what is said without learning wherever a row's are not finite."""
-    return np.where(np.isfinite(stated).all(axis=1, keepdims=True), stated, naive)

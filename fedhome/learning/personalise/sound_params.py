@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fedhome.learning.cohort import Cohort
 
 
-def keep(
+def sound_params(
     cohort: Cohort, candidates: Sequence[NDArray[np.float32]]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the first parameters that hold in each home, and which homes have any.

@@ -17,7 +17,7 @@ from fedhome.run.folder import RunFolder
 from fedhome.simulations.engines.world import World
 
 
-class Offered(NamedTuple):
+class FleetOffer(NamedTuple):
     """What a fleet has for a new home.
 
     Args:
@@ -33,7 +33,7 @@ class Offered(NamedTuple):
     blend: FleetsBlend
 
     @classmethod
-    def of(cls, world: World, folder: RunFolder, chosen: Mapping[str, Any]) -> Offered:
+    def of(cls, world: World, folder: RunFolder, chosen: Mapping[str, Any]) -> FleetOffer:
         """Return what a run ended with.
 
         Args:
@@ -58,7 +58,7 @@ class Offered(NamedTuple):
         )
 
 
-def experts_of(world: World, cohort: Cohort, fleet: Offered) -> Experts:
+def experts_of(world: World, cohort: Cohort, fleet: FleetOffer) -> Experts:
     """Return what models state in some homes.
 
     Args:
