@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from fedhome.data.times.zones import zone_of
 from fedhome.denied import check_ordinary
 from fedhome.errors import PlanError, SourceError, StateError
+from fedhome.plan.own_reading import reading_of
 from fedhome.plan.reading_settings import HomeReading, ReadingSettings
 from fedhome.spelling import did_you_mean
 from fedhome.store import disk
@@ -21,7 +20,6 @@ _HINT = (
     "another of the settings that say how files are read (docs/data.md)"
 )
 _MOST = 1 << 26  # bytes: some lines for each of a hundred thousand homes
-_WHOLE_FOLDER = {"home_column"}  # says what a home is, so no home can have its own
 
 
 def read_homes_settings(
@@ -60,19 +58,17 @@ def _of_home(
             f"{path} names {home!r}, which is no home of the folder{did_you_mean(home, homes)}",
             hint=_HINT,
         )
-    known = set(HomeReading.model_fields) - _WHOLE_FOLDER
     if not isinstance(table, dict):
         raise SourceError(f"{path}: {home!r} is no table", hint=_HINT)
-    if unknown := [name for name in table if name not in known]:
+    if "home_column" in table:  # says what a home is, so no home can have its own
         raise SourceError(
-            f"{path} sets {unknown[0]!r} of {home!r}{did_you_mean(unknown[0], sorted(known))}",
-            hint=_HINT,
+            f"{path}: of {home!r}, home_column is the same for all homes",
+            hint="set data.home_column",
         )
     try:
-        own = HomeReading.model_validate({**settings.reading(), **table})
-    except ValidationError as error:
-        names = ", ".join(sorted({str(fault["loc"][0]) for fault in error.errors()}))
-        raise SourceError(f"{path}: a wrong value of {names} of {home!r}", hint=_HINT) from None
+        own = reading_of(settings, table)
+    except PlanError as error:
+        raise SourceError(f"{path}: of {home!r}, {'; '.join(error.faults)}", hint=_HINT) from None
     if own.time_zone:
         zone_of(own.time_zone)
     return own

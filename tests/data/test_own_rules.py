@@ -109,7 +109,7 @@ def test_a_wrong_rule_is_refused(tmp_path: Path) -> None:
     unknown = read_folder(write(tmp_path, '[meter]\nrules = { laod = "difference" }\n'))
     (left_out,) = unknown.excluded  # it cannot be read, and the others run
     assert "'meter' has a rule of its own for 'laod', and no such column" in left_out.reason
-    with pytest.raises(SourceError, match="a wrong value of rules of 'meter'"):
+    with pytest.raises(SourceError, match=r"of 'meter', rules.load: .* did you mean 'difference'"):
         read_folder(write(tmp_path, '[meter]\nrules = { load = "differ" }\n'))
 
 

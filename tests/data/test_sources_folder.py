@@ -131,9 +131,10 @@ def test_homes_toml_gives_single_homes_their_zone(tmp_path: Path) -> None:
         ("[oslo", "is not TOML"),
         ('[paris]\ntime_zone = "Europe/Paris"', "names 'paris', which is no home"),
         ('[oslo]\ntime_zone = "Oslo"', "'Oslo' is not a time zone"),
-        ('[oslo]\nzone = "Europe/Oslo"', "sets 'zone' of 'oslo'"),
-        ('[oslo]\nhome_column = "meter"', "sets 'home_column' of 'oslo'"),
-        ('[oslo]\ndates = "backwards"', "a wrong value of dates of 'oslo'"),
+        ('[oslo]\nzone = "Europe/Oslo"', "of 'oslo', zone is no setting of reading"),
+        ('[oslo]\nhome_column = "meter"', "of 'oslo', home_column is the same for all homes"),
+        ('[oslo]\ndates = "backwards"', "of 'oslo', dates: .*'day-first' or 'month-first'"),
+        ('[oslo]\ntme = "Zeit"\ndates = 3', "tme is no setting of reading.*; dates: "),
         ("oslo = 1", "'oslo' is no table"),
     ],
 )
