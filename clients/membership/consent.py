@@ -254,6 +254,11 @@ def _cheating_server_learns(plan: Plan) -> list[str]:
             "without this home. Only noise would prevent that, and homes add none."
         ),
         (
+            "single rows of the readings of the homes in a sum, each with all that the model takes "
+            "in at once: by models made so that one row alone moves two of their numbers. Whose "
+            "row it is, the sum does not say."
+        ),
+        (
             "how well models do on this home's validation rows: in the same way, by two models "
             "that hardly differ. About one model, members open no second sum that is nearly the "
             "same."

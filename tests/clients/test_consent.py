@@ -148,6 +148,9 @@ What a server that breaks the rules can learn today, without any home refusing:
   * this home's own update: by models made so that all other homes have nothing to add.
     Also by asking about two models that differ in last digits alone, the second time
     without this home. Only noise would prevent that, and homes add none.
+  * single rows of the readings of the homes in a sum, each with all that the model
+    takes in at once: by models made so that one row alone moves two of their numbers.
+    Whose row it is, the sum does not say.
   * how well models do on this home's validation rows: in the same way, by two models
     that hardly differ. About one model, members open no second sum that is nearly the
     same.
