@@ -147,7 +147,7 @@ class Rehearsals:
             further, falls = min(rows / with_all.usual_rows, seen), _falls(third, with_all)
             if further > 1 and falls.any():
                 matrix = drawn_on(matrix, falls, further)
-                why += "; errors are drawn on from how they fell with days"
+                why += "; errors are extrapolated from how they fell with days"
         # A pull that was tried with fewer days would hold homes back that have more.
         blend = replace(run, matrix=matrix)
         return Mixing(self._names, blend, f"{at_days(days)}, {why}")

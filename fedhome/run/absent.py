@@ -47,4 +47,4 @@ def search_without(event: Event) -> str:
     """Return which homes a search goes on without, of an event ``homes-not-tried``."""
     data: Any = event.data
     homes = f"without {few(data['homes'])}" if data["homes"] else "with all homes"
-    return f"it is searched for homes that spoil sums: the next ones are {homes}"
+    return f"searching for homes that spoil sums: the next sums are {homes}"

@@ -14,7 +14,7 @@ RATES_CHOSEN: Final = "rates-chosen"
 def rates_tried(data: Any) -> str:
     """Return what came of one attempt, from its event's data."""
     if data["loss"] is None:
-        return f"tried {_rates(data)}: nobody knows its validation"
+        return f"tried {_rates(data)}: its validation is unknown"
     return f"tried {_rates(data)}: validation {data['loss']:.4f}, once homes have adapted it"
 
 
@@ -22,11 +22,11 @@ def rates_chosen(data: Any) -> str:
     """Return what a fleet chose, from its event's data."""
     if data["loss"] is None:
         return (
-            f"none of {data['tried']} rates was judged: the run goes on at {_rates(data)}, the "
+            f"none of {data['tried']} rates was judged: the run goes on with {_rates(data)}, the "
             "first; the log says why"
         )
     return (
-        f"of {data['tried']} rates that were tried the run goes on at {_rates(data)}, from round "
+        f"of {data['tried']} rates tried, the run goes on with {_rates(data)}, from round "
         f"{data['round']}"
     )
 

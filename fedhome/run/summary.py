@@ -224,7 +224,7 @@ def rounds_told(events: Iterable[Event]) -> str:
         parts.append(f"{repeated} attempts failed, and were repeated")
     seconds: list[Any] = [event.data["seconds"] for event in every if event.event == THERE]
     if waited_s := sum(seconds):
-        parts.append(f"homes were waited for during {waited_s:.0f} s")
+        parts.append(f"waited {waited_s:.0f} s for homes")
     return "; ".join(parts)
 
 

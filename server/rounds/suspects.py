@@ -1,4 +1,4 @@
-"""Homes that spoil sums: who is asked while it is searched for them, and who is left out.
+"""Homes that spoil sums: who is asked while they are searched for, and who is left out.
 
 The search is :mod:`.part_search`, one for each group; parts are dealt from the epoch's seed, once
 an epoch, as groups are. What was found so far outlives a kill; who is left out outlives the run.

@@ -156,14 +156,6 @@ def test_what_is_no_method_is_refused(name: str, args: dict[str, Any], why: str)
         method_of(MethodSettings(name=name, args=args))
 
 
-def test_the_old_setting_says_where_it_went() -> None:
-    with pytest.raises(PlanError) as caught:
-        Plan.load(sets=["train.proximal_mu=0.1"])
-    assert len(caught.value.faults) == 1
-    for words in ('method.name = "fedprox"', "method.args.proximal_mu"):
-        assert words in caught.value.faults[0]
-
-
 def test_a_method_is_told_by_its_server_half() -> None:
     assert told(FedAvg(), {"proximal-mu": 0.5}) == FedProx(proximal_mu=0.5)
     assert told(FedProx(proximal_mu=2), {"proximal-mu": 0.5}) == FedProx(proximal_mu=0.5)

@@ -370,8 +370,7 @@ def test_the_model_of_a_fleet_with_outages_is_that_of_one_without(tmp_path: Path
         assert [row["homes_answered"] for row in rounds.state.rows] == [7, 7, 7]
     np.testing.assert_array_equal(flat, expected)
     assert rounds_told(RunFolder(fleet.folder / "run").read_events()) == (
-        "3 rounds changed the model; 2 attempts failed, and were repeated; homes were waited for "
-        "during 60 s"
+        "3 rounds changed the model; 2 attempts failed, and were repeated; waited 60 s for homes"
     )
 
 

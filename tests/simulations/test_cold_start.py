@@ -380,7 +380,7 @@ def test_where_no_home_has_as_many_days_homes_rehearse_with_all_that_they_have(
     (told,) = [note for note in notes if "at 6 days," in note]
     assert told.endswith(
         "6 homes rehearsed with all the days that they have: 0 homes of the rounds have as many "
-        "days to rehearse with; errors are drawn on from how they fell with days"
+        "days to rehearse with; errors are extrapolated from how they fell with days"
     )
 
 
