@@ -28,6 +28,7 @@ from fedhome.run.folder import RunFolder
 from fedhome.run.model_file import read_model_file
 from fedhome.run.results import homes_table
 from helpers import tiny
+from helpers.home_rows import home_row
 from helpers.json_guide import checked
 from helpers.random_own_models import COMPILER, STRICT, TRAPPED
 
@@ -174,9 +175,8 @@ def _scored(run: Path, folder: Path, *, counted: bool = False) -> RunFolder:
     found.path.mkdir()
     for name in ("plan.toml", "model.safetensors", "rounds.parquet"):
         shutil.copy(run / name, found.path / name)
-    none = {"loss": None, "examples_train": 1, "examples_validation": 1, "examples_test": 1}
     rows = [
-        {"home": f"{tier}-{number}", "model": model, "score": score + more, **none}
+        home_row(f"{tier}-{number}", model, score + more)
         for model, more in (("global", 0.0), ("tuned", 0.125))
         for tier, scores in SCORED.items()
         for number, score in enumerate(scores)
@@ -363,9 +363,8 @@ def test_where_a_run_scored_homes_a_tier_has_their_mean(run: Path, tmp_path: Pat
     folder = RunFolder(shutil.copytree(run, tmp_path / "run"))
     names = ["a", "b", "c", "d"]
     by_home = dict(zip(names, (0.5, 0.25, 0.125, 0.0625), strict=True))
-    none = {"loss": None, "examples_train": 1, "examples_validation": 1, "examples_test": 1}
     rows = [
-        {"home": home, "model": model, "score": score / of, **none}
+        home_row(home, model, score / of)
         for model, of in (("global", 4), ("tuned", 1))
         for home, score in by_home.items()
     ]
@@ -387,12 +386,9 @@ def test_of_a_fleets_run_tiers_are_scored_by_what_its_owner_signed(
     folder.path.mkdir()
     for name in ("plan.toml", "model.safetensors"):
         shutil.copy(run / name, folder.path / name)
-    none = {"loss": None, "examples_train": 1, "examples_validation": 1, "examples_test": 1}
     scored = {"a": 0.5, "b": 0.25, "c": 0.125}
     folder.write_homes(
-        homes_table(
-            [{"home": h, "model": "tuned", "score": score, **none} for h, score in scored.items()]
-        )
+        homes_table(home_row(home, "tuned", score) for home, score in scored.items())
     )
     with EventLog(folder.events_path) as log:
         log.append("fleet-ready", homes=3, rounds=1)

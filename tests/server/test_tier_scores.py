@@ -17,6 +17,7 @@ from fedhome.server.daemon.publishing import MODELS, Publisher
 from fedhome.server.report.tier_scores import release_scores
 from fedhome.server.rounds import run_plan as module
 from helpers import tiny
+from helpers.home_rows import home_row
 from helpers.registry_world import FLEET, SERVER
 
 TIERS = [
@@ -32,9 +33,8 @@ def _plan(**changes: Any) -> Plan:
 
 
 def _rows() -> list[dict[str, Any]]:
-    counts = {"loss": 1.0, "examples_train": 1, "examples_validation": 1, "examples_test": 1}
     return [
-        {"home": f"{tier}-{number}", "model": model, "score": number / 8 + more, **counts}
+        home_row(f"{tier}-{number}", model, number / 8 + more)
         for model, more in (("global", 0.0), ("tuned", 0.5))
         for tier, count in HOMES.items()
         for number in range(count)
