@@ -124,6 +124,12 @@ class Objects:
         ]
 
 
+_ONE_TABLE = (
+    ': one home is {"NAME": table}, and of a table with a column of homes dict(list(table.groupby('
+    "COLUMN))) makes a table for each"
+)
+
+
 def _fault(kind: str, it: object) -> str:
     """Return why an object cannot be what it was handed over as; empty when it can."""
     found = f"{_ARGUMENTS[kind]} is a {type(it).__name__}"
@@ -142,9 +148,12 @@ def _fault(kind: str, it: object) -> str:
             of = f" of {_FORMER}, as Flower had it before" if former else ""
             return f"{found}{of}, not a strategy of flwr.serverapp.strategy, a class or a function"
         case "source" if not _may_be_homes(it):
-            once = isinstance(it, Iterator)
-            return f"{found}, not tables by the names of their homes, HomeTables or a function" + (
-                ": it can be read only once, so give a list of it" if once else ""
+            once = ": it can be read only once, so give a list of it"
+            more = (
+                once if isinstance(it, Iterator) else _ONE_TABLE if hasattr(it, "columns") else ""
+            )
+            return (
+                f"{found}, not tables by the names of their homes, HomeTables or a function{more}"
             )
         case _:  # a personaliser is known by its functions, where it is used
             return ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +20,9 @@ from fedhome.cli.console import Console
 from fedhome.cli.group import Group
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_plans import DerivedEntry, NumbersTable, PlanExplained, SettingEntry
-from fedhome.cli.plan_options import PlanOrDefaults
+from fedhome.cli.plan_options import PlanOrDefaults, SetsOption
 from fedhome.cli.scenarios import named_plan
+from fedhome.errors import PlanError
 from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.data_settings import SYNTHETIC_HOMES
 from fedhome.plan.parts import parts_line
@@ -40,6 +43,7 @@ _MOST_HOMES = 1_000_000  # chances of larger fleets take more memory than there 
 @app.command()
 def explain(
     plan: PlanOrDefaults = None,
+    sets: SetsOption = None,
     homes: Annotated[
         int | None,
         typer.Option(help="Homes that secure sums are explained for.", min=1, max=_MOST_HOMES),
@@ -48,7 +52,7 @@ def explain(
     as_json: JsonFlag = False,
 ) -> None:
     """Show every setting, and what secure aggregation derives from them, with its bounds."""
-    resolved, console = named_plan(plan), Console()
+    resolved, console = named_plan(plan, sets or ()), Console()
     rows = settings(resolved, Plan())
     count = homes or resolved.data.homes or SYNTHETIC_HOMES
     if as_json:
@@ -68,6 +72,7 @@ def explain(
 @app.command()
 def show(
     plan: PlanOrDefaults = None,
+    sets: SetsOption = None,
     like: Annotated[
         Path | None,
         typer.Option(
@@ -81,7 +86,8 @@ def show(
     as_json: JsonFlag = False,
 ) -> None:
     """Print the whole plan as TOML, to start one of your own; with `--json`, as an object."""
-    resolved = named_plan(plan)
+    _refuse_own_end(plan)
+    resolved = named_plan(plan, sets or ())
     if like is not None:
         from fedhome.cli.like import like as read_like  # noqa: PLC0415 - it reads files
 
@@ -96,9 +102,25 @@ def show(
     typer.echo(_comment(unset) + resolved.to_toml(), nl=False)
 
 
+def _refuse_own_end(plan: str | None) -> None:
+    """Refuse to print a plan into its own file, which the shell has emptied before it is read."""
+    try:
+        out = os.fstat(sys.stdout.fileno())
+        same = plan is not None and os.path.samestat(out, Path(plan).stat())
+    except OSError:
+        return  # there is no such file, or the output is none
+    if same:
+        raise PlanError(
+            ["it is the file that this command prints into, and the shell has emptied it already"],
+            where=str(plan),
+            hint="print into another file, and rename that",
+        )
+
+
 @app.command()
 def numbers(
     plan: PlanOrDefaults = None,
+    sets: SetsOption = None,
     homes: Annotated[
         int | None, typer.Option(help="Homes in the fleet.", min=1, max=_MOST_HOMES)
     ] = None,
@@ -111,7 +133,7 @@ def numbers(
     """List every number that ever leaves a home: in sums, and in the clear."""
     from fedhome.clients.outgoing import tables  # noqa: PLC0415 - it loads Flower
 
-    resolved, console = named_plan(plan), Console()
+    resolved, console = named_plan(plan, sets or ()), Console()
     count = homes or resolved.data.homes or SYNTHETIC_HOMES
     told = list(tables.tables_of(resolved, count))
     if markdown:

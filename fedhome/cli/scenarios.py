@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import fedhome.simulations
 from fedhome.errors import PlanError
 from fedhome.learning.plan_check import checked_plan
-from fedhome.plan.overrides import locate, read_toml
+from fedhome.plan.overrides import locate, merge, parse_set, read_toml
 from fedhome.plan.settings import Plan
 from fedhome.spelling import did_you_mean
 
@@ -44,13 +45,19 @@ def named_table(name: str | None) -> dict[str, Any]:
     )
 
 
-def named_plan(name: str | None) -> Plan:
-    """Return a plan by its name, as `named_table` finds it.
+def named_plan(name: str | None, sets: Sequence[str] = ()) -> Plan:
+    """Return a plan by its name, as `named_table` finds it, with single settings changed.
+
+    Args:
+        name: As of `named_table`.
+        sets: Settings as ``section.key=value``.
 
     Raises:
         PlanError: There is none of that name, or it does not hold.
     """
     where, table = name or "the plan", named_table(name)
+    for setting in sets:
+        merge(table, parse_set(setting))
     locate(table, folders_of(name))
     return checked_plan(table, where=where)
 

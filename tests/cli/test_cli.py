@@ -129,6 +129,36 @@ def test_a_plan_that_is_shown_can_be_read_again(folder: Path) -> None:
     assert _fedhome(folder, "plan", "show", "again.toml").stdout == shown.stdout
 
 
+def test_a_plan_is_shown_with_settings_changed(folder: Path) -> None:
+    sets = ["--set", "rounds.count=7", "--set", "data.target=heat"]
+    shown = Plan.parse(tomllib.loads(_fedhome(folder, "plan", "show", *sets).stdout))
+    assert shown == Plan.load(sets=sets[1::2])
+    explained = _fedhome(folder, "plan", "explain", "plan.toml", *sets).stdout
+    assert "7 (default" in explained
+    numbers = _fedhome(folder, "plan", "numbers", "--set", "aggregation.mode=plain")
+    assert numbers.stdout != _fedhome(folder, "plan", "numbers").stdout
+    wrong = _fedhome(folder, "plan", "show", "--set", "rounds.cuont=7")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "did you mean" in wrong.stderr
+
+
+def test_a_plan_is_not_printed_into_its_own_file(folder: Path) -> None:
+    """The shell empties it first: what came was a plan of nothing but defaults."""
+    path = folder / "mine.toml"
+    path.write_text(Plan.load(sets=["rounds.count=7"]).to_toml())
+    with path.open("w") as out:
+        done = subprocess.run(
+            [sys.executable, "-c", "from fedhome.cli import main; main()", "plan", "show", path],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "the shell has emptied it already" in done.stderr
+    assert path.read_text() == ""
+
+
 def test_every_setting_is_explained(folder: Path) -> None:
     done = _fedhome(folder, "plan", "explain", "plan.toml")
     assert done.returncode == 0

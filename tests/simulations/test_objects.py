@@ -476,6 +476,7 @@ def test_what_ray_cannot_pack_is_refused(tmp_path: Path) -> None:
     ("homes", "why"),
     [
         ((table for table in ()), "generator.* can be read only once, so give a list"),
+        (pa.table({"load": [1.0]}), r"is a Table, .* one home is \{\"NAME\": table\}, and of a"),
         (b"homes", "bytes, not tables"),
     ],
 )
