@@ -54,7 +54,7 @@ def try_newcomers(world: World, newcomers: Newcomers, folder: RunFolder, log: Ev
             "each gets the forecast without learning",
         )
         rate = plan.personalise.rates[0]
-        nothing = FleetsBlend(matrix=np.eye(1), strength=max(STRENGTHS), alone=(rate, 0))
+        nothing = FleetsBlend(matrix=np.eye(1), strength=max(STRENGTHS), alone=(rate, 0, 0))
         fleet = FleetOffer(world.learning.initial, Adaptation(rate, 0), ("naive",), nothing)
     else:
         events = folder.read_events()

@@ -35,7 +35,7 @@ def faults_of(
         return None
     drawn = rng.generator(plan.seed, "stragglers").random(len(homes))
     slowness = np.where(drawn < faults.stragglers, faults.slowdown, 1.0)
-    steps = np.ceil(examples / train.batch_size) * train.epochs
+    steps = np.ceil(examples / train.batch_rows) * train.epochs
     if train.steps:
         steps = np.full(len(homes), float(train.steps))
     late = steps * faults.step_s * slowness > plan.rounds.deadline_s

@@ -52,7 +52,7 @@ class FleetOffer(NamedTuple):
             blend=FleetsBlend(
                 matrix=mixture.full(chosen["matrix"], len(names)),
                 strength=float(chosen["strength"]),
-                alone=(float(alone["rate"]), int(alone["epochs"])),
+                alone=(float(alone["rate"]), int(alone["epochs"]), int(alone.get("batch", 0))),
                 fewest_blocks=1 if is_private(world.plan) else mixture.TRIED,
             ),
         )

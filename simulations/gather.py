@@ -25,7 +25,7 @@ from fedhome.data.table import HomeTable
 from fedhome.data.told_once import told_once
 from fedhome.denied import paths_told
 from fedhome.errors import DataError, EmptyFleetError, FedHomeError, SourceError
-from fedhome.learning.settled_plan import settled
+from fedhome.learning.settled_plan import settled, with_batches
 from fedhome.learning.tasks import kind_of, task_of
 from fedhome.own_code import fault_of
 from fedhome.plan.data_settings import SYNTHETIC_HOMES, DataSettings
@@ -134,7 +134,7 @@ def find_in(read: FolderRead, plan: Plan) -> FoundHomes:
         notes=(*found.notes, *read.notes, *told_once(fleet.told)),
         classes=classes if targets == "multi-class" else (),
         reports=tuple(report for report in read.reports if report.home in used),
-        plan=plan,
+        plan=with_batches(plan, fleet.homes),
         own=read.own,
     )
     return FoundHomes(gathered=gathered, tables=fleet.tables, schema=fleet.schema)

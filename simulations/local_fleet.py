@@ -32,7 +32,7 @@ from fedhome.fleet.entries import check_name, home_keys
 from fedhome.fleet.front_requests import HEALTH
 from fedhome.fleet.owner_folder import DIRECTORY, Fleet
 from fedhome.learning.plan_notes import notes_on
-from fedhome.learning.settled_plan import settled
+from fedhome.learning.settled_plan import settled, with_batches
 from fedhome.ops import tls
 from fedhome.ops.listening import free_port
 from fedhome.ops.processes import Processes
@@ -200,7 +200,7 @@ def named(plan: Plan, tables: Sequence[HomeTable]) -> Plan:
     found = settled(plan, tables)
     schema = schema_of(found.plan, found.targets, tables)
     fleet = fleet_examples(tables, schema, found.plan.data, found.targets)
-    return fleet.schema.named_in(found.plan)
+    return fleet.schema.named_in(with_batches(found.plan, fleet.homes))
 
 
 def _with_homes(plan: Plan, homes: int | None) -> Plan:

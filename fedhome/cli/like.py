@@ -16,7 +16,7 @@ from fedhome.data.inputs import InputSchema, schema_of
 from fedhome.data.table import HomeTable
 from fedhome.data.told_once import told_once
 from fedhome.errors import DataError, PlanError
-from fedhome.learning.settled_plan import settled
+from fedhome.learning.settled_plan import settled, with_batches
 from fedhome.plan.settings import Plan
 
 
@@ -62,7 +62,8 @@ def like(plan: Plan, source: Path) -> LikeExamples:
     fleet = fleet_examples(tables, schema, plan.data, targets)
     notes = [*found.notes, *notes, *told_once(fleet.told)]
     notes += [f"no examples can be made of it: {home.reason}" for home in fleet.excluded]
-    return LikeExamples(plan=fleet.schema.named_in(plan), schema=fleet.schema, notes=tuple(notes))
+    plan = fleet.schema.named_in(with_batches(plan, fleet.homes))
+    return LikeExamples(plan=plan, schema=fleet.schema, notes=tuple(notes))
 
 
 def schema_table(schema: InputSchema) -> Table:

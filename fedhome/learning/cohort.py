@@ -129,6 +129,7 @@ class Cohort(ABC):
         steps: int = 0,
         part: Part = "train",
         rate: float = 1.0,
+        batch: int = 0,
         method: Method | None = None,
         towards: NDArray[np.float32] | None = None,
     ) -> Trained:
@@ -141,6 +142,7 @@ class Cohort(ABC):
             steps: Steps in place of passes, each of a whole batch; 0: as many as the passes have.
             part: The rows to train on.
             rate: Multiple of the plan's learning rate.
+            batch: Examples in a step, in place of the plan's; 0: as many.
             method: In place of the plan's.
             towards: What the method's gradient is given as the round's start, ``[size]`` or
                 ``[homes, size]``; None: ``start``.

@@ -164,11 +164,20 @@ class CompiledLearning:
         """What trains it."""
         return kernel_for(self, self.widths, slices=self.slices, apart=True)
 
-    def vary(self, *, rate: float = 1.0, method: Method | None = None) -> CompiledLearning:
-        """Return the same learning at another rate (a multiple) or by another method."""
-        if rate == 1.0 and method in (None, self.method):
+    def vary(
+        self, *, rate: float = 1.0, method: Method | None = None, batch: int = 0
+    ) -> CompiledLearning:
+        """Return the same learning at another rate (a multiple), method or size of batches.
+
+        Args:
+            rate: What the plan's learning rate is multiplied with.
+            method: In place of the plan's; None: that.
+            batch: Examples in a step, in place of the plan's; 0: as many.
+        """
+        batch = batch or self.train.batch_rows
+        if rate == 1.0 and method in (None, self.method) and batch == self.train.batch_rows:
             return self
-        changed = {"learning_rate": self.train.learning_rate * rate}
+        changed = {"learning_rate": self.train.learning_rate * rate, "batch_size": batch}
         return replace(
             self, train=self.train.model_copy(update=changed), method=method or self.method
         )

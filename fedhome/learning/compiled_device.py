@@ -67,12 +67,13 @@ class CompiledDevice(OneHome):
         steps: int = 0,
         part: Part = "train",
         rate: float = 1.0,
+        batch: int = 0,
         method: Method | None = None,
         towards: NDArray[np.float32] | None = None,
     ) -> Trained:
         """Train by the kernel; a step that it has no code for is torch's, which is told once."""
         self._ready()
-        learning = self.learning.vary(rate=rate, method=method)
+        learning = self.learning.vary(rate=rate, method=method, batch=batch)
         if reason := self._why_not(learning, part, pulled=towards is not None):
             return self._without_kernel(reason).train(
                 start,
@@ -81,11 +82,12 @@ class CompiledDevice(OneHome):
                 steps=steps,
                 part=part,
                 rate=rate,
+                batch=batch,
                 method=method,
                 towards=towards,
             )
         begin, count = self.examples.rows(part).start, int(self.counts(part)[0])
-        size = learning.train.batch_size
+        size = learning.train.batch_rows
         orders = [
             begin + own[0]
             for _, own in passes(
@@ -120,7 +122,7 @@ class CompiledDevice(OneHome):
         if pulled and learning.method.fused():
             return "a pull towards anything but where training began is not compiled into it"
         try:
-            learning.kernel.compile(min(learning.train.batch_size, int(self.counts(part)[0]) or 1))
+            learning.kernel.compile(min(learning.train.batch_rows, int(self.counts(part)[0]) or 1))
         except EngineError as error:
             return error.message
         return ""

@@ -59,30 +59,31 @@ class Device(OneHome):
         steps: int = 0,
         part: Part = "train",
         rate: float = 1.0,
+        batch: int = 0,
         method: Method | None = None,
         towards: NDArray[np.float32] | None = None,
     ) -> Trained:
         """Train in a loop over batches."""
         self._ready()
-        learning = self.learning.vary(rate=rate, method=method)
+        learning = self.learning.vary(rate=rate, method=method, batch=batch)
         begin, count = self.examples.rows(part).start, int(self.counts(part)[0])
         state = learning.init(learning.tensors(np.array(start.reshape(-1), np.float32)))
         if towards is not None and state.anchor:
             anchor = np.array(towards.reshape(-1), np.float32)
             state = state._replace(anchor=learning.tensors(anchor))
-        size, loss = learning.train.batch_size, 0.0
+        size, loss = learning.train.batch_rows, 0.0
         for key, own in passes(
             self._keys, np.array([count]), stream=stream, epochs=epochs, rows=steps * size
         ):
             order, loss, count = torch.from_numpy(begin + own[0]), 0.0, own.shape[1]
             for number, rows in enumerate(torch.split(order, size)):
-                batch = Batch(
+                own_batch = Batch(
                     self._x[rows],
                     self._y[rows],
                     torch.ones(len(rows)),
                     torch.from_numpy(rng.step_keys(key, number))[0],
                 )
-                state, step_loss = learning.step(state, batch)
+                state, step_loss = learning.step(state, own_batch)
                 loss += float(step_loss) * len(rows)
         trained = learning.flat(learning.finish(state))
         return Trained(trained[None], np.array([loss / max(count, 1)]))

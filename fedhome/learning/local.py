@@ -83,26 +83,35 @@ class LocalLearning:
         self._threads = threading.local()
         self._changes = self.method.changes_gradient()
         self._still = self.method.still(self.layout.names)
-        self._variants: dict[tuple[float, Method], LocalLearning] = {}
+        self._variants: dict[tuple[float, Method, int], LocalLearning] = {}
         self._dropouts = tuple(
             f"{name}.key" if name else "key"
             for name, part in model.named_modules()
             if isinstance(part, KeyedDropout)
         )
 
-    def vary(self, *, rate: float = 1.0, method: Method | None = None) -> LocalLearning:
-        """Return the same learning at another rate (a multiple) or by another method."""
+    def vary(
+        self, *, rate: float = 1.0, method: Method | None = None, batch: int = 0
+    ) -> LocalLearning:
+        """Return the same learning at another rate (a multiple), method or size of batches.
+
+        Args:
+            rate: What the plan's learning rate is multiplied with.
+            method: In place of the plan's; None: that.
+            batch: Examples in a step, in place of the plan's; 0: as many.
+        """
         method = self.method if method is None else method
-        if rate == 1.0 and method == self.method:
+        batch = batch or self.train.batch_rows
+        if rate == 1.0 and method == self.method and batch == self.train.batch_rows:
             return self
-        if (rate, method) not in self._variants:
+        if (rate, method, batch) not in self._variants:
             if len(self._variants) >= _VARIANTS:  # a server half may tell another value each round
                 del self._variants[next(iter(self._variants))]
-            changed = {"learning_rate": self.train.learning_rate * rate}
-            self._variants[rate, method] = type(self)(
+            changed = {"learning_rate": self.train.learning_rate * rate, "batch_size": batch}
+            self._variants[rate, method, batch] = type(self)(
                 self.model, self.task, self.train.model_copy(update=changed), method
             )
-        return self._variants[rate, method]
+        return self._variants[rate, method, batch]
 
     def init(self, params: Params) -> State:
         """Start a round's learning from these parameters, with an empty optimiser."""

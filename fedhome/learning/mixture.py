@@ -50,7 +50,8 @@ class FleetsBlend:
     Args:
         matrix: How experts' errors go together over all homes, ``[experts, experts]``.
         strength: How many of a home's blocks of rows that is worth.
-        alone: How homes without a fleet would train the network: rate and passes.
+        alone: How homes without a fleet would train the network: rate, passes, and examples in a
+            step (0: the plan's).
         fewest_blocks: Of how many blocks a home's own say was tried. A home of fewer takes the
             fleet's weights: of a single block none can be left out, so that no home of one had
             part in the choice of the strength. It is 1 where that was tried otherwise, or where
@@ -59,7 +60,7 @@ class FleetsBlend:
 
     matrix: Floats
     strength: float
-    alone: tuple[float, int]
+    alone: tuple[float, int, int]
     fewest_blocks: int = TRIED
 
     def weights_of(self, own: Floats, blocks: int) -> Floats:

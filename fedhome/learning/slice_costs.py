@@ -71,7 +71,7 @@ def memory_of(learning: LocalLearning, features: int) -> int:
     if kernel is None:
         return torchs_memory(learning, features)
     # A device's compiler is asked for a power of two, so that its code fits its last batch too.
-    rows = 1 << (learning.train.batch_size - 1).bit_length()
+    rows = 1 << (learning.train.batch_rows - 1).bit_length()
     return _BYTES * learning.layout.size + kernel.workspace_bytes(rows)
 
 
@@ -158,7 +158,7 @@ def _kernel(learning: LocalLearning) -> FusedMLP | None:
         return None
     kernel = compiled_of(learning)
     try:
-        kernel.compile(learning.train.batch_size)
+        kernel.compile(learning.train.batch_rows)
     except EngineError:  # no machine code here
         return None
     return kernel
@@ -176,7 +176,7 @@ def _least_ms(steps: Callable[[], None], count: int) -> float:
 
 def _batch(learning: LocalLearning, features: int) -> Batch:
     """Return a whole batch of zeros."""
-    blank, rows = learning.blank(features), learning.train.batch_size
+    blank, rows = learning.blank(features), learning.train.batch_rows
     return Batch(
         torch.zeros(rows, features),
         torch.zeros((rows, *blank.y.shape[1:]), dtype=blank.y.dtype),

@@ -134,10 +134,10 @@ def _plain_blend(blend: FleetsBlend) -> dict[str, Any]:
 
 
 def _blend_of(told: Mapping[str, Any]) -> FleetsBlend:
-    rate, passes = told["alone"]
+    rate, passes, *batch = told["alone"]  # files of before have no size of batches
     return FleetsBlend(
         matrix=symmetric(told["matrix"], int(told["experts"])),
         strength=float(told["strength"]),
-        alone=(float(rate), int(passes)),
+        alone=(float(rate), int(passes), int(batch[0]) if batch else 0),
         fewest_blocks=int(told["fewest_blocks"]),
     )

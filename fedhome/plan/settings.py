@@ -49,6 +49,8 @@ AUTO: Final = "auto"
 
 MOST_PASSES: Final = 1000
 """Of training in a round, and of what homes make of a model: there each is one way of a trial."""
+LARGEST_BATCH: Final = 32
+"""Examples in a training step that no plan names, at most (docs/decisions/109)."""
 _MOST_STEPS, _MOST_IN_BATCH, _MOST_LAYERS = 100_000, 65_536, 64  # what a small device can do
 MOST_RATES: Final = 16
 """Rates that are tried: each is compared with every other one."""
@@ -117,7 +119,13 @@ class TrainSettings(Section):
     )
     momentum: float = Field(0.0, ge=0, lt=1, description="share of the last step kept (sgd)")
     weight_decay: float = Field(0.0, ge=0, description="pull of every parameter towards 0")
-    batch_size: int = Field(32, ge=1, le=_MOST_IN_BATCH, description="examples in a training step")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=_MOST_IN_BATCH,
+        description="examples in a training step; unset: a sixteenth of the usual home's training "
+        "rows, 4 to 32, and 32 with noise, with train.steps or where no rows are known",
+    )
     epochs: int = Field(
         2, ge=1, le=MOST_PASSES, description="passes over the home's data in a round"
     )
@@ -135,6 +143,11 @@ class TrainSettings(Section):
         le=1,
         description="share of the learning rate in a run that begins with another one's model",
     )
+
+    @property
+    def batch_rows(self) -> int:
+        """Examples in a training step, where the plan leaves it open as many as at most."""
+        return LARGEST_BATCH if self.batch_size is None else self.batch_size
 
 
 class MethodSettings(Section):
@@ -205,6 +218,12 @@ class PersonaliseSettings(Section):
     epochs: int = Field(60, ge=1, le=MOST_PASSES, description="most passes of fine-tuning")
     local_epochs: int = Field(
         60, ge=1, le=MOST_PASSES, description="most passes of the local-only baseline"
+    )
+    local_batches: tuple[Annotated[int, Field(ge=1, le=_MOST_IN_BATCH)], ...] = Field(
+        (),
+        max_length=MOST_RATES,
+        description="examples in a training step of networks alone, which try each; empty: "
+        "as train.batch_size is, or 32 where that is unset",
     )
     patience: int = Field(8, ge=1, description="passes without improvement before a baseline stops")
     rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(

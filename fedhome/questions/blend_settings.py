@@ -13,7 +13,7 @@ from fedhome.plan.private_plan import is_private
 from fedhome.plan.settings import Plan
 
 MATRIX, HOMES, STRENGTH = "matrix", "homes", "strength"
-ALONE_RATE, ALONE_EPOCHS = "alone-rate", "alone-epochs"
+ALONE_RATE, ALONE_EPOCHS, ALONE_BATCH = "alone-rate", "alone-epochs", "alone-batch"
 
 
 def matrix_of(settings: Mapping[str, Any], experts: int) -> Floats:
@@ -47,14 +47,20 @@ def fleets_blend(settings: Mapping[str, Any], plan: Plan) -> FleetsBlend:
     """
     strength = settings.get(STRENGTH)
     rate, epochs = settings.get(ALONE_RATE), settings.get(ALONE_EPOCHS)
-    if not (isinstance(strength, float) and isinstance(rate, float) and isinstance(epochs, int)):
+    batch = settings.get(ALONE_BATCH)
+    if not (
+        isinstance(strength, float)
+        and isinstance(rate, float)
+        and isinstance(epochs, int)
+        and isinstance(batch, int)
+    ):
         raise UpdateError(
-            f"an outcome was asked for with {STRENGTH} {strength!r}, {ALONE_RATE} {rate!r} and "
-            f"{ALONE_EPOCHS} {epochs!r}"
+            f"an outcome was asked for with {STRENGTH} {strength!r}, {ALONE_RATE} {rate!r}, "
+            f"{ALONE_EPOCHS} {epochs!r} and {ALONE_BATCH} {batch!r}"
         )
     return FleetsBlend(
         matrix=matrix_of(settings, len(plan.personalise.experts)),
         strength=strength,
-        alone=(rate, epochs),
+        alone=(rate, epochs, batch),
         fewest_blocks=1 if is_private(plan) else TRIED,
     )

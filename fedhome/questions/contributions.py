@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import WireError
-from fedhome.learning.alone.pass_counts import passes_of
+from fedhome.learning.alone.pass_counts import passes_of, ways_of
 from fedhome.plan.settings import PersonaliseSettings
 from fedhome.plugins import look_up
 from fedhome.questions.responses import Columns, QuestionContext
@@ -101,9 +101,10 @@ def trial_scalars(
 
 def trial_sizes(personalise: PersonaliseSettings) -> tuple[int, int]:
     """Return how many ways there are to adapt the fleet's model, and to train alone."""
-    rates = len(personalise.rates)
-    passes = passes_of(personalise) if "settings" in personalise.opponents else ()
-    return rates * (1 + personalise.epochs), rates * len(passes)
+    adapting = len(personalise.rates) * (1 + personalise.epochs)
+    if "settings" not in personalise.opponents:
+        return adapting, 0
+    return adapting, len(ways_of(personalise)) * len(passes_of(personalise))
 
 
 def census_scalars(

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from fedhome.errors import UpdateError
 from fedhome.learning.mixture import BOUND, STRENGTHS, entries
 from fedhome.plan.settings import PersonaliseSettings, Plan
-from fedhome.questions.blend_settings import ALONE_EPOCHS, ALONE_RATE, HOMES, STRENGTH, matrix_of
+from fedhome.questions.blend_settings import (
+    ALONE_BATCH,
+    ALONE_EPOCHS,
+    ALONE_RATE,
+    HOMES,
+    STRENGTH,
+    matrix_of,
+)
 from fedhome.questions.contributions import Terms, trial_sizes
 from fedhome.questions.responses import Columns, QuestionContext
 from fedhome.questions.settings import adaptation_faults
@@ -93,3 +100,6 @@ def outcome_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
         yield f"{ALONE_RATE} {rate!r}, which is none of the plan's {list(own.rates)}"
     if type(epochs) is not int or not 0 <= epochs <= own.local_epochs:
         yield f"{ALONE_EPOCHS} {epochs!r}, and the plan allows 0 to {own.local_epochs}"
+    batch, batches = settings.get(ALONE_BATCH), own.local_batches or (0,)
+    if type(batch) is not int or batch not in batches:
+        yield f"{ALONE_BATCH} {batch!r}, which is none of the plan's {list(batches)}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fedhome.counted import counted
 from fedhome.errors import RoundError
 from fedhome.flower.messages import EXAMPLES, array_record
-from fedhome.learning.alone.pass_counts import passes_of
+from fedhome.learning.alone.pass_counts import AloneWay, passes_of, ways_of
 from fedhome.learning.mixture import (
     BOUND,
     FIRST_STRENGTH,
@@ -29,7 +29,14 @@ from fedhome.learning.personalise import choose
 from fedhome.plan.judged_rounds import adaptation_of
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.settings import PersonaliseSettings, Plan
-from fedhome.questions.blend_settings import ALONE_EPOCHS, ALONE_RATE, HOMES, MATRIX, STRENGTH
+from fedhome.questions.blend_settings import (
+    ALONE_BATCH,
+    ALONE_EPOCHS,
+    ALONE_RATE,
+    HOMES,
+    MATRIX,
+    STRENGTH,
+)
 from fedhome.questions.contributions import trial_sizes
 from fedhome.questions.outcomes import KEY, score_counts
 from fedhome.questions.question_table import BLEND, OUTCOME, SHRINK, TRIAL
@@ -126,10 +133,10 @@ def _fleets_choice(questions: ModelQuestions, plan: Plan, log: EventLog) -> dict
     if is_private(plan):  # noise over so many ways to adapt would choose at random
         adapted = adaptation_of(plan)
         rate, epochs = adapted["rate"], adapted["epochs"]
-        alone, homes = (rate, epochs), 0
+        way, passes, homes = AloneWay(ways_of(own)[0].batch, rate), epochs, 0
         matrix, strength = knowing_nothing(experts), FIRST_STRENGTH
     else:
-        (rate, epochs), alone, homes = _trial(questions, own)
+        (rate, epochs), (way, passes), homes = _trial(questions, own)
         adapting = {"rate": rate, "epochs": epochs}
         matrix, mixed = _blend(questions, adapting, experts, log)
         shrinking = {**adapting, MATRIX: upper(matrix).tolist(), HOMES: mixed}
@@ -142,33 +149,34 @@ def _fleets_choice(questions: ModelQuestions, plan: Plan, log: EventLog) -> dict
         weights=dict(zip(own.experts, best_weights(steadied(matrix)).tolist(), strict=True)),
         matrix=upper(matrix).tolist(),
         strength=strength,
-        alone={"rate": alone[0], "epochs": alone[1]},
+        alone={"rate": way.rate, "epochs": passes, "batch": way.batch},
     )
     return {
         "rate": rate,
         "epochs": epochs,
         MATRIX: upper(matrix).tolist(),
         STRENGTH: strength,
-        ALONE_RATE: alone[0],
-        ALONE_EPOCHS: alone[1],
+        ALONE_RATE: way.rate,
+        ALONE_EPOCHS: passes,
+        ALONE_BATCH: way.batch,
     }
 
 
 def _trial(
     questions: ModelQuestions, settings: PersonaliseSettings
-) -> tuple[tuple[float, int], tuple[float, int], int]:
-    """Return rate and passes that suit the fleet to adapt, and alone, and how many homes tried."""
+) -> tuple[tuple[float, int], tuple[AloneWay, int], int]:
+    """Return how it suits the fleet to adapt, and to train alone, and how many homes tried."""
     adapting, alone = trial_sizes(settings)
     trials = questions.ask(
         TRIAL, {}, lambda metrics: _list_fault(metrics, "changes", adapting + alone)
     )
     changes = _mean(trials, "changes")
-    rates, passes = settings.rates, passes_of(settings)
+    rates, ways, passes = settings.rates, ways_of(settings), passes_of(settings)
     tuning = choose(changes[:adapting].reshape(len(rates), -1), rates)
     if not alone:  # nobody trains so
-        return tuning, (rates[0], 0), _homes_behind(trials)
-    rate, place = choose(changes[adapting:].reshape(len(rates), -1), rates)
-    return tuning, (rate, passes[place]), _homes_behind(trials)
+        return tuning, (ways[0], 0), _homes_behind(trials)
+    way, place = choose(changes[adapting:].reshape(len(ways), -1), ways)
+    return tuning, (way, passes[place]), _homes_behind(trials)
 
 
 def _blend(

@@ -175,7 +175,7 @@ def _batches(case: TrainingCase, number: int) -> list[NDArray[np.int64]]:
     plan = case.plan
     keys = rng.home_keys(plan.seed, ("h",))
     ((_, own),) = passes(keys, np.array([case.rows]), stream=number, epochs=1, rows=0)
-    return np.split(own[0], range(plan.train.batch_size, case.rows, plan.train.batch_size))
+    return np.split(own[0], range(plan.train.batch_rows, case.rows, plan.train.batch_rows))
 
 
 def _resident() -> dict[str, float]:

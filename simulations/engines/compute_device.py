@@ -274,7 +274,7 @@ def homes_at_once(learning: LocalLearning, features: int) -> int:
     """
     train = learning.train
     copies = 4 + len(learning.optimiser.slots(train))
-    rows = train.batch_size * (features + 3 * outputs_of(learning.model, features))
+    rows = train.batch_rows * (features + 3 * outputs_of(learning.model, features))
     return int(np.clip(_GPU_NUMBERS // (copies * learning.layout.size + rows), 1, _GPU_HOMES))
 
 

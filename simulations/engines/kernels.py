@@ -80,7 +80,7 @@ class FusedKernel(SummingKernel):
             fleet.y,
             _in_one_row(rows),
             rows.counts,
-            batch_size=self._train.batch_size,
+            batch_size=self._train.batch_rows,
             epochs=len(rows.orders),
             learning_rate=self._train.learning_rate,
         )
@@ -103,7 +103,7 @@ class FusedKernel(SummingKernel):
             rows.counts,
             shares=shares,
             each=each,
-            batch_size=self._train.batch_size,
+            batch_size=self._train.batch_rows,
             epochs=len(rows.orders),
             learning_rate=self._train.learning_rate,
         )

@@ -206,7 +206,7 @@ class TorchKernel(DeviceKernel):
         with placement.explained(), placement.training():
             schedule = Schedule(
                 rows,
-                learning.train.batch_size,
+                learning.train.batch_rows,
                 put=placement.put,
                 draws=learning.draws,
                 powers=self.powers,

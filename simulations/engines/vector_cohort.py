@@ -140,6 +140,7 @@ class VectorCohort(Cohort):
         steps: int = 0,
         part: Part = "train",
         rate: float = 1.0,
+        batch: int = 0,
         method: Method | None = None,
         towards: NDArray[np.float32] | None = None,
     ) -> Trained:
@@ -161,6 +162,7 @@ class VectorCohort(Cohort):
             steps=steps,
             part=part,
             rate=rate,
+            batch=batch,
             method=method,
             towards=towards,
         ):
@@ -177,6 +179,7 @@ class VectorCohort(Cohort):
         steps: int = 0,
         part: Part = "train",
         rate: float = 1.0,
+        batch: int = 0,
         method: Method | None = None,
         towards: NDArray[np.float32] | None = None,
         into: NDArray[np.float32] | None = None,
@@ -190,10 +193,11 @@ class VectorCohort(Cohort):
         they train there, and what they learnt is brought back when it is asked for. Where ``sums``
         are all that is wanted as a rule, from one start ``[size]``, several chunks may come as one.
         """
-        kernel = self._kernel(self.learning.vary(rate=rate, method=method))
+        learning = self.learning.vary(rate=rate, method=method, batch=batch)
+        kernel = self._kernel(learning)
         begin, counts = self.fleet.spans(self.where, part)
         order = np.argsort(-counts, kind="stable")
-        wanted = steps * self.learning.train.batch_size
+        wanted = steps * learning.train.batch_rows
         drawn = np.full(len(counts), wanted) if steps else counts * epochs
         size = self.placement.chunk_size(kernel.chunk_homes, drawn)
         chunks = [order[first : first + size] for first in range(0, len(order), size)]

@@ -277,6 +277,9 @@ _COMPARING: tuple[dict[str, Any], ...] = (
     {"alone-epochs": -1},
     {"alone-epochs": 1.0},
     {"alone-epochs": None},
+    {"alone-batch": 8},  # the plan names none for networks alone
+    {"alone-batch": 0.0},
+    {"alone-batch": None},
 )
 _FINAL: dict[str, tuple[dict[str, Any], ...]] = {
     BLEND: _ADAPTING,

@@ -132,7 +132,7 @@ def test_what_the_fleet_chose_is_kept_and_weights_follow_from_the_rows_that_coun
 ) -> None:
     names = list(home_in(place).plan.personalise.experts)
     fleet = FleetsBlend(
-        matrix=mixture.knowing_nothing(len(names)), strength=1.0, alone=(0.5, 1), fewest_blocks=1
+        matrix=mixture.knowing_nothing(len(names)), strength=1.0, alone=(0.5, 1, 4), fewest_blocks=1
     )
     keep_fitted(place, fleet=fleet)
     before = kept(place)

@@ -49,7 +49,7 @@ class PlainHome:
         for _, order in passes(
             self.keys, np.array([self.count]), stream=stream, epochs=epochs, rows=0
         ):
-            for rows in torch.split(torch.from_numpy(order[0]), self.plan.train.batch_size):
+            for rows in torch.split(torch.from_numpy(order[0]), self.plan.train.batch_rows):
                 yield x[rows], y[rows]
 
     def descend(

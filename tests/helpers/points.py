@@ -16,12 +16,14 @@ from fedhome.learning.tasks import Segments
 from fedhome.wire.layout import Layout
 from helpers import tiny
 
-ROWS = 5
+ROWS, SIZE = 5, 8
 _PARTS = ("train", "validation", "test")
 
 
 class Points(Cohort):
-    """Each home learns one number: a pass goes half the way to the mean of the part's aim.
+    """Each home learns one number: a step goes half the way to the mean of the part's aim.
+
+    A pass is a step, as with batches of 8, or as many more as batches are smaller.
 
     Args:
         aims: What training, validation and test ask for, float64 ``[homes, 3]``.
@@ -70,9 +72,11 @@ class Points(Cohort):
         epochs: int,
         part: Part = "train",
         rate: float = 1.0,
+        batch: int = 0,
         method: Method | None = None,
     ) -> Trained:
         del method
+        epochs *= SIZE // batch if batch else 1
         self.trained.append((part, stream, len(self.homes)))
         params = np.broadcast_to(start, (len(self.homes), 1)).copy()
         for _ in range(epochs):

@@ -52,7 +52,7 @@ def plan(**sections: Any) -> Plan:
 def ending(experts: int = 5, **changes: Any) -> dict[str, Any]:
     """Return settings of an outcome such as :func:`plan` allows, with some changed."""
     fleets = {"matrix": upper(knowing_nothing(experts)).tolist(), "strength": 10.0}
-    own = {"rate": 0.5, "epochs": 1, "alone-rate": 0.5, "alone-epochs": 2}
+    own = {"rate": 0.5, "epochs": 1, "alone-rate": 0.5, "alone-epochs": 2, "alone-batch": 0}
     return {**own, **fleets, **changes}
 
 

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from fedhome.data.series.examples import Targets
 from fedhome.learning.alone import FITTERS, OwnRows, linear, network, trees
 from fedhome.learning.alone.own_rows import by_others
-from fedhome.learning.alone.pass_counts import PASSES, passes_of
+from fedhome.learning.alone.pass_counts import PASSES, AloneWay, passes_of, ways_of
 from fedhome.plan.settings import PersonaliseSettings
 from helpers import tiny
 from helpers.points import Points
@@ -201,6 +201,12 @@ def test_passes_alone_are_those_that_the_plan_allows() -> None:
     assert passes_of(_settings(local_epochs=500)) == PASSES
 
 
+def test_homes_try_each_size_of_batches_at_each_rate() -> None:
+    assert ways_of(_settings()) == (AloneWay(0, 0.5), AloneWay(0, 1.0))  # 0: the plan's
+    both = [AloneWay(8, 0.5), AloneWay(8, 1.0), AloneWay(4, 0.5), AloneWay(4, 1.0)]
+    assert ways_of(_settings(local_batches=[8, 4])) == tuple(both)
+
+
 def test_a_trial_alone_begins_with_the_model_that_a_run_begins_with() -> None:
     changes = network.trial(Points([[4, 4, 0], [10, 10, 0]]), _settings())
     assert changes.shape == (2, 2, 3)
@@ -228,6 +234,28 @@ def test_each_home_trains_alone_as_suits_its_own_rows() -> None:
     assert found.epochs.tolist() == [4, 2, 1, 0]
 
 
+def test_each_home_trains_alone_in_batches_that_suit_its_own_rows() -> None:
+    """Points take two steps of a pass in batches of 4, and one in batches of 8."""
+    settings = _settings(local_batches=[8, 4], rates=[0.5])
+    homes = Points(
+        [
+            [4, 4, 4],  # nearer with each step
+            [-20, 1, 1],  # 10, 2.5, -3.1 after a step and two
+            [20, 10, 9],  # every step leads away
+        ]
+    )
+    found = network.own_schedule(homes, settings)
+    assert found.batches.tolist() == [4, 8, 8]
+    assert found.epochs.tolist() == [4, 1, 0]
+    assert network.trial(homes, settings).shape == (3, 2, 3)
+    few = network.own_schedule(homes, _settings(local_batches=[4], rates=[0.5]))
+    both = network.train(homes, found, refit=False).stopped
+    alone = network.train(homes, few, refit=False).stopped
+    assert both[0] == alone[0]
+    assert both[1] == pytest.approx(2.5)
+    assert alone[1] != both[1]
+
+
 @pytest.mark.parametrize(("patience", "epochs"), [(2, 1), (3, 4)])
 def test_a_home_stops_when_nothing_got_better_for_a_while(
     patience: int, epochs: int, monkeypatch: pytest.MonkeyPatch
@@ -249,7 +277,9 @@ def test_a_loss_that_is_no_number_before_training_is_worse_than_any(
 
 def test_homes_train_as_many_passes_as_their_schedules_say() -> None:
     homes = Points([[4, 8, 0], [-2, 2, 0], [4, 4, 0]])
-    schedule = network.AloneSchedule(np.array([1.0, 0.5, 1.0]), np.array([2, 1, 0]))
+    schedule = network.AloneSchedule(
+        np.array([1.0, 0.5, 1.0]), np.array([2, 1, 0]), np.zeros(3, np.int64)
+    )
     trained = network.train(homes, schedule, refit=True)
     # Towards 4, -2; and 6, 0 (the means of training and validation). The third trains not at all.
     # The first goes to 7 and 5.5, or to 8 and 7, and its second pass counts for 4/5.

@@ -93,6 +93,20 @@ def test_a_home_trains_and_scores_as_torch_does(kind: str, sections: dict[str, A
     assert own.train(start, stream=1, epochs=0).params.tolist() == [start.tolist()]
 
 
+def test_batches_of_another_size_are_those_of_a_plan_that_names_it() -> None:
+    """Steps are counted in whole batches: so is what twelve of them learn from."""
+    asked, named = (both(tiny.plan(train={"batch_size": size})) for size in (8, 3))
+    for other, plans in zip(asked, named, strict=True):
+        start = compiled_learning(tiny.plan(), tiny.FEATURES).initial
+        for wanted in ({"epochs": 2}, {"epochs": 1, "steps": 12}):
+            found = other.train(start, stream=7, batch=3, **wanted)
+            np.testing.assert_array_equal(
+                found.params, plans.train(start, stream=7, **wanted).params
+            )
+            plain = other.train(start, stream=7, **wanted).params
+            assert np.abs(found.params - plain).max() > 1e-4
+
+
 TIERS = [
     {"name": "sensor", "width": 0.25, "depth": 1, "share": 0.34},
     {"name": "plug", "width": 0.5, "depth": 2, "share": 0.33},

@@ -75,7 +75,7 @@ def test_a_home_tells_how_it_would_do_on_rows_left_out() -> None:
 def test_a_home_ends_with_its_own_mixture() -> None:
     homes, names = _two_homes(), ("tuned", "global")
     experts = _experts(homes, np.full(1, 1, np.float32))
-    fleet = FleetsBlend(matrix=np.diag([1.0, 3.0]), strength=10.0, alone=(1.0, 2))
+    fleet = FleetsBlend(matrix=np.diag([1.0, 3.0]), strength=10.0, alone=(1.0, 2, 0))
     ended = ending.end(experts, names, fleet)
     for home, errors in enumerate(([-0.75, -1.5], [1.75, 1.5])):
         own = home_weights(np.outer(errors, errors), ROWS, fleet.steadied, fleet.strength)
@@ -114,7 +114,7 @@ def test_a_home_in_which_everything_diverged_ends_with_what_needs_no_learning() 
     nan = np.full(1, np.nan, np.float32)
     homes = Points([[4, 4, 4]], initial=float("nan"))
     experts = _experts(homes, nan, how=Adapter(stopped=[np.nan], refitted=[np.nan]))
-    fleet = FleetsBlend(matrix=np.eye(2), strength=10.0, alone=(1.0, 1))
+    fleet = FleetsBlend(matrix=np.eye(2), strength=10.0, alone=(1.0, 1, 0))
     ended = ending.end(experts, ("tuned", "global"), fleet)
     assert ended.models["personalised"].losses.tolist() == [4]
     assert ended.models["tuned"].losses.tolist() == [4]
@@ -254,6 +254,7 @@ def test_a_question_about_what_was_not_chosen_is_refused(
         (responses.outcome, {"strength": None}),
         (responses.outcome, {"alone-rate": None}),
         (responses.outcome, {"alone-epochs": 1.5}),
+        (responses.outcome, {"alone-batch": None}),
     ],
 )
 def test_a_question_without_the_fleets_choice_is_refused(

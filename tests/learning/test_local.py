@@ -187,6 +187,11 @@ def test_other_rates_and_methods_are_kept_and_change_nothing_else() -> None:
     changed = {"learning_rate": learning.train.learning_rate * 0.5}
     assert varied.train == learning.train.model_copy(update=changed)
     np.testing.assert_array_equal(varied.initial, learning.initial)
+    few = learning.vary(batch=3)
+    assert few is learning.vary(batch=3)
+    assert few is not learning.vary(batch=4)
+    assert few.train == learning.train.model_copy(update={"batch_size": 3})
+    assert learning.vary(batch=learning.train.batch_rows) is learning
 
 
 @settings(max_examples=share_of(30))

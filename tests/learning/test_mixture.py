@@ -214,10 +214,10 @@ def test_a_matrix_that_rounding_made_negative_in_a_direction_is_mended() -> None
 def test_a_home_whose_own_say_could_not_be_tried_takes_the_fleets_weights() -> None:
     """One home of a hundred that could try found no pull the best; the 99 of a night do not."""
     own, fleet = np.diag([1.0, 9.0]), np.diag([3.0, 1.0])
-    blend = FleetsBlend(matrix=fleet, strength=0.0, alone=(1.0, 1))
+    blend = FleetsBlend(matrix=fleet, strength=0.0, alone=(1.0, 1, 0))
     np.testing.assert_allclose(blend.weights_of(own, 1), [0.25, 0.75])
     np.testing.assert_allclose(blend.weights_of(own, 2), [0.9, 0.1])
-    rehearsed = FleetsBlend(matrix=fleet, strength=0.0, alone=(1.0, 1), fewest_blocks=1)
+    rehearsed = FleetsBlend(matrix=fleet, strength=0.0, alone=(1.0, 1, 0), fewest_blocks=1)
     np.testing.assert_allclose(rehearsed.weights_of(own, 1), [0.9, 0.1])
 
 
@@ -233,7 +233,7 @@ def test_of_experts_that_are_about_as_good_none_gets_all_for_a_hair() -> None:
 
 def test_a_home_is_pulled_to_the_steadied_fleet() -> None:
     alike = np.array([[1.0, 1.0], [1.0, 1.02]])
-    fleet = FleetsBlend(matrix=alike, strength=10.0, alone=(1.0, 1))
+    fleet = FleetsBlend(matrix=alike, strength=10.0, alone=(1.0, 1, 0))
     expected = best_weights(steadied(alike))
     np.testing.assert_allclose(fleet.weights_of(np.eye(2), 1), expected)
     np.testing.assert_allclose(

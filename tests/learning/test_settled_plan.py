@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from fedhome.data.inputs import matched, schema_of
+from fedhome.data.series.examples import HomeExamples
 from fedhome.data.series.spans import spans_of, usual_lags
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, InputsError, PlanError
-from fedhome.learning.settled_plan import settled
+from fedhome.learning.settled_plan import settled, with_batches
 from fedhome.learning.tasks import task_of
 from fedhome.plan.settings import Plan
 
@@ -167,3 +168,53 @@ def test_lengths_are_steps_of_each_home() -> None:
     with pytest.raises(DataError, match="its rows have no times, so that 1d says nothing"):
         spans_of(plan(data={"horizon": 0, "gap": "1d"}).data, home="oak", step_s=None)
     assert spans_of(plan(data={"horizon": 0, "gap": "1d"}).data, home="oak", step_s=7000).gap == 13
+
+
+def _of_rows(*counts: int) -> list[HomeExamples]:
+    return [
+        HomeExamples(
+            home=f"home-{place}",
+            x=np.zeros((rows + 2, 1), np.float32),
+            y=np.zeros((rows + 2, 1), np.float32),
+            naive=np.zeros(rows + 2, np.float32),
+            counts=(rows, 1, 1),
+        )
+        for place, rows in enumerate(counts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "size"),
+    [((20, 24, 4000), 4), ((78,), 4), ((160, 10, 176), 10), ((400, 500), 28), ((9000, 8000), 32)],
+)
+def test_a_batch_is_a_sixteenth_of_what_the_usual_home_has(
+    rows: tuple[int, ...], size: int
+) -> None:
+    found = with_batches(plan(), _of_rows(*rows))
+    assert found.train.batch_size == found.train.batch_rows == size
+    assert with_batches(found, _of_rows(9000)) == found
+    # Networks alone are not made weaker.
+    assert found.personalise.local_batches == (() if size == 32 else (32,))
+    said = plan(personalise={"local_batches": [16]})
+    assert with_batches(said, _of_rows(*rows)).personalise.local_batches == (16,)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"train": {"batch_size": 32}},
+        {"train": {"steps": 5}},
+        {"privacy": {"mechanism": "discrete-gaussian", "noise_multiplier": 1.0}},
+    ],
+)
+def test_a_plan_that_says_its_steps_or_adds_noise_keeps_the_largest_batch(
+    sections: dict[str, Any],
+) -> None:
+    said = plan(**sections)
+    assert with_batches(said, _of_rows(20)) == said
+    assert said.train.batch_rows == 32
+
+
+def test_where_no_rows_are_known_the_largest_batch_stays() -> None:
+    assert with_batches(plan(), []) == plan()
+    assert plan().train.batch_rows == 32

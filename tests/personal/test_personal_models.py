@@ -21,6 +21,8 @@ import fedhome
 from fedhome.data.series.windows import examples
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, InputsError, RunError
+from fedhome.learning.mixture import FleetsBlend
+from fedhome.personal import models_file
 from fedhome.personal.horizons import OneOutput
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.models_file import ModelsFile, to_bytes
@@ -295,6 +297,13 @@ def test_a_file_that_was_cut_or_altered_is_refused(run: Result, tmp_path: Path) 
     assert unknown != data
     with pytest.raises(RunError, match="cannot be read"):
         _ = ModelsFile(unknown)["home-0001"]
+
+
+def test_a_file_of_before_networks_alone_had_batches_of_their_own_has_the_plans() -> None:
+    blend = FleetsBlend(matrix=np.eye(2), strength=3.0, alone=(0.5, 7, 4))
+    told = models_file._plain_blend(blend)
+    assert models_file._blend_of(told).alone == (0.5, 7, 4)
+    assert models_file._blend_of({**told, "alone": [0.5, 7]}).alone == (0.5, 7, 0)
 
 
 def _written(

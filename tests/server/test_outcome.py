@@ -12,6 +12,7 @@ from flwr.app import Message
 from fedhome.errors import RoundError
 from fedhome.flower.messages import content_of, reply
 from fedhome.learning.mixture import BOUND, FIRST_STRENGTH, STRENGTHS, knowing_nothing, upper
+from fedhome.plan.settings import Plan
 from fedhome.questions.question_table import BLEND, OUTCOME, SHRINK, TRIAL, summed
 from fedhome.questions.settings import INPUTS, inputs_hash
 from fedhome.run.compared_models import EXPERTS, FEDERATED, MODELS, WORST_ERROR
@@ -52,7 +53,12 @@ _GOOD: dict[str, dict[str, Any]] = {
 
 
 def _personalised(
-    folder: Path, odd: dict[str, dict[str, Any]], *, count: int = 3, everybody: bool = False
+    folder: Path,
+    odd: dict[str, dict[str, Any]],
+    *,
+    count: int = 3,
+    everybody: bool = False,
+    plan: Plan = _PLAN,
 ) -> tuple[list[dict[str, Any]], list[Event], dict[str, dict[str, Any]]]:
     """Ask homes to personalise; home 1 answers each question as ``odd`` says."""
     asked: dict[str, dict[str, Any]] = {}
@@ -66,7 +72,7 @@ def _personalised(
     grid, layout = tiny.FakeGrid(count, how), Layout(("w",), ((1,),))
     with EventLog(folder / "events.jsonl") as log:
         rows = personalise(
-            plan=_PLAN,
+            plan=plan,
             grid=grid,
             layout=layout,
             flat=_START,
@@ -91,7 +97,7 @@ def test_the_fleet_ends_as_suits_most_of_its_homes(tmp_path: Path) -> None:
         "epochs": 1,
         "homes": 3,
         "strength": 10.0,  # of those that are as good the strongest
-        "alone": {"rate": 0.5, "epochs": 2},
+        "alone": {"rate": 0.5, "epochs": 2, "batch": 0},
     }
     about = {INPUTS: inputs_hash(_PLAN)}
     matrix = asked[OUTCOME]["matrix"]
@@ -106,10 +112,25 @@ def test_the_fleet_ends_as_suits_most_of_its_homes(tmp_path: Path) -> None:
         "strength": 10.0,
         "alone-rate": 0.5,
         "alone-epochs": 2,
+        "alone-batch": 0,
         **about,
     }
     assert len(rows) == 3 * len(MODELS)
     homes_table(rows)
+
+
+def test_homes_that_train_alone_have_the_batches_that_suit_most_of_them(tmp_path: Path) -> None:
+    """Of batches of 8 and of 4, each at both rates: the second at 1.0, after two passes."""
+    plan = _PLAN.change(personalise={"local_batches": [8, 4]})
+    alone = [0.9, 0.6, 0.7, 0.8, 0.65, 0.7, 0.9, 0.6, 0.7, 0.8, 0.5, 0.7]
+    changes = [*_GOOD[TRIAL]["changes"][:6], *alone]
+    told = {TRIAL: {"changes": changes}}
+    _, (chosen,), asked = _personalised(tmp_path, told, everybody=True, plan=plan)
+    assert chosen.data["alone"] == {"rate": 1.0, "epochs": 2, "batch": 4}
+    assert [asked[OUTCOME][f"alone-{what}"] for what in ("rate", "epochs", "batch")] == [1.0, 2, 4]
+    assert not list(summed(OUTCOME).faults({**asked[OUTCOME], "bins": 0}, plan))
+    (fault,) = summed(OUTCOME).faults({**asked[OUTCOME], "alone-batch": 0, "bins": 0}, plan)
+    assert "alone-batch 0, which is none of the plan's [8, 4]" in fault
 
 
 def test_a_pull_that_no_home_could_try_is_none_that_was_chosen(tmp_path: Path) -> None:
@@ -291,6 +312,7 @@ def test_with_noise_the_plan_says_how_homes_end(tmp_path: Path) -> None:
             "strength": 10.0,
             "alone-rate": 0.5,
             "alone-epochs": 1,
+            "alone-batch": 0,
             INPUTS: inputs_hash(plan),
         }
     }

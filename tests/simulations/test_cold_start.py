@@ -399,7 +399,7 @@ def _rehearsing(falling: bool, third: int = 5) -> rehearsals.Rehearsals:
             dict.fromkeys(less, few), dict.fromkeys(less, 10), 0.0
         ),
     }
-    run = rehearsals.FleetsBlend(matrix=np.eye(2), strength=10.0, alone=(1.0, 1))
+    run = rehearsals.FleetsBlend(matrix=np.eye(2), strength=10.0, alone=(1.0, 1, 0))
     own._fleet = FleetOffer(np.zeros(1, np.float32), Adaptation(1.0, 1), ("tuned", "linear"), run)
     own._newcomers = SimpleNamespace(all_new=False)  # type: ignore[assignment]
     own._world = SimpleNamespace(plan=plan())  # type: ignore[assignment]

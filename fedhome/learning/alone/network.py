@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Part
-from fedhome.learning.alone.pass_counts import passes_of
+from fedhome.learning.alone.pass_counts import passes_of, ways_of
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.path_mean import path_mean
 from fedhome.plan.settings import PersonaliseSettings
@@ -23,10 +23,14 @@ _WORST = 2.0
 
 
 class AloneSchedule(NamedTuple):
-    """How each home trains alone: multiples of the plan's rate, and passes, ``[homes]`` each."""
+    """How each home trains alone, ``[homes]`` each.
+
+    Multiples of the plan's rate, passes, and examples in a step (0: the plan's).
+    """
 
     rates: NDArray[np.float64]
     epochs: NDArray[np.int64]
+    batches: NDArray[np.int64]
 
 
 class TrainedAlone(NamedTuple):
@@ -44,7 +48,7 @@ def trial(cohort: Cohort, settings: PersonaliseSettings) -> NDArray[np.float64]:
         settings: The plan's settings of personalisation.
 
     Returns:
-        float64 ``[homes, rates, passes]``, the passes as `passes_of` has them.
+        float64 ``[homes, ways, passes]``, as `ways_of` and `passes_of` have them.
     """
     losses = _validation_losses(cohort, settings)
     after = losses[:, :, np.array(passes_of(settings))]
@@ -56,28 +60,32 @@ def trial(cohort: Cohort, settings: PersonaliseSettings) -> NDArray[np.float64]:
 def own_schedule(cohort: Cohort, settings: PersonaliseSettings) -> AloneSchedule:
     """Return what suits each home by its own validation rows.
 
-    It stops after ``personalise.patience`` passes without improvement, at every rate, and takes
-    the best that it saw; where nothing is better than no training, no pass.
+    It stops after ``personalise.patience`` passes without improvement, in every way to step, and
+    takes the best that it saw; where nothing is better than no training, no pass.
     """
     losses = _validation_losses(cohort, settings)
     homes = len(losses)
     best = np.where(np.isfinite(losses[:, 0, 0]), losses[:, 0, 0], np.inf)
-    rates, epochs = np.full(homes, settings.rates[0]), np.zeros(homes, np.int64)
-    for place, rate in enumerate(settings.rates):
+    ways = ways_of(settings)
+    chosen, epochs = np.zeros(homes, np.int64), np.zeros(homes, np.int64)
+    for place in range(len(ways)):
         lowest, since = np.full(homes, np.inf), np.zeros(homes, np.int64)
         for epoch in range(1, settings.local_epochs + 1):
             going, now = since < settings.patience, losses[:, place, epoch]
             better = going & (now < best)
             best = np.where(better, now, best)
-            rates, epochs = np.where(better, rate, rates), np.where(better, epoch, epochs)
+            chosen, epochs = np.where(better, place, chosen), np.where(better, epoch, epochs)
             since = np.where(now < lowest, 0, since + 1)
             lowest = np.fmin(lowest, now)
-    return AloneSchedule(rates, epochs)
+    batches, rates = (np.array(column)[chosen] for column in zip(*ways, strict=True))
+    return AloneSchedule(rates, epochs, batches)
 
 
-def fleets_schedule(homes: int, rate: float, epochs: int) -> AloneSchedule:
-    """Return the same rate and passes for every home."""
-    return AloneSchedule(np.full(homes, rate), np.full(homes, epochs, np.int64))
+def fleets_schedule(homes: int, rate: float, epochs: int, batch: int = 0) -> AloneSchedule:
+    """Return the same rate, passes and size of batches for every home."""
+    return AloneSchedule(
+        np.full(homes, rate), np.full(homes, epochs, np.int64), np.full(homes, batch, np.int64)
+    )
 
 
 def train(cohort: Cohort, schedule: AloneSchedule, *, refit: bool) -> TrainedAlone:
@@ -103,19 +111,20 @@ def train_again(cohort: Cohort, schedule: AloneSchedule, *, refit: bool) -> NDAr
 
 
 def _validation_losses(cohort: Cohort, settings: PersonaliseSettings) -> NDArray[np.float64]:
-    """Return the loss before training and after each pass, ``[homes, rates, 1 + passes]``."""
+    """Return the loss before training and after each pass, ``[homes, ways, 1 + passes]``."""
     return np.stack(cohort.recall("losses-alone", lambda some: list(_losses(some, settings))))
 
 
 def _losses(cohort: Cohort, settings: PersonaliseSettings) -> NDArray[np.float64]:
-    initial = cohort.learning.initial
-    shape = len(cohort.homes), len(settings.rates), 1 + settings.local_epochs
-    losses = np.empty(shape)
+    initial, ways = cohort.learning.initial, ways_of(settings)
+    losses = np.empty((len(cohort.homes), len(ways), 1 + settings.local_epochs))
     losses[:, :, 0] = cohort.evaluate(initial, "validation").losses[:, None]
-    for place, rate in enumerate(settings.rates):
+    for place, way in enumerate(ways):
         params = mean = initial
         for epoch in range(settings.local_epochs):
-            params = cohort.train(params, stream=_STREAM + epoch, epochs=1, rate=rate).params
+            params = cohort.train(
+                params, stream=_STREAM + epoch, epochs=1, rate=way.rate, batch=way.batch
+            ).params
             mean = path_mean(mean, params, epoch + 1)
             losses[:, place, epoch + 1] = cohort.evaluate(mean, "validation").losses
     return losses
@@ -124,18 +133,23 @@ def _losses(cohort: Cohort, settings: PersonaliseSettings) -> NDArray[np.float64
 def _trained(
     cohort: Cohort, schedule: AloneSchedule, part: Part, stream: int
 ) -> NDArray[np.float32]:
-    initial, (rates, epochs) = cohort.learning.initial, schedule
+    initial, (rates, epochs, batches) = cohort.learning.initial, schedule
     params = np.broadcast_to(initial, (len(epochs), len(initial))).copy()
     mean = params.copy()
-    for rate in np.unique(rates[epochs > 0]):
-        for epoch in range(int(epochs[rates == rate].max())):
-            going = np.flatnonzero((rates == rate) & (epochs > epoch))
+    steps = list(zip(batches.tolist(), rates.tolist(), strict=True))
+    trained = {way for way, passes in zip(steps, epochs.tolist(), strict=True) if passes}
+    for way in sorted(trained):
+        batch, rate = way
+        same = (batches == batch) & (rates == rate)
+        for epoch in range(int(epochs[same].max())):
+            going = np.flatnonzero(same & (epochs > epoch))
             some = cohort.pick(going)
             params[going] = some.train(
                 params[going],
                 stream=stream + epoch,
                 epochs=1,
-                rate=float(rate),
+                rate=rate,
+                batch=batch,
                 part=part,
             ).params
             mean[going] = path_mean(mean[going], params[going], epoch + 1)

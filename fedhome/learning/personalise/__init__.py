@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import isfunction
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from fedhome.plan.settings import PersonaliseSettings
 from fedhome.plugins import load
 
 __all__ = ["PERSONALISERS", "Personaliser", "choose", "personaliser"]
+
+Way = TypeVar("Way")
 
 
 class Personaliser(Adapter, Protocol):
@@ -104,12 +106,12 @@ def personaliser(name: str) -> Personaliser:
     return CheckedPersonaliser(name, found) if checked else cast("Personaliser", found)
 
 
-def choose(changes: NDArray[np.float64], rates: tuple[float, ...]) -> tuple[float, int]:
-    """Return the rate and the place of the number of passes that are best for the fleet.
+def choose(changes: NDArray[np.float64], ways: Sequence[Way]) -> tuple[Way, int]:
+    """Return the way to step and the place of the number of passes that are best for the fleet.
 
     Args:
-        changes: Mean over homes of the factors of a trial, float64 ``[rates, passes]``.
-        rates: The rates that were tried.
+        changes: Mean over homes of the factors of a trial, float64 ``[ways, passes]``.
+        ways: The ways, or their rates, that were tried.
     """
     index, place = np.unravel_index(int(np.argmin(changes)), changes.shape)
-    return rates[int(index)], int(place)
+    return ways[int(index)], int(place)

@@ -142,7 +142,7 @@ class Experts:
 
     def of_schedule(self, schedule: AloneSchedule) -> Statements:
         """Return what the network states that a fleet's schedule trained alone."""
-        name = f"network {schedule.rates[0]} {schedule.epochs[0]}"
+        name = f"network {schedule.rates[0]} {schedule.epochs[0]} {schedule.batches[0]}"
         return self._recalled(name, lambda some: some.network_alone(schedule)).stated
 
     def naive(self) -> Statements:

@@ -65,7 +65,7 @@ class OnChipKernel(DeviceKernel):
             return f"its steps are not plain ones: {type(learning).__name__}"
         if reason := why_not_compiled(learning, mlp_widths(learning.model)):
             return reason
-        numbers, rows = program_of(learning).numbers, learning.train.batch_size
+        numbers, rows = program_of(learning).numbers, learning.train.batch_rows
         if numbers > MOST_NUMBERS:
             return (
                 f"a home's {numbers:,} padded numbers are more than the {MOST_NUMBERS:,} on a chip"
@@ -127,7 +127,7 @@ def program_of(learning: LocalLearning, precision: Precision = "float32") -> OnC
     loss = settings.pop("loss")
     return OnChipProgram(
         widths=mlp_widths(learning.model),
-        batch_size=learning.train.batch_size,
+        batch_size=learning.train.batch_rows,
         loss=loss,
         rule=Rule(**settings),
         precision=_PRODUCTS[precision],
