@@ -128,13 +128,14 @@ def find_in(read: FolderRead, plan: Plan) -> FoundHomes:
             hint=hint_for_all(excluded, "docs/data.md describes what a home's data must look like"),
         )
     used = {home.home for home in fleet.homes}
+    plan, steps = with_batches(plan, fleet.homes)
     gathered = GatheredHomes(
         homes=list(fleet.homes),
         excluded=tuple((item.home, item.told) for item in excluded),
-        notes=(*found.notes, *read.notes, *told_once(fleet.told)),
+        notes=(*found.notes, *read.notes, *told_once(fleet.told), *steps),
         classes=classes if targets == "multi-class" else (),
         reports=tuple(report for report in read.reports if report.home in used),
-        plan=with_batches(plan, fleet.homes),
+        plan=plan,
         own=read.own,
     )
     return FoundHomes(gathered=gathered, tables=fleet.tables, schema=fleet.schema)

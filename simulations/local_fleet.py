@@ -200,7 +200,7 @@ def named(plan: Plan, tables: Sequence[HomeTable]) -> Plan:
     found = settled(plan, tables)
     schema = schema_of(found.plan, found.targets, tables)
     fleet = fleet_examples(tables, schema, found.plan.data, found.targets)
-    return fleet.schema.named_in(with_batches(found.plan, fleet.homes))
+    return fleet.schema.named_in(with_batches(found.plan, fleet.homes)[0])
 
 
 def _with_homes(plan: Plan, homes: int | None) -> Plan:

@@ -62,7 +62,8 @@ def like(plan: Plan, source: Path) -> LikeExamples:
     fleet = fleet_examples(tables, schema, plan.data, targets)
     notes = [*found.notes, *notes, *told_once(fleet.told)]
     notes += [f"no examples can be made of it: {home.reason}" for home in fleet.excluded]
-    plan = fleet.schema.named_in(with_batches(plan, fleet.homes))
+    plan, steps = with_batches(plan, fleet.homes)
+    plan, notes = fleet.schema.named_in(plan), [*notes, *steps]
     return LikeExamples(plan=plan, schema=fleet.schema, notes=tuple(notes))
 
 

@@ -97,8 +97,8 @@ def settled(plan: Plan, tables: Sequence[HomeTable], *, days: float | None = Non
     return SettledPlan(plan=changed, targets=targets, notes=tuple(notes))
 
 
-def with_batches(plan: Plan, homes: Sequence[HomeExamples]) -> Plan:
-    """Return a plan that names how many examples a training step has.
+def with_batches(plan: Plan, homes: Sequence[HomeExamples]) -> tuple[Plan, tuple[str, ...]]:
+    """Return a plan that names how many examples a training step has, and what there is to say.
 
     In homes of few rows batches of 32 make a step or three of a pass, and the fleet's networks err
     more on later rows than with small ones; in homes of thousands small batches draw homes apart
@@ -112,13 +112,17 @@ def with_batches(plan: Plan, homes: Sequence[HomeExamples]) -> Plan:
     """
     train = plan.train
     if train.batch_size is not None or train.steps or plan.privacy.mechanism != "none" or not homes:
-        return plan
+        return plan, ()
     rows = int(np.median([home.counts[0] for home in homes]))
     size = min(max(rows // STEPS_OF_A_PASS, SMALLEST_BATCH), LARGEST_BATCH)
     changed = plan.change(train={"batch_size": size})
-    if size == LARGEST_BATCH or plan.personalise.local_batches:
-        return changed
-    return changed.change(personalise={"local_batches": [LARGEST_BATCH]})
+    if size == LARGEST_BATCH:
+        return changed, ()
+    told = f"the usual home has {rows} training rows: a training step takes {size} of them"
+    if plan.personalise.local_batches:
+        return changed, (told,)
+    told += f", one of networks alone {LARGEST_BATCH} (train.batch_size, personalise.local_batches)"
+    return changed.change(personalise={"local_batches": [LARGEST_BATCH]}), (told,)
 
 
 def _horizon(data: DataSettings, targets: Targets, tables: Sequence[HomeTable]) -> int:

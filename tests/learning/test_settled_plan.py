@@ -190,13 +190,19 @@ def _of_rows(*counts: int) -> list[HomeExamples]:
 def test_a_batch_is_a_sixteenth_of_what_the_usual_home_has(
     rows: tuple[int, ...], size: int
 ) -> None:
-    found = with_batches(plan(), _of_rows(*rows))
+    found, told = with_batches(plan(), _of_rows(*rows))
     assert found.train.batch_size == found.train.batch_rows == size
-    assert with_batches(found, _of_rows(9000)) == found
+    assert bool(told) == (size != 32)
+    assert all(
+        f"a training step takes {size} of them, one of networks alone 32" in it for it in told
+    )
+    assert with_batches(found, _of_rows(9000)) == (found, ())
     # Networks alone are not made weaker.
     assert found.personalise.local_batches == (() if size == 32 else (32,))
     said = plan(personalise={"local_batches": [16]})
-    assert with_batches(said, _of_rows(*rows)).personalise.local_batches == (16,)
+    found, told = with_batches(said, _of_rows(*rows))
+    assert found.personalise.local_batches == (16,)
+    assert not any("networks alone" in it for it in told)
 
 
 @pytest.mark.parametrize(
@@ -211,10 +217,10 @@ def test_a_plan_that_says_its_steps_or_adds_noise_keeps_the_largest_batch(
     sections: dict[str, Any],
 ) -> None:
     said = plan(**sections)
-    assert with_batches(said, _of_rows(20)) == said
+    assert with_batches(said, _of_rows(20)) == (said, ())
     assert said.train.batch_rows == 32
 
 
 def test_where_no_rows_are_known_the_largest_batch_stays() -> None:
-    assert with_batches(plan(), []) == plan()
+    assert with_batches(plan(), []) == (plan(), ())
     assert plan().train.batch_rows == 32
