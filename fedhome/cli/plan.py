@@ -193,7 +193,7 @@ def _comment(unset: list[str]) -> str:
 def _table(rows: list[tuple[str, Any, Any, str]]) -> Table:
     table = Table(show_edge=False, header_style="bold")
     for name in ("setting", "value", "meaning"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "setting")
     for name, value, default, meaning in rows:
         table.add_row(name, _shown(value, default), escape(meaning))
     return table

@@ -207,7 +207,7 @@ def test_a_whole_run_says_what_it_cost(tmp_path: Path) -> None:
     assert chosen.pop("weights") == pytest.approx(dict.fromkeys(EXPERTS, 0.2))  # of nothing known
     assert chosen.pop("matrix") == upper(knowing_nothing(len(EXPERTS))).tolist()
     alone = {"rate": 0.3, "epochs": 1}
-    assert chosen == {**alone, "alone": alone, "homes": 0, "strength": 10.0}
+    assert chosen == {**alone, "alone": {**alone, "batch": 0}, "homes": 0, "strength": 10.0}
     # Sixteen flags of a home are hidden by the noise of eight of nine homes: one may be corrupt.
     cost = private_run(result.plan).costs["evaluate.outcome"]
     told = events["scores-counted"]["noise_homes"]
