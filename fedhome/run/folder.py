@@ -40,6 +40,7 @@ from fedhome.toml_text import parse_toml
 PRIVATE: Final = 0o700
 """Who may open a new run's folder: the account alone, since models and readings of homes lie there.
 A folder that was there before keeps what it allows."""
+_ROOT: Final = 0o775  # also without a umask: where all may write, what is below can be exchanged
 
 
 class RunFolder(FolderTables):
@@ -276,7 +277,7 @@ class RunFolder(FolderTables):
 
 def _next_free(root: Path, name: str) -> Path:
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "run"
-    _make(root)
+    _make(root, mode=_ROOT)
     pattern = re.compile(re.escape(stem) + r"-(\d+)")
     matches = (pattern.fullmatch(path.name) for path in root.iterdir())
     number = max((int(match[1]) for match in matches if match), default=0) + 1

@@ -16,6 +16,7 @@ from typing import BinaryIO, Self
 from fedhome.denied import READ_ONLY
 from fedhome.errors import StateError
 from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
+from fedhome.store.own_folder import check_own
 
 if sys.platform != "win32":
     import fcntl
@@ -223,9 +224,8 @@ def check_private(path: Path, *, hint: str = "a disk that knows no owners is non
 def lock(folder: Path, *, wait_s: float = 0.0) -> int:
     """Lock a folder against other processes, and other stores in this one.
 
-    A folder into which every account may write is refused, and so is one that belongs to another
-    account (not root's), for root too: whatever is in it is others' to replace, a plan or the keys
-    by which a home knows its fleet, whoever may read the files themselves.
+    A folder in which other accounts may replace what is in it is refused, for root too
+    (:func:`fedhome.store.own_folder.check_own`).
 
     Args:
         folder: It.
@@ -270,24 +270,11 @@ def _lock_now(folder: Path) -> int:
         )
     with errors_of(folder, refused="not-readable"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        found = os.fstat(descriptor)
-        if found.st_uid not in {0, os.geteuid()}:
+        try:
+            check_own(folder, os.fstat(descriptor))
+        except BaseException:
             os.close(descriptor)
-            raise StateError(
-                f"{folder} belongs to another account (number {found.st_uid}), which may replace "
-                "what is in it",
-                reason="permissions",
-                hint="run this as that account; or, after a look at what is in it, give it to "
-                f"yours: chown -R {os.geteuid()} {folder}",
-            )
-        if found.st_mode & stat.S_IWOTH:
-            os.close(descriptor)
-            raise StateError(
-                f"every account of this machine may write into {folder}, and replace what is in it",
-                reason="permissions",
-                hint=f"chmod o-w {folder}, after a look at what is in it; or name a folder below "
-                "it, which is made for its owner alone; a disk that knows no owners is none for it",
-            )
+            raise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -75,6 +75,18 @@ def test_a_new_run_is_its_accounts_alone_and_a_folder_from_before_stays_as_it_is
     assert {path.parent.stat().st_mode & 0o777 for path in (fresh.path, named.path)} == {0o755}
 
 
+def test_no_umask_opens_the_folder_of_all_runs_to_all(tmp_path: Path) -> None:
+    """Any account could put another folder in the place of a run that goes on."""
+    before = os.umask(0)
+    try:
+        RunFolder.create(root=tmp_path / "runs")
+        (tmp_path / "made").mkdir()
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("runs", "made")]
+    assert modes == [0o775, 0o777], "the second is the control"
+
+
 def test_a_fresh_name_is_the_next_number(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     assert RunFolder.create(root=root, name="default").path == root / "default-1"
