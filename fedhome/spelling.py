@@ -12,7 +12,8 @@ _BEGINS = 3  # letters by which a name is known that is the only one to begin wi
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is most like a given one; None where none is.
 
-    The beginning of one name alone is like it, from three letters on. Capitals, and which of
+    The beginning of one name alone is like it, from three letters on, and so are the first letters
+    of one name's words: ``lr`` of ``learning_rate``. Capitals, and which of
     ``-``, ``_`` and the blank stands between words, count for nothing.
 
     Args:
@@ -24,7 +25,14 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     if not found and len(given) >= _BEGINS:
         begun = [one for one in plain if one.startswith(given)]
         found = begun if len(begun) == 1 else []
+    if not found:
+        short = [one for one in plain if "-" in one and _first_letters(one) == given]
+        found = short if len(short) == 1 else []
     return plain[found[0]] if found else None
+
+
+def _first_letters(plain: str) -> str:
+    return "".join(word[:1] for word in plain.split("-"))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fedhome.counted import counted
+from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import with_meaning
 from fedhome.run.events import SPENT
 from fedhome.run.results import SummaryRow, summary
@@ -34,12 +35,12 @@ def facts(run: RunResults) -> dict[str, str]:
     of = f" of {planned}" if planned and planned != closed else ""
     values = {
         "Plan": started.get("plan") or run.setting("name"),
-        "Data": started.get("data") or run.setting("data", "source"),
+        "Data": _data(run),
         "Date": f"{run.began:%Y-%m-%d %H:%M} UTC" if run.began else None,
         "Duration": duration(run.seconds) + ("" if run.finished else ", unfinished")
         if run.events
         else None,
-        "Engine": started.get("engine") or run.setting("engine", "name"),
+        "Engine": None if run.real else started.get("engine") or run.setting("engine", "name"),
         "Strategy": _in_file(str(run.setting("strategy", "name") or "")),
         "Aggregation": _aggregation(run),
         "Privacy": _privacy(run),
@@ -51,6 +52,12 @@ def facts(run: RunResults) -> dict[str, str]:
         "Versions": _pairs(started.get("versions")),
     }
     return {name: str(value) for name, value in values.items() if value not in (None, "")}
+
+
+def _data(run: RunResults) -> str | None:
+    """Return where a run's readings are from; a fleet's plan says it only if its author has."""
+    source = run.started.get("data") or run.setting("data", "source")
+    return "the homes' own" if run.real and source == Plan().data.source else source
 
 
 def in_short(run: RunResults) -> str:

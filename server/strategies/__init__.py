@@ -16,7 +16,7 @@ from fedhome.own_code import fault_of, line_of
 from fedhome.plan.round_settings import RoundSettings
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
-from fedhome.server.strategies.former import check_former
+from fedhome.server.strategies.never_called import check_called
 from fedhome.spelling import did_you_mean
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
@@ -74,7 +74,7 @@ def strategy_of(plan: Plan, homes: int) -> Strategy:
         strategy = _fresh(name, found, args)
     else:
         strategy = _build(name, found, arguments, args)
-    check_former(name, strategy)
+    check_called(name, strategy)
     shares_of(strategy, plan.rounds)
     _check_enough(name, strategy, homes)
     if plan.strategy.wrap:

@@ -40,6 +40,8 @@ def test_a_name_is_known_by_its_first_letters_where_no_other_begins_so() -> None
     known = ["simulate", "server", "report", "release"]
     assert nearest("sim", known) == "simulate"
     assert nearest("re", ["remainder"]) is None
+    assert nearest("LR", ["epochs", "learning_rate"]) == "learning_rate"
+    assert nearest("lr", ["learning_rate", "load-rule"]) is None
     assert nearest("rel", ["release-of-a-model", "relation-to-others"]) is None
 
 

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from test_report import HOSTILE, Page, fake_run, page_of, results_of
 
+from fedhome.plan.settings import Plan
 from fedhome.run.cold_start_table import cold_start_table
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.mean_intervals import mean_interval
 from fedhome.run.shown_homes import PLACES, Reliability, Shown, ShownHome
 from fedhome.server.report import write_report
+from fedhome.server.report.facts import facts
 from fedhome.server.report.figure_drawing import drawings
 from fedhome.server.report.homes_list import MOST_HOMES, homes_list
 from fedhome.server.report.run_figures import figures
@@ -217,6 +219,23 @@ def test_a_fleet_of_real_homes_says_what_it_cannot_show(tmp_path: Path) -> None:
     assert "no server sees predictions or readings of a home" in page.text
     assert "Nor is there a table of homes" in page.text
     assert page.blocks == []
+
+
+@pytest.mark.parametrize(
+    ("source", "told"), [("synthetic", "the homes' own"), ("energy-homes17", "energy-homes17")]
+)
+def test_a_fleets_readings_are_called_synthetic_by_no_default(
+    source: str, told: str, tmp_path: Path
+) -> None:
+    """Plans of fleets name no source, and their default is that of simulations."""
+    run = RunFolder.create(tmp_path / "real")
+    run.write_plan(Plan.load(sets=[f"data.source={source}"]).to_toml())
+    with EventLog(run.events_path) as log:
+        log.append("run-started", plan="real", data=source)
+        log.append("fleet-ready", homes=9, parameters=100, aggregation="secure", score="skill")
+    found = facts(results_of(run))
+    assert found["Data"] == told
+    assert "Engine" not in found
 
 
 def test_a_simulation_says_nothing_of_what_a_real_fleet_lacks(run: RunFolder) -> None:

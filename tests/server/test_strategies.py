@@ -82,6 +82,32 @@ def test_a_strategy_of_flowers_former_kind_is_refused_for_what_is_never_called()
         assert isinstance(strategy_of(plan.change(strategy={"name": name_of(Both())}), 3), Both)
 
 
+def test_a_misspelt_function_is_refused_for_what_is_never_called() -> None:
+    """The run was FedAvg's, and nobody was told."""
+
+    class Misspelt(flower.FedAvg):
+        def aggregate_trian(self, server_round: int, replies: Any) -> None:
+            """Is called by nothing."""
+
+        def weigh(self) -> None:
+            """Is like none of Flower's."""
+
+    class Both(Misspelt):
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            self.aggregate_trian(server_round, replies)
+            return super().aggregate_train(server_round, replies)
+
+    plan = tiny.plan()
+    with given({"strategy": Misspelt()}), pytest.raises(PlanError) as refused:
+        strategy_of(plan.change(strategy={"name": name_of(Misspelt())}), 3)
+    assert "a function aggregate_trian, which is never called: Flower calls aggregate_train" in (
+        refused.value.message
+    )
+    assert "weigh" not in refused.value.message
+    with given({"strategy": Both()}):
+        assert isinstance(strategy_of(plan.change(strategy={"name": name_of(Both())}), 3), Both)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", [*STRATEGIES, *WRAPPERS])
 def test_every_strategy_learns_the_same_in_both_engines(name: str, tmp_path: Path) -> None:
