@@ -75,7 +75,7 @@ def pair_seeds(
     """
     del before
     secrets = [shared_secret(sk, other) for other in others]
-    return seeds_of(secrets, own_pk, others, salt)
+    return hkdf_all(secrets, salt, [pair_info(own_pk, other) for other in others])
 
 
 def shared_secret(sk: X25519PrivateKey, other_pk: bytes) -> bytes:
@@ -94,14 +94,9 @@ def shared_secret(sk: X25519PrivateKey, other_pk: bytes) -> bytes:
         raise BundleError("a home's public key cannot be used", reason="public-key") from error
 
 
-def seeds_of(
-    secrets: Sequence[bytes], own_pk: bytes, others: Sequence[bytes], salt: bytes
-) -> list[bytes]:
-    """Return what `pair_seeds` does, from the secret that the home shares with each other one."""
-    infos = [
-        _PAIR + own_pk + other if own_pk < other else _PAIR + other + own_pk for other in others
-    ]
-    return hkdf_all(secrets, salt, infos)
+def pair_info(one: bytes, other: bytes) -> bytes:
+    """Return what names two homes where their seed is derived, from their public keys."""
+    return _PAIR + (one + other if one < other else other + one)
 
 
 @lru_cache(maxsize=4096)
@@ -164,7 +159,7 @@ def check_masks(vector: NDArray[Any], keys: Iterable[bytes]) -> None:
         raise ParameterError(
             "masks are added to one contiguous row of unsigned words", reason="masks"
         )
-    if any(len(key) != KEY_BYTES for key in keys):
+    if not {KEY_BYTES}.issuperset(map(len, keys)):
         raise ParameterError(f"a key of a mask has not {KEY_BYTES} bytes", reason="masks")
 
 

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
+from fedhome.keys.derivation import hkdf_all
 from fedhome.keys.keystream import PIECE_BYTES, ROOM_BYTES, aes_keystream
-from fedhome.secagg.masks import add_masks, check_masks, seeds_of, shared_secret
+from fedhome.secagg.masks import add_masks, check_masks, pair_info, shared_secret
 
-_MOST_PAIRS = 1 << 17  # whose secrets are remembered: 40 MB; a complete graph of 256 has 32 640
+_MOST_PAIRS = 1 << 17  # that are remembered: 70 MB; a complete graph of 256 has 32 640
 _MOST_ROW_BYTES = 1 << 28  # of the homes that are masked together
 _AT_ONCE, _AT_ONCE_BYTES = 16, 1 << 18  # streams that are made, then added: they stay in the cache
 _LINE_BYTES = 64
@@ -28,22 +30,43 @@ _LINE_BYTES = 64
 _Words = NDArray[np.unsignedinteger[Any]]
 
 
+@dataclass(slots=True)
+class _Pair:
+    """Two homes that keep their one-time keys, and what they share in one sum.
+
+    Args:
+        secret: What their keys come to.
+        info: Names the pair where a seed is derived.
+        turn: The last sum in which one of them agreed.
+        seed: Their seed in it.
+        adds: Which of the homes that agreed in it adds their stream; -1: none so far.
+        subtracts: Which of them subtracts it.
+    """
+
+    secret: bytes = field(repr=False)
+    info: bytes
+    turn: int = 0
+    seed: bytes = field(default=b"", repr=False)
+    adds: int = -1
+    subtracts: int = -1
+
+
 class _Agreed(NamedTuple):
     """What one home has agreed on, for one sum.
 
     Args:
         place: How many of the process agreed before it.
-        plus: Of each home behind it in the roster the key that both share, by its public key.
-        minus: Of each home before it, whose streams it subtracts.
-        adding: Of homes that agreed before it and subtract what it adds, place and key.
-        subtracting: Of those that add what it subtracts.
+        plus: Seeds of the streams that it adds: of homes behind it in the roster.
+        minus: Of those that it subtracts.
+        adding: The pairs of ``plus``.
+        subtracting: The pairs of ``minus``.
     """
 
     place: int
-    plus: dict[bytes, bytes]
-    minus: dict[bytes, bytes]
-    adding: list[tuple[int, bytes]]
-    subtracting: list[tuple[int, bytes]]
+    plus: list[bytes]
+    minus: list[bytes]
+    adding: list[_Pair]
+    subtracting: list[_Pair]
 
 
 class _Row(NamedTuple):
@@ -66,11 +89,10 @@ class SharedMasks:
     """What the homes of a process make of masks for each other, one sum at a time."""
 
     def __init__(self) -> None:
-        self._secrets: dict[
-            bytes, dict[bytes, bytes]
-        ] = {}  # by both ends, the first to agree first
-        self._pairs = 0
+        self._pairs: dict[bytes, dict[bytes, _Pair]] = {}  # each pair by both ends
+        self._known = 0
         self._salt = b""
+        self._turn = 0
         self._agreed: dict[bytes, _Agreed] = {}
         self._rows: dict[bytes, _Row] = {}
         self._made = 0  # homes that had their turn to have rows made, in the order of agreement
@@ -91,53 +113,44 @@ class SharedMasks:
         their keys, and what follows from it for one sum.
         """
         if salt != self._salt:  # of an earlier sum, some of whose homes did not come
-            self._salt, self._made = salt, 0
+            self._salt, self._made, self._turn = salt, 0, self._turn + 1
             self._agreed.clear()
             self._rows.clear()
-        agreed = self._agreed
-        found, new = list[bytes | None](), list[bytes]()
-        adding, subtracting = list[tuple[int, bytes]](), list[tuple[int, bytes]]()
-        for adds, shared in ((False, subtracting), (True, adding)):
-            for other in others[before:] if adds else others[:before]:
-                theirs, seed = agreed.get(other), None
-                if theirs is not None:
-                    plus, minus = theirs.plus, theirs.minus
-                    opposite, same = (minus, plus) if adds else (plus, minus)
-                    seed = opposite.get(own_pk)
-                    if seed is not None:  # both ends hold the same, with opposite signs
-                        shared.append((theirs.place, seed))
-                    else:
-                        seed = same.get(own_pk)
-                if seed is None:
-                    new.append(other)
-                found.append(seed)
-        made = iter(seeds_of(self._secrets_with(sk, own_pk, new), own_pk, new, salt))
-        seeds = [next(made) if seed is None else seed for seed in found]
+        turn, pairs = self._turn, self._pairs_with(sk, own_pk, others)
+        new = [pair for pair in pairs if pair.turn != turn]
+        seeds = hkdf_all([pair.secret for pair in new], salt, [pair.info for pair in new])
+        for pair, seed in zip(new, seeds, strict=True):
+            pair.turn, pair.seed, pair.adds, pair.subtracts = turn, seed, -1, -1
+        seeds = [pair.seed for pair in pairs]
         # A home that has another one twice, which no manifest lists, masks by itself.
-        if own_pk not in agreed and len(set(others)) == len(others):
-            pairs = list(zip(others, seeds, strict=True))
-            plus, minus = dict(pairs[before:]), dict(pairs[:before])
-            agreed[own_pk] = _Agreed(len(agreed), plus, minus, adding, subtracting)
+        if own_pk not in self._agreed and len(set(others)) == len(others):
+            place = len(self._agreed)
+            agreed = _Agreed(
+                place, seeds[before:], seeds[:before], pairs[before:], pairs[:before]
+            )
+            for pair in agreed.adding:
+                pair.adds = place
+            for pair in agreed.subtracting:
+                pair.subtracts = place
+            self._agreed[own_pk] = agreed
         return seeds
 
-    def _secrets_with(
+    def _pairs_with(
         self, sk: X25519PrivateKey, own_pk: bytes, others: Sequence[bytes]
-    ) -> list[bytes]:
-        """Return the secret that a home shares with each of some others."""
-        own, known, nothing = self._secrets.get(own_pk, {}), self._secrets.get, dict[bytes, bytes]()
-        found = []
-        for other in others:
-            shared = own.get(other) or known(other, nothing).get(own_pk)
-            if shared is None:
-                if self._pairs >= _MOST_PAIRS:
-                    self._secrets.clear()
-                    self._pairs = 0
-                shared = shared_secret(sk, other)
-                own = self._secrets.setdefault(own_pk, {})
-                own[other] = shared
-                self._pairs += 1
-            found.append(shared)
-        return found
+    ) -> list[_Pair]:
+        """Return the pairs of a home and each of some others."""
+        own = self._pairs.setdefault(own_pk, {})
+        found = [own.get(other) for other in others]
+        if None in found:
+            if self._known + len(others) > _MOST_PAIRS:
+                self._pairs, self._known, own = {own_pk: {}}, 0, {}
+            own = self._pairs[own_pk]
+            for other in others:
+                if other not in own:
+                    pair = _Pair(shared_secret(sk, other), pair_info(own_pk, other))
+                    own[other] = self._pairs.setdefault(other, {})[own_pk] = pair
+                    self._known += 1
+        return [own[other] for other in others]
 
     def add(
         self,
@@ -200,49 +213,27 @@ class SharedMasks:
         if (self._words.shape, self._words.dtype) != ((count, vector.size), vector.dtype):
             self._words = np.empty((count, vector.size), vector.dtype)
         self._words[:] = 0
-        shared = [0] * count
+        end = first + count
         for row, home in enumerate(homes):
             agreed = self._agreed[home]
-            for sign, pairs in ((True, agreed.adding), (False, agreed.subtracting)):
-                some = [(place - first, seed) for place, seed in pairs if place >= first]
-                self._add_shared(self._words[row], some, sign)
-                shared[row] += len(some)
-                for other, _ in some:
-                    shared[other] += 1
-        for row, home in enumerate(homes):
-            agreed = self._agreed[home]
-            others: Sequence[list[bytes]] = ([], [])
-            if shared[row] < len(agreed.plus) + len(agreed.minus):
-                others = self._others_of(home, range(first, first + count))
-            seeds = [*agreed.plus.values()], [*agreed.minus.values()]
-            self._rows[home] = _Row(self._words[row], *seeds, others)
+            shared = [
+                (pair.subtracts - first, pair.seed)
+                for pair in agreed.adding
+                if first <= pair.subtracts < end
+            ]
+            self._add_shared(self._words[row], shared)
+            others: Sequence[list[bytes]] = (
+                [pair.seed for pair in agreed.adding if not first <= pair.subtracts < end],
+                [pair.seed for pair in agreed.subtracting if not first <= pair.adds < end],
+            )
+            self._rows[home] = _Row(self._words[row], agreed.plus, agreed.minus, others)
 
-    def _others_of(self, home: bytes, places: range) -> Sequence[list[bytes]]:
-        """Return the seeds, to be added and to be subtracted, that are in no row of a home's sum.
-
-        Args:
-            home: The home.
-            places: Homes that have rows, by their places.
-        """
-        found = []
-        agreed = self._agreed[home]
-        for sign, seeds in ((True, agreed.plus), (False, agreed.minus)):
-            rest = list[bytes]()
-            for other, seed in seeds.items():
-                theirs = self._agreed.get(other)
-                has = theirs is not None and theirs.place in places
-                if theirs is None or not has or _other_sign(theirs, sign).get(home) != seed:
-                    rest.append(seed)
-            found.append(rest)
-        return found
-
-    def _add_shared(self, vector: _Words, some: Sequence[tuple[int, bytes]], sign: bool) -> None:
-        """Add streams to a row, and with the other sign each to another; ``sign`` False: subtract.
+    def _add_shared(self, vector: _Words, some: Sequence[tuple[int, bytes]]) -> None:
+        """Add streams to a row, and subtract each from another.
 
         Args:
             vector: Unsigned ``[words]``.
             some: Pairs of a row's number and a seed.
-            sign: Whether they are added to ``vector``.
         """
         step = max(1, min(PIECE_BYTES, vector.nbytes) // vector.itemsize)
         zeros = memoryview(bytes(step * vector.itemsize))
@@ -262,12 +253,8 @@ class SharedMasks:
                 for stream, room in zip(streams, rooms, strict=False):
                     stream.write(number, blank, room[: part.nbytes + ROOM_BYTES])
                 made = masks[: len(streams), : part.size]
-                if sign:
-                    self._words[rows, columns] -= made
-                    part += _folded(made)
-                else:
-                    self._words[rows, columns] += made
-                    part -= _folded(made)
+                self._words[rows, columns] -= made
+                part += np.add.reduce(made, axis=0, dtype=made.dtype)
 
 
 class HomeMasks:
@@ -306,22 +293,8 @@ class HomeMasks:
         self._shared.add(vector, plus, minus, own_pk=self._own_pk, salt=self._salt, workers=workers)
 
 
-def _other_sign(agreed: _Agreed, sign: bool) -> dict[bytes, bytes]:
-    return agreed.minus if sign else agreed.plus
-
-
 def _run_of(rows: list[int]) -> slice | list[int]:
     """Return rows as a slice where they follow each other: then nothing is copied."""
     first, last = rows[0], rows[-1] + 1
     return slice(first, last) if rows == [*range(first, last)] else rows
 
-
-def _folded(rows: _Words) -> _Words:
-    """Return the sum of rows; they are changed: halves are added, as one row alone is short."""
-    count = len(rows)
-    while count > 1:
-        half = count // 2
-        rows[:half] += rows[count - half : count]
-        count -= half
-    first: _Words = rows[0]
-    return first
