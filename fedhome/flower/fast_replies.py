@@ -9,7 +9,8 @@ sees is the same: the same classes, the same views.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from flwr.app import (
@@ -27,9 +28,11 @@ from fedhome.flower.messages import (
     ARRAYS,
     CONFIG,
     METRICS,
+    SUM,
     blob_reply,
     goes_in_one_piece,
     reply,
+    with_sum_record,
 )
 
 Metrics = Mapping[str, float | int | list[float]]
@@ -43,7 +46,7 @@ _CHECKS = {
         (ConfigRecord, "config_records"),
     )
 }
-_SAME = ("group_id", "message_type", "src_node_id", "created_at", "ttl")
+_same_of = itemgetter("_group_id", "_message_type", "_src_node_id", "_created_at", "_ttl")
 
 
 class CheckedContent(RecordDict):
@@ -146,9 +149,37 @@ def _made(message: Message, values: Metrics, array: Array | None, key: str) -> M
     return answer
 
 
+def contents_asking(records: Iterable[Mapping[str, bytes]]) -> list[RecordDict]:
+    """Return contents of questions that are bytes by name: as of :func:`.with_sum_record`.
+
+    The first one is made by Flower; others with bytes of the same names are copies with their own
+    put in. What is the same record is the same content, which travels once.
+
+    Args:
+        records: What is asked in each question.
+    """
+    made: dict[int, RecordDict] = {}
+    contents: list[RecordDict] = []
+    for record in records:
+        content = made.get(id(record))
+        if content is None:
+            content = made[id(record)] = _asking(dict(record), contents[0] if contents else None)
+        contents.append(content)
+    return contents
+
+
+def _asking(record: dict[str, bytes], first: RecordDict | None) -> RecordDict:
+    if first is not None and first[SUM].keys() == record.keys() and _all_bytes(record.values()):
+        return _like(first, {**first, SUM: _like(first[SUM], record)})
+    return with_sum_record(RecordDict({CONFIG: ConfigRecord()}), record)
+
+
+def _all_bytes(values: Iterable[object]) -> bool:
+    return all(type(value) is bytes for value in values)
+
+
 def _alike(first: Message, other: Message) -> bool:
-    one, two = first.metadata, other.metadata
-    return all(getattr(one, name) == getattr(two, name) for name in _SAME)
+    return _same_of(vars(first.metadata)) == _same_of(vars(other.metadata))
 
 
 def _same_kinds(first: Metrics, other: Metrics) -> bool:

@@ -14,9 +14,11 @@ what they were about, which is refused. What is older is forgotten: it could be 
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from functools import cached_property
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -37,6 +39,18 @@ _BEGINNING = 8
 _COUNT = struct.Struct(">I")
 
 Key = tuple[bytes, int]
+
+
+class _Index(NamedTuple):
+    """What a ledger is asked: it is long, and a home looks it up for each sum.
+
+    Args:
+        by_subject: Keys of the entries about each subject.
+        by_day: How many entries are of each day.
+    """
+
+    by_subject: Mapping[bytes, tuple[Key, ...]]
+    by_day: Mapping[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +136,22 @@ class Ledger:
     def __len__(self) -> int:
         return len(self.entries)
 
+    @cached_property
+    def _index(self) -> _Index:
+        by_subject: dict[bytes, tuple[Key, ...]] = {}
+        for key in self.entries:
+            by_subject[key[0]] = (*by_subject.get(key[0], ()), key)
+        return _Index(by_subject, Counter(entry.day for entry in self))
+
+    def _about(self, subject: bytes) -> list[LedgerEntry]:
+        """Return the entries about a subject, whatever the group."""
+        return [self.entries[key] for key in self._index.by_subject.get(subject, ())]
+
     def attempts(self, subject: bytes) -> int:
         """Return in how many sums about a subject a home took part, whatever the group."""
         if self.was_earlier(subject):
             return MOST_ATTEMPTS
-        return sum(entry.attempts for entry in self if entry.subject == subject)
+        return sum(entry.attempts for entry in self._about(subject))
 
     def in_another_epoch(self, manifest: Manifest) -> bool:
         """Return whether what a manifest is about is listed for another epoch.
@@ -137,12 +162,12 @@ class Ledger:
         """
         subjects = {manifest.subject, *manifest.alike_subjects}
         return any(map(self.was_earlier, manifest.alike_subjects)) or any(
-            entry.subject in subjects and entry.epoch != manifest.epoch for entry in self
+            entry.epoch != manifest.epoch for subject in subjects for entry in self._about(subject)
         )
 
     def on(self, day: int) -> int:
         """Return how many entries are of a day."""
-        return sum(entry.day == day for entry in self)
+        return self._index.by_day.get(day, 0)
 
     def refuses(self, manifest: Manifest) -> bool:
         """Return whether a sum must not be opened after those that are listed here.
@@ -163,17 +188,27 @@ class Ledger:
     def with_entry(self, entry: LedgerEntry) -> Ledger:
         """Return the ledger with an entry; an attempt after others counts with them."""
         entries = dict(self.entries)
+        by_subject, by_day = dict(self._index.by_subject), dict(self._index.by_day)
         earlier = entries.pop(entry.key, None)
         if earlier is not None:
             attempts = earlier.attempts + (earlier.manifest != entry.manifest)
             entry = replace(entry, attempts=attempts)
+            by_day[earlier.day] -= 1
+        else:
+            by_subject[entry.subject] = (*by_subject.get(entry.subject, ()), entry.key)
         entries[entry.key] = entry
+        by_day[entry.day] = by_day.get(entry.day, 0) + 1
         older = self.older
         while len(entries) > MOST_ENTRIES:
             oldest = next(iter(entries))
-            del entries[oldest]
+            by_day[entries.pop(oldest).day] -= 1
+            by_subject[oldest[0]] = tuple(key for key in by_subject[oldest[0]] if key != oldest)
+            if not by_subject[oldest[0]]:
+                del by_subject[oldest[0]]
             older += oldest[0][:_BEGINNING]
-        return Ledger(entries, older[-_BEGINNING * MOST_OLDER :])
+        ledger = Ledger(entries, older[-_BEGINNING * MOST_OLDER :])
+        vars(ledger)["_index"] = _Index(by_subject, by_day)
+        return ledger
 
     def was_earlier(self, subject: bytes) -> bool:
         """Return whether a subject is one of those that are not listed any more."""

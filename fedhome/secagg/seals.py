@@ -51,6 +51,19 @@ class _Sealing:
     encrypt: Callable[[bytes, bytes, bytes], bytes]
 
 
+class _SealingFor(NamedTuple):
+    """A member's name, and how a home seals for it: as of `_Sealing`."""
+
+    member: bytes
+    start: bytes
+    encrypt: Callable[[bytes, bytes, bytes], bytes]
+
+
+def _no_row(nonce: bytes, plain: bytes, bound: bytes) -> bytes:
+    del nonce, plain, bound
+    return _NO_ROW
+
+
 class OpenedRows(NamedTuple):
     """What a member finds in rows.
 
@@ -103,7 +116,7 @@ class Seals:
         self._sealings: dict[tuple[bytes, str, bytes], _Sealing] = {}
         self._ciphers: dict[tuple[bytes, bytes, str], AESGCM] = {}
         self._own: dict[bytes, tuple[X25519PrivateKey, bytes]] = {}
-        self._members: tuple[tuple[bytes, bytes], list[tuple[bytes, _Sealing | None]]] | None = None
+        self._members: tuple[tuple[bytes, bytes], list[_SealingFor]] | None = None
         self._opened: dict[tuple[bytes, bytes], bytes] = {}
 
     def __repr__(self) -> str:
@@ -135,25 +148,27 @@ class Seals:
             shares: uint32 ``[members, secrets, 13]``.
         """
         bound = head.associated_data(self._directory.hash)
-        plain = shares.astype("<u4").tobytes()
+        plain = shares.astype("<u4", copy=False).tobytes()
         places = range(0, len(plain), _PLAIN_BYTES)
-        parts = list[bytes]()
-        for at, (member, sealing) in zip(places, self._sealings_for(secret, ring), strict=True):
-            if sealing is None:
-                parts.append(_NO_ROW)
-                continue
-            sealed = sealing.encrypt(nonce, plain[at : at + _PLAIN_BYTES], bound + member)
-            parts += sealing.start, sealed
-        return b"".join(parts)
-
-    def _sealings_for(self, secret: bytes, ring: KeyRing) -> list[tuple[bytes, _Sealing | None]]:
-        """Return of each member its name, and how is sealed for it; None: it is not in the ring."""
-        if self._members is None or self._members[0] != (secret, ring.hash):
-            found = [
-                (member.encode(), None if key is None else self._sealing(secret, key))
-                for member in self._directory.members
-                for key in (ring.by_member.get(member),)
+        pairs = zip(places, self._sealings_for(secret, ring), strict=True)
+        return b"".join(
+            [
+                start + encrypt(nonce, plain[at : at + _PLAIN_BYTES], bound + member)
+                for at, (member, start, encrypt) in pairs
             ]
+        )
+
+    def _sealings_for(self, secret: bytes, ring: KeyRing) -> list[_SealingFor]:
+        """Return how is sealed for each member; for one that is not in the ring, zeros."""
+        if self._members is None or self._members[0] != (secret, ring.hash):
+            found = []
+            for member in self._directory.members:
+                key, name = ring.by_member.get(member), member.encode()
+                if key is None:
+                    found.append(_SealingFor(name, b"", _no_row))
+                else:
+                    sealing = self._sealing(secret, key)
+                    found.append(_SealingFor(name, sealing.start, sealing.encrypt))
             self._members = (secret, ring.hash), found
         return self._members[1]
 

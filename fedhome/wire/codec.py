@@ -8,7 +8,7 @@ parties can never hold one message in two forms that hash differently.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Self, TypeGuard, get_type_hints
 
 import msgpack
@@ -187,7 +187,10 @@ class Message:
         # After the same beginning, with the length of the field in it, there is no more to read.
         if other[:at] != own[:at]:
             return None
-        return replace(self, **{name: other[at:]})  # type: ignore[type-var]  # a dataclass
+        found = object.__new__(type(self))
+        vars(found).update({key: vars(self)[key] for key in _kinds(type(self))})
+        vars(found)[name] = other[at:]
+        return found
 
     @classmethod
     def from_bytes(cls, data: bytes, *, most: int | None = None) -> Self:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedhome.errors import FedHomeError, ManifestError, OpeningError, WireError
+from fedhome.flower.fast_replies import contents_asking
 from fedhome.flower.messages import blobs_of, broadcast_messages, messages_to, with_sum_record
 from fedhome.keys.signing import signature_holds
 from fedhome.plan.protocol import least_in_a_sum, policy_of, quorum_of
@@ -343,15 +344,10 @@ class ProtocolChannel(Channel):
     ) -> Iterator[tuple[str, Message]]:
         """Ask homes, each its own question; see `bundle_stock.AskHomes`."""
         names = [name for name in records if name in self._nodes]
-        each, contents = list[RecordDict](), dict[int, RecordDict]()
-        for name in names:
-            record = records[name]
-            self.traffic.down += sum(map(len, record.values()))
-            # What is the same for all goes out as one content, which travels once.
-            content = contents.get(id(record)) or with_sum_record(_nothing_else(), dict(record))
-            contents[id(record)] = content
-            each.append(content)
-        messages = messages_to([self._nodes[name] for name in names], each, kind)
+        asked = [records[name] for name in names]
+        self.traffic.down += sum(len(part) for record in asked for part in record.values())
+        nodes = [self._nodes[name] for name in names]
+        messages = messages_to(nodes, contents_asking(asked), kind)
         for index, reply in self.replies(messages, timeout_s, enough=enough):
             with suppress(FedHomeError):
                 self.traffic.up += sum(map(len, blobs_of(reply).values()))
@@ -389,7 +385,3 @@ class _MaskedSum:
         group.arrived = opened.homes
         group.form = self.summed.manifest.form
         self.channel.keep(group, self.request)
-
-
-def _nothing_else() -> RecordDict:
-    return RecordDict({"config": ConfigRecord()})

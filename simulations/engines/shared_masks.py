@@ -125,9 +125,7 @@ class SharedMasks:
         # A home that has another one twice, which no manifest lists, masks by itself.
         if own_pk not in self._agreed and len(set(others)) == len(others):
             place = len(self._agreed)
-            agreed = _Agreed(
-                place, seeds[before:], seeds[:before], pairs[before:], pairs[:before]
-            )
+            agreed = _Agreed(place, seeds[before:], seeds[:before], pairs[before:], pairs[:before])
             for pair in agreed.adding:
                 pair.adds = place
             for pair in agreed.subtracting:
@@ -297,4 +295,3 @@ def _run_of(rows: list[int]) -> slice | list[int]:
     """Return rows as a slice where they follow each other: then nothing is copied."""
     first, last = rows[0], rows[-1] + 1
     return slice(first, last) if rows == [*range(first, last)] else rows
-

@@ -45,7 +45,7 @@ from helpers.secagg_world import Sum, World, form_of
 
 NEVER = 1e-9  # chance that a test of randomness fails although all is well
 SIGNED_KEYS = "not self._verify_head(identity, head.signature, statement)"
-JOINED = "return replace(counted, sum_number=sum_number, live=live, spent=spent)"
+JOINED = "return counted._with(sum_number=sum_number, live=live, spent=spent)"
 
 
 def test_substituted_keys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +119,8 @@ def test_a_duplicate_home(monkeypatch: pytest.MonkeyPatch) -> None:
     ("kept", "reason"),
     [
         (JOINED, "replayed"),
-        ("return replace(counted, sum_number=sum_number)", "replayed"),
-        ("return replace(counted, live=live)", "bundle-used"),  # a second wall
+        ("return counted._with(sum_number=sum_number)", "replayed"),
+        ("return counted._with(live=live)", "bundle-used"),  # a second wall
         ("return counted", None),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_bundle_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         HomeState,
         "with_sum",
         JOINED,
-        "return replace(counted, sum_number=sum_number)",
+        "return counted._with(sum_number=sum_number)",
     )
     eve = eve_of(World.of(6))
     send(eve, range(6))
