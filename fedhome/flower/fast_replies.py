@@ -170,7 +170,8 @@ def contents_asking(records: Iterable[Mapping[str, bytes]]) -> list[RecordDict]:
 
 def _asking(record: dict[str, bytes], first: RecordDict | None) -> RecordDict:
     if first is not None and first[SUM].keys() == record.keys() and _all_bytes(record.values()):
-        return _like(first, {**first, SUM: _like(first[SUM], record)})
+        content: RecordDict = _like(first, {**first, SUM: _like(first[SUM], record)})
+        return content
     return with_sum_record(RecordDict({CONFIG: ConfigRecord()}), record)
 
 
@@ -179,7 +180,7 @@ def _all_bytes(values: Iterable[object]) -> bool:
 
 
 def _alike(first: Message, other: Message) -> bool:
-    return _same_of(vars(first.metadata)) == _same_of(vars(other.metadata))
+    return bool(_same_of(vars(first.metadata)) == _same_of(vars(other.metadata)))
 
 
 def _same_kinds(first: Metrics, other: Metrics) -> bool:

@@ -22,7 +22,7 @@ from fedhome.secagg.bundle import Bundle, rows_of_members
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import add_masks
-from fedhome.secagg.opening import ShareProofs, mask_seeds, needed, told
+from fedhome.secagg.opening import HashShares, ShareProofs, hashes_told, mask_seeds, needed, told
 from fedhome.secagg.sharing import SHARE_BYTES
 from fedhome.secagg.sum_messages import (
     ARRIVAL_BYTES,
@@ -66,6 +66,7 @@ class Aggregator:
         directory: The epoch's.
         bundles: Of each home of the roster, the one that the manifest lists.
         verify: How signatures are checked.
+        hash_shares: As of `ShareProofs`.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class Aggregator:
         bundles: Mapping[str, Bundle],
         *,
         verify: Verify = signature_holds,
+        hash_shares: HashShares = hashes_told,
     ) -> None:
+        self._hash_shares = hash_shares
         self.manifest = Manifest.verify(manifest, directory, verify=verify)
         self._signed, self._directory, self._verify = manifest, directory, verify
         self._bundles = [bundles[home] for home in self.manifest.names]
@@ -207,7 +210,12 @@ class Aggregator:
 
     @classmethod
     def resume(
-        cls, data: bytes, directory: Directory, *, verify: Verify = signature_holds
+        cls,
+        data: bytes,
+        directory: Directory,
+        *,
+        verify: Verify = signature_holds,
+        hash_shares: HashShares = hashes_told,
     ) -> Aggregator:
         """Return a sum as `snapshot` left it: what follows is `requests`.
 
@@ -215,6 +223,7 @@ class Aggregator:
             data: What `snapshot` returned.
             directory: The epoch's.
             verify: As of the class.
+            hash_shares: As of the class.
 
         Raises:
             WireError: Other bytes.
@@ -222,7 +231,7 @@ class Aggregator:
         """
         kept = ClosedSum.from_bytes(data)
         bundles = {bundle.home: bundle for bundle in kept.bundles}
-        resumed = cls(kept.manifest, directory, bundles, verify=verify)
+        resumed = cls(kept.manifest, directory, bundles, verify=verify, hash_shares=hash_shares)
         present = from_bits(kept.present, len(resumed.manifest.names))
         if present is None or len(kept.arrivals) != ARRIVAL_BYTES * int(present.sum()):
             raise WireError("a sum was not kept as it was", reason="arrivals")
@@ -262,7 +271,13 @@ class Aggregator:
         if self._proofs is None:
             present = self._present()
             self._needed = needed(present, self.manifest.adjacency(self._directory))
-            self._proofs = ShareProofs(self.manifest, present, self._bundles, self._directory)
+            self._proofs = ShareProofs(
+                self.manifest,
+                present,
+                self._bundles,
+                self._directory,
+                hash_shares=self._hash_shares,
+            )
         self._right[index] = self._proofs.bound(index, shares)
         self._shares[index] = shares
         if self.enough:

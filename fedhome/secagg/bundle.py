@@ -147,7 +147,7 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
     @cached_property
     def dealt(self) -> bytes:
         """SHA-256 of all that fixes the shares; from it follow the factors of their proof."""
-        return hashlib.sha256(_DEAL + self.ring + self.nonce + self.shares + self.hashes).digest()
+        return dealt_hash(self.ring, self.nonce, self.shares, self.hashes)
 
     @cached_property
     def proof_hash(self) -> bytes:
@@ -258,6 +258,11 @@ def rows_of_members(bundles: Sequence[Bundle]) -> NDArray[np.uint8]:
     nonces = np.frombuffer(b"".join([bundle.nonce for bundle in bundles]), np.uint8)
     rows[:, :, :NONCE_BYTES] = nonces.reshape(count, NONCE_BYTES)
     return rows
+
+
+def dealt_hash(ring: bytes, nonce: bytes, shares: bytes, hashes: bytes) -> bytes:
+    """Return the hash of all that fixes the shares of a bundle, as its fields name them."""
+    return hashlib.sha256(b"".join((_DEAL, ring, nonce, shares, hashes))).digest()
 
 
 def sealed_hash(dealt: bytes, proof_hash: bytes) -> bytes:

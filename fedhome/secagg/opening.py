@@ -24,6 +24,24 @@ from fedhome.secagg.sharing import (
     values_of,
 )
 
+HashShares = Callable[[Sequence["tuple[str, bytes] | None"], int, Sequence[int], bytes], bytes]
+"""Hashes what a member told of a sum's homes: as `hashes_told`."""
+
+
+def hashes_told(
+    bounds: Sequence[tuple[str, bytes] | None], member: int, secrets: Sequence[int], shares: bytes
+) -> bytes:
+    """Return the hashes of a member's shares, 16 bytes each, as of `share_hashes`.
+
+    Args:
+        bounds: Of each home as of `Manifest.bounds`; they change nothing.
+        member: The member's index in the committee; likewise.
+        secrets: Of each share which secret it is of, 0 or 1.
+        shares: One after the other, 52 bytes each.
+    """
+    del bounds, member
+    return share_hashes(secrets, shares)
+
 
 class ShareProofs:
     """What members' shares of a sum must be, by the hashes and proofs of its homes' bundles.
@@ -38,6 +56,7 @@ class ShareProofs:
             others the key's.
         bundles: Of each home of the roster.
         directory: The epoch's.
+        hash_shares: How shares are hashed; another function is for simulations only.
     """
 
     def __init__(
@@ -46,7 +65,10 @@ class ShareProofs:
         present: NDArray[np.bool_],
         bundles: Sequence[Bundle],
         directory: Directory,
+        *,
+        hash_shares: HashShares = hashes_told,
     ) -> None:
+        self._hash_shares = hash_shares
         half = present.astype(np.int64)
         told = np.frombuffer(b"".join(bundle.hashes for bundle in bundles), np.uint8)
         by_home = told.reshape(len(bundles), directory.committee, SECRETS, HASH_BYTES)
@@ -62,7 +84,8 @@ class ShareProofs:
             member: Its index in the committee.
             shares: uint32 ``[roster, 13]``.
         """
-        found = share_hashes(self._half, shares.astype("<u4").tobytes())
+        told = shares.astype("<u4").tobytes()
+        found = self._hash_shares(self._manifest.bounds, member, self._half, told)
         same = np.frombuffer(found, np.uint8).reshape(-1, HASH_BYTES) == self._hashes[:, member]
         return np.asarray(same.all(axis=1))
 

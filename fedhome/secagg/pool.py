@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify, signature_holds
@@ -18,6 +18,7 @@ class Pool:
     Args:
         directory: The epoch's; with the next one, start a new pool.
         verify: How signatures are checked.
+        read: How a bundle is read; another function is for simulations only.
         used: Serial of the last bundle that an earlier pool of this epoch gave of each home. One
             home that was set back would else fail every sum: members open no bundle that is
             older than the last.
@@ -28,9 +29,10 @@ class Pool:
         directory: Directory,
         *,
         verify: Verify = signature_holds,
+        read: Callable[[bytes], Bundle] = Bundle.from_bytes,
         used: Mapping[str, int] | None = None,
     ) -> None:
-        self._directory, self._verify = directory, verify
+        self._directory, self._verify, self._read = directory, verify, read
         self._waiting: dict[str, deque[Bundle]] = {}
         self._newest = dict(used or {})
         self._makers: dict[bytes, str] = {}  # of each public key that waits
@@ -49,7 +51,7 @@ class Pool:
                 ``copied``: with a key that waits in another home's bundle. Members see keys that
                 wait, and homes refuse a roster that has one twice: so one member could stop all.
         """
-        bundle = Bundle.from_bytes(data)
+        bundle = self._read(data)
         if bundle.home != home:
             raise BundleError(f"a bundle came from {home} that is not its own", reason="other-home")
         bundle.check(self._directory, verify=self._verify)

@@ -129,7 +129,7 @@ class SealingParty:
             draw=self._workings.draw,
         )
         self._commit(self.state.with_bundle(secrets))
-        return bundle.to_bytes()
+        return self._workings.write_bundle(bundle)
 
     def check(self, data: bytes, *, now: float) -> bytes:
         """Return what this member finds of its shares of some bundles, ahead of a sum.

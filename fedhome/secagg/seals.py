@@ -25,6 +25,7 @@ from fedhome.secagg.bundle import (
     BundleHead,
     Secrets,
     commitment,
+    dealt_hash,
     sealed_hash,
 )
 from fedhome.secagg.directory import Directory, HomeKeys
@@ -339,6 +340,11 @@ def make_bundle(
         sealed=b"",
         signature=b"",
     )
+    shares = seals.seal(secret, ring, bare, nonce, drawn.shares)
+    dealt = dealt_hash(ring.hash, nonce, shares, drawn.hashes)
+    proof = drawn.dealing.proof(factors_of(bare.dealt_statement(directory.hash, dealt)))
+    proof_hash = hashlib.sha256(proof).digest()
+    sealed = sealed_hash(dealt, proof_hash)
     bundle = Bundle(
         directory=directory.hash,
         home=bare.home,
@@ -347,13 +353,10 @@ def make_bundle(
         commitment=bare.commitment,
         ring=ring.hash,
         nonce=nonce,
-        shares=seals.seal(secret, ring, bare, nonce, drawn.shares),
+        shares=shares,
         hashes=drawn.hashes,
-        proof=b"",
-        signature=bytes(64),
+        proof=proof,
+        signature=keys.sign(replace(bare, sealed=sealed).statement(directory.hash)),
     )
-    factors = factors_of(bare.dealt_statement(directory.hash, bundle.dealt))
-    proof = drawn.dealing.proof(factors)
-    sealed = sealed_hash(bundle.dealt, hashlib.sha256(proof).digest())
-    signature = keys.sign(replace(bare, sealed=sealed).statement(directory.hash))
-    return replace(bundle, proof=proof, signature=signature), secrets
+    vars(bundle).update(dealt=dealt, proof_hash=proof_hash)  # as they would be worked out
+    return bundle, secrets

@@ -12,9 +12,11 @@ from typing import Protocol, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from fedhome.secagg.bundle import Bundle
 from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.secagg.masks import Mask, PairSeeds, add_masks, one_time_key, pair_seeds
 from fedhome.secagg.one_time import OneTime
+from fedhome.secagg.opening import HashShares, hashes_told
 from fedhome.secagg.seals import Seals
 from fedhome.secagg.share_checks import NameRows, row_hashes
 from fedhome.wire.codec import Message
@@ -55,6 +57,21 @@ def read_anew(kind: type[_Read], data: bytes) -> _Read:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServerWorkings:
+    """How a server does; **anything but these defaults is for simulations only**.
+
+    Args:
+        read_bundle: How it reads a home's bundle.
+        name_rows: How it names rows that members check.
+        hash_shares: How it hashes the shares that members give.
+    """
+
+    read_bundle: Callable[[bytes], Bundle] = Bundle.from_bytes
+    name_rows: NameRows = row_hashes
+    hash_shares: HashShares = hashes_told
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workings:
     """How a home works things out; **anything but these defaults is for simulations only**.
 
@@ -64,6 +81,7 @@ class Workings:
         mask: How it adds masks.
         draw: How it draws the secrets of a bundle.
         seals: How it seals shares, and opens them, under a directory.
+        write_bundle: How it writes a bundle.
         once: How it works out what all homes of a sum read alike.
         read: How it reads what a server asks of each member.
         name_rows: How it names rows that it checks.
@@ -74,6 +92,7 @@ class Workings:
     mask: Mask = add_masks
     draw: Callable[[Directory], OneTime] = OneTime.drawn
     seals: Callable[[HomeKeys, Directory], Seals] = Seals
+    write_bundle: Callable[[Bundle], bytes] = Bundle.to_bytes
     once: Once = each_time
     read: Read = read_anew
     name_rows: NameRows = row_hashes

@@ -19,10 +19,11 @@ from fedhome.flower.messages import AWAY, blobs_of
 from fedhome.keys.signing import Verify
 from fedhome.secagg import Bundle, Directory, KeyRing, Pool, ShareChecks, ShareKey
 from fedhome.secagg.bundle import RingMembers
-from fedhome.secagg.share_checks import NameRows, row_hashes
 from fedhome.secagg.share_keys import period_of
+from fedhome.secagg.workings import ServerWorkings
 from fedhome.wire.names import BUNDLE, HELP
 
+_EACH_TIME = ServerWorkings()
 _AGAIN_S = 60.0  # between two attempts to get the keys of members that gave none
 _SHARE_KEY: Mapping[str, bytes] = {"share-key": b""}
 _NO_RING = "too few members of the committee gave keys to seal shares for"
@@ -62,7 +63,7 @@ class BundleStock:
         clock: Seconds since 1970.
         verify: How signatures are checked.
         used: Serial of the last bundle that was used of each home.
-        name_rows: As of `ShareChecks`.
+        workings: How it works out what follows from bytes alone.
     """
 
     def __init__(
@@ -74,10 +75,10 @@ class BundleStock:
         clock: Callable[[], float],
         verify: Verify,
         used: Mapping[str, int] | None,
-        name_rows: NameRows = row_hashes,
+        workings: ServerWorkings = _EACH_TIME,
     ) -> None:
-        self.pool = Pool(directory, verify=verify, used=used)
-        self.checks = ShareChecks(directory, verify=verify, name_rows=name_rows)
+        self.pool = Pool(directory, verify=verify, read=workings.read_bundle, used=used)
+        self.checks = ShareChecks(directory, verify=verify, name_rows=workings.name_rows)
         self.left_out: dict[str, str] = {}
         """Homes that are asked nothing more in this run, and why."""
         self._directory, self._verify = directory, verify

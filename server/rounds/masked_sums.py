@@ -22,13 +22,14 @@ from fedhome.plan.protocol import least_in_a_sum, policy_of, quorum_of
 from fedhome.plan.settings import Plan
 from fedhome.secagg import (
     Aggregator,
+    Bundle,
     Directory,
     OpenedSum,
     ServerKeys,
     Verify,
 )
-from fedhome.secagg.share_checks import NameRows, row_hashes
 from fedhome.secagg.shell_roster import tier_numbers
+from fedhome.secagg.workings import ServerWorkings
 from fedhome.server.rounds.bundle_stock import WRONG_SHARES, BundleStock, no_help
 from fedhome.server.rounds.counters import Serials
 from fedhome.server.rounds.left_out import LeftOut
@@ -42,6 +43,7 @@ from fedhome.server.rounds.sums import (
 )
 from fedhome.wire.names import HELP
 
+_EACH_TIME = ServerWorkings()
 _FALSE = "it dealt shares of another secret than it had committed to"
 _NOT_ASKED = "it was not asked: it was away or left out, as the log told then"
 _LATE = "it had not answered when the question was closed"
@@ -65,7 +67,7 @@ class ProtocolChannel(Channel):
         left_out: Homes that are asked nothing more, over runs; None: kept in memory.
         clock: Seconds since 1970.
         newest: Returns number and hash of the newest release; None: there are no releases.
-        name_rows: As of `ShareChecks`.
+        workings: As of `BundleStock`.
     """
 
     def __init__(
@@ -83,13 +85,13 @@ class ProtocolChannel(Channel):
         left_out: LeftOut | None = None,
         clock: Callable[[], float] = time.time,
         newest: Callable[[], tuple[int, bytes]] | None = None,
-        name_rows: NameRows = row_hashes,
+        workings: ServerWorkings = _EACH_TIME,
     ) -> None:
         super().__init__(grid, plan, names, seed=directory.seed, journal=journal, left_out=left_out)
         self.directory = directory
         self.keys = keys
         self._serials = serials
-        self._verify = verify
+        self._verify, self._hash_shares = verify, workings.hash_shares
         self._clock = clock
         self._nodes = {name: node for node, name in names.items()}
         self._manifest_of = SumManifests(
@@ -107,7 +109,7 @@ class ProtocolChannel(Channel):
             clock=clock,
             verify=verify,
             used=serials.used if serials else None,
-            name_rows=name_rows,
+            workings=workings,
         )
         self.journal.begin_epoch(directory.hash)
 
@@ -209,7 +211,9 @@ class ProtocolChannel(Channel):
         if kept is None:
             return None
         try:
-            return Aggregator.resume(kept, self.directory, verify=self._verify)
+            return Aggregator.resume(
+                kept, self.directory, verify=self._verify, hash_shares=self._hash_shares
+            )
         except (WireError, ManifestError) as error:
             notes.append(f"a sum that was half opened is given up: {error.message}")
             self.journal.give_up(name)
@@ -231,7 +235,7 @@ class ProtocolChannel(Channel):
         manifest = self._manifest_of(
             bundles, request, pool=len(group.members), group=group.number, after=after
         ).sign(self.keys)
-        summed = Aggregator(manifest, self.directory, bundles, verify=self._verify)
+        summed = self._sum_of(manifest, bundles)
         content = with_sum_record(next(iter(messages.values())).content, {"manifest": manifest})
         names = list(messages)
         nodes = [self._nodes[name] for name in names]
@@ -257,11 +261,20 @@ class ProtocolChannel(Channel):
         if fitting.issuperset(summed.arrived):
             summed.polls()  # no upload after this one: it is known whether enough came
             return summed
-        fewer = Aggregator(manifest, self.directory, bundles, verify=self._verify)
+        fewer = self._sum_of(manifest, bundles)
         for name in sorted(fitting):
             fewer.receive(name, uploads[name])
         fewer.polls()
         return fewer
+
+    def _sum_of(self, manifest: bytes, bundles: Mapping[str, Bundle]) -> Aggregator:
+        return Aggregator(
+            manifest,
+            self.directory,
+            bundles,
+            verify=self._verify,
+            hash_shares=self._hash_shares,
+        )
 
     def _keep_next(self, name: str, blobs: Mapping[str, bytes], notes: list[str]) -> None:
         """Keep the keys for the next sum that came along with a home's part of this one."""

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from fedhome.secagg import Directory, HomeKeys, Manifest, Policy, Verify, signature_holds
+from fedhome.secagg import Bundle, Directory, HomeKeys, Manifest, Policy, Verify, signature_holds
 from fedhome.secagg.masks import one_time_key
 from fedhome.secagg.share_checks import row_hashes
+from fedhome.secagg.workings import ServerWorkings
 from fedhome.simulations.engines.shared_masks import SharedMasks
 from fedhome.simulations.engines.shared_seals import KnownSeals, SharedSeals
 from fedhome.wire.codec import Message
 
-_MOST_KEYS = 1024
+_MOST_KEYS = _MOST_BUNDLES = 1024
 _MOST_SIGNATURES = 1 << 14  # of each of two generations
 
 _Worked = TypeVar("_Worked")
@@ -39,12 +40,22 @@ class Reading:
         self._seals = SharedSeals()
         # A home keeps its one-time key while it stays in sums, and a key is costly to make.
         self.key = lru_cache(maxsize=_MOST_KEYS)(one_time_key)
+        self.bundles = KnownBundles()
         self._worked: dict[str, tuple[Hashable, Any]] = {}
         self._read: dict[type[Message], tuple[bytes, Any]] = {}
         self._named: dict[str, tuple[bytes, list[bytes], bytes]] = {}  # by member
         self.policy: Policy = _Once(**vars(policy))
         self._directory: tuple[tuple[bytes, bytes, object], Directory] | None = None
         self._manifest: tuple[tuple[bytes, bytes], Manifest] | None = None
+
+    @property
+    def of_server(self) -> ServerWorkings:
+        """How a server in this process works things out."""
+        return ServerWorkings(
+            read_bundle=self.bundles.read,
+            name_rows=self.name_rows,
+            hash_shares=self._seals.hashes_told,
+        )
 
     def seals(self, keys: HomeKeys, directory: Directory) -> KnownSeals:
         """Return seals of a home of this process."""
@@ -100,6 +111,28 @@ class Reading:
             names = row_hashes(statements, rows, member)
             known = self._named[member] = rows, [*statements], names
         return known[2]
+
+
+class KnownBundles:
+    """Bundles that were written in this process: a server there need not read them again.
+
+    For the very same bytes, and once; and no more of them than homes may have on their way.
+    """
+
+    def __init__(self) -> None:
+        self._written: dict[bytes, Bundle] = {}
+
+    def written(self, bundle: Bundle) -> bytes:
+        """Do what :meth:`fedhome.secagg.Bundle.to_bytes` does."""
+        data = bundle.to_bytes()
+        while len(self._written) >= _MOST_BUNDLES:
+            del self._written[next(iter(self._written))]
+        self._written[data] = bundle
+        return data
+
+    def read(self, data: bytes) -> Bundle:
+        """Do what :meth:`fedhome.secagg.Bundle.from_bytes` does."""
+        return self._written.pop(data, None) or Bundle.from_bytes(data)
 
 
 class KnownSignatures:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from fedhome.secagg import Directory, HomeKeys
 from fedhome.secagg.bundle import NONCE_BYTES, ROW_BYTES, SEALED_BYTES, BundleHead
+from fedhome.secagg.opening import hashes_told
 from fedhome.secagg.seals import OpenedRows, Seals
 from fedhome.secagg.share_keys import KeyRing
-from fedhome.secagg.sharing import HASHES_BYTES, SECRETS, SHARE_NUMBERS, hashes_of
+from fedhome.secagg.sharing import HASH_BYTES, HASHES_BYTES, SECRETS, SHARE_NUMBERS, hashes_of
 
 _MOST_BYTES = 1 << 26  # of rows, their shares and hashes
 _TABLES = 4  # members ask of the same bundles one after the other, in a check and in a sum
@@ -99,6 +100,19 @@ class SharedSeals:
         table = self._table_of(bounds)
         self._tables = [*self._tables[1 - _TABLES :], (asked, table)]
         return table
+
+    def hashes_told(
+        self, bounds: Bounds, member: int, secrets: Sequence[int], shares: bytes
+    ) -> bytes:
+        """Do what :func:`fedhome.secagg.opening.hashes_told` does."""
+        table = self.table(bounds)
+        if table is None or len(table.places) < len(bounds):
+            return hashes_told(bounds, member, secrets, shares)
+        which = np.arange(len(bounds)), member, secrets
+        if table.shares[which].astype("<u4", copy=False).tobytes() != shares:
+            return hashes_told(bounds, member, secrets, shares)
+        count, members = table.hashes.shape[:2]
+        return table.hashes.reshape(count, members, SECRETS, HASH_BYTES)[which].tobytes()
 
     def _table_of(self, bounds: Bounds) -> _Table | None:
         found = [

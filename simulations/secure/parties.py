@@ -28,7 +28,6 @@ from fedhome.secagg import (
     Verify,
 )
 from fedhome.secagg.one_time import OneTime
-from fedhome.secagg.share_checks import NameRows
 from fedhome.secagg.workings import Workings
 from fedhome.simulations.engines.shared_masks import HomeMasks
 from fedhome.simulations.engines.shared_reads import KnownKeys, Reading
@@ -106,6 +105,7 @@ class Party:
                 mask=masks.add,
                 draw=self._draw,
                 seals=read.seals,
+                write_bundle=read.bundles.written,
                 once=read.once,
                 read=read.message,
                 name_rows=read.name_rows,
@@ -255,7 +255,7 @@ class LocalParties(Parties):
     def __init__(self, names: Mapping[int, str], enrolment: PartyKeys) -> None:
         read = Reading(enrolment.policy)
         self.verify: Verify = read.verify
-        self.name_rows: NameRows = read.name_rows
+        self.workings = read.of_server
         self.parties = {position: Party(name, enrolment, read) for position, name in names.items()}
 
     def ask(

@@ -20,7 +20,7 @@ from fedhome.plan.sliced_plan import dealt_tiers
 from fedhome.rng import generator
 from fedhome.run.events import EventLog
 from fedhome.secagg import Authority, Directory, ServerKeys, Verify
-from fedhome.secagg.share_checks import NameRows, row_hashes
+from fedhome.secagg.workings import ServerWorkings
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sums import Channel, IdealChannel
@@ -73,10 +73,10 @@ class SecureFleet:
         return parties.verify if isinstance(parties, LocalParties) else KnownSignatures()
 
     @property
-    def name_rows(self) -> NameRows:
-        """How the server names rows that members check: those of this process it knows."""
+    def workings(self) -> ServerWorkings:
+        """How the server works out what homes of this process have worked out: it knows that."""
         parties = self.parties
-        return parties.name_rows if isinstance(parties, LocalParties) else row_hashes
+        return parties.workings if isinstance(parties, LocalParties) else ServerWorkings()
 
     @cached_property
     def _parties_and_directory(self) -> tuple[Parties, Directory]:
@@ -156,6 +156,6 @@ def secure_grid(
             keys=fleet.server,
             run=os.urandom(16),
             verify=fleet.verify,
-            name_rows=fleet.name_rows,
+            workings=fleet.workings,
         )
     return SecureGrid(channel, plan=plan, layout=layout, log=log, observe=grid.observe)

@@ -12,7 +12,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import strategy as flower
 
 from fedhome.flower import fast_replies, messages
-from fedhome.flower.fast_replies import BlobReplies, replies
+from fedhome.flower.fast_replies import BlobReplies, contents_asking, replies
 from fedhome.flower.messages import (
     ARRAYS,
     METRICS,
@@ -22,6 +22,7 @@ from fedhome.flower.messages import (
     messages_to,
     reply,
     take_identity,
+    with_sum_record,
 )
 
 HOMES, SIZE = 9, 7
@@ -206,3 +207,25 @@ def test_messages_with_a_content_each_are_what_flower_makes() -> None:
             assert vars(message.metadata)[name] == vars(alone.metadata)[name], name
         assert message.content is content
     assert messages_to([], [], "query.help") == []
+
+
+def test_questions_of_bytes_are_those_that_flower_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    def counted(content: RecordDict, values: Any) -> RecordDict:
+        made.append(values)
+        return with_sum_record(content, values)
+
+    monkeypatch.setattr(fast_replies, "with_sum_record", counted)
+    same = {"request": b"1"}
+    other = {"request": b"2", "check": b"3"}
+    records: list[Any] = [same, {"request": b"4"}, same, other, {"request": b""}]
+    contents = contents_asking(records)
+    wanted = [with_sum_record(RecordDict({"config": ConfigRecord()}), one) for one in records]
+    assert contents == wanted
+    assert contents[2] is contents[0], "what all are asked travels once"
+    assert made == [same, other]
+    assert contents[1]["sum"] is not contents[0]["sum"]
+    with pytest.raises(TypeError):  # by Flower's own checks
+        contents_asking([same, {"request": object()}])  # type: ignore[dict-item]
+    assert contents_asking([]) == []

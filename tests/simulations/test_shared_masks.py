@@ -204,6 +204,36 @@ def test_a_home_that_agrees_after_others_have_masked_makes_its_own(
     assert alone[:2] == [2, 4]  # 0 with 3; and all of 3's
 
 
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_pairs_are_kept_while_homes_keep_their_keys_and_no_more_than_have_room(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(shared_masks, "_MOST_PAIRS", most)
+    secrets: list[bytes] = []
+
+    def counted(sk: X25519PrivateKey, other: bytes) -> bytes:
+        secrets.append(other)
+        return shared_secret(sk, other)
+
+    monkeypatch.setattr(shared_masks, "shared_secret", counted)
+    shared, homes = _homes(4)
+    for number, salt in enumerate((SALT, OTHER_SALT)):
+        if number:
+            homes[1] = _Home(7, shared)  # it was absent: its key was opened, and it has another
+            homes[1].place = 1
+        for home in homes:
+            home.agree(homes, salt)
+        total = np.zeros(20, np.uint16)
+        for place in (2, 0, 3, 1):
+            total += homes[place].masked(_words(place, 20))
+        for home in homes:
+            add_masks(total, [], home.plus[:1])
+        wanted = np.add.reduce([_words(place, 20) for place in range(4)], axis=0, dtype=np.uint16)
+        np.testing.assert_array_equal(total, wanted)
+        if most == 100:
+            assert len(secrets) == 6 + 3 * number
+
+
 def test_a_home_that_does_not_add_what_was_made_for_it_makes_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

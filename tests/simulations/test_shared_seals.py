@@ -12,8 +12,9 @@ import pytest
 from fedhome.secagg import Bundle, seals
 from fedhome.secagg.bundle import KEY_NAME_BYTES, NONCE_BYTES, ROW_BYTES
 from fedhome.secagg.one_time import OneTime
+from fedhome.secagg.opening import hashes_told
 from fedhome.secagg.seals import OpenedRows, Seals, make_bundle, unsealed
-from fedhome.secagg.sharing import HASHES_BYTES, hashes_of
+from fedhome.secagg.sharing import HASHES_BYTES, hashes_of, share_hashes
 from fedhome.simulations.engines import shared_seals
 from fedhome.simulations.engines.shared_seals import KnownSeals, SharedSeals
 from helpers.secagg_world import World
@@ -243,3 +244,34 @@ def test_what_is_known_of_bundles_is_laid_out_once_for_check_and_sum() -> None:
     assert bound is not None
     scene.shared.keep(bound[1], scene.shared._sealed[bound[1]])  # sealed anew
     assert scene.shared.table(scene.bounds) is not known
+
+
+@pytest.mark.parametrize("altered", [None, "share", "member", "secret", "bundle"])
+def test_hashes_of_shares_that_were_sealed_here_are_known_and_of_others_made(
+    monkeypatch: pytest.MonkeyPatch, altered: str | None
+) -> None:
+    scene, made = _Scene.of(), list[int]()
+
+    def counted(bounds: Any, member: int, secrets: Any, shares: bytes) -> bytes:
+        made.append(member)
+        return hashes_told(bounds, member, secrets, shares)
+
+    monkeypatch.setattr(shared_seals, "hashes_told", counted)
+    secrets, member, bounds = [0, 1, 1, 0, 1], MEMBER, scene.bounds
+    shares = bytearray(scene.opened(scene.rows).shares[np.arange(HOMES), secrets].tobytes())
+    if altered == "share":
+        shares[-1] ^= 1
+    elif altered == "member":
+        member += 1
+    elif altered == "secret":
+        secrets = [1, 1, 1, 0, 1]
+    elif altered == "bundle":
+        bounds = [*bounds[:-1], None]
+    given = bounds, member, secrets, bytes(shares)
+    assert scene.shared.hashes_told(*given) == share_hashes(secrets, bytes(shares))
+    assert len(made) == (altered is not None)
+    told = [one.hashes[HASHES_BYTES * MEMBER :][:HASHES_BYTES] for one in scene.bundles]
+    dealt = b"".join(
+        one[16 * half : 16 * half + 16] for one, half in zip(told, secrets, strict=True)
+    )
+    assert (scene.shared.hashes_told(*given) == dealt) == (altered not in ("share", "secret"))

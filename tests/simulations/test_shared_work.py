@@ -9,12 +9,14 @@ import pytest
 
 from fedhome.errors import WireError
 from fedhome.keys.signing import Signer, signature_holds
-from fedhome.secagg import Policy
+from fedhome.secagg import Bundle, Policy
 from fedhome.secagg.bundle import ROW_BYTES
+from fedhome.secagg.seals import make_bundle
 from fedhome.secagg.share_checks import row_hashes
 from fedhome.secagg.sum_messages import Request
 from fedhome.simulations.engines import shared_reads
 from fedhome.simulations.engines.shared_reads import KnownKeys, KnownSignatures, Reading
+from helpers.secagg_world import World
 
 
 @pytest.mark.parametrize("altered", ["key", "signature", "message"])
@@ -137,3 +139,31 @@ def test_rows_are_named_once_for_member_and_server_and_altered_ones_anew(
     }[altered]
     assert reading.name_rows(*other) == row_hashes(*other)
     assert len(done) == 2
+
+
+def test_a_bundle_that_was_written_here_is_known_once_and_an_altered_one_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World.of(3, bundles=0)
+    reading = Reading(Policy())
+    seals = reading.seals(world.keys["h00"], world.directory)
+    given = {"secret": b"s" * 32, "ring": world.ring()}
+    bundle, _ = make_bundle(world.keys["h00"], world.directory, seals, 1, **given)
+    assert "dealt" in vars(bundle), "it was worked out as the bundle was made"
+    data = reading.bundles.written(bundle)
+    assert data == bundle.to_bytes()
+    alone = Bundle.from_bytes(data)
+    assert (alone, alone.dealt, alone.head) == (bundle, bundle.dealt, bundle.head)
+    altered = data[:-1] + bytes([data[-1] ^ 1])
+    assert reading.of_server.read_bundle(altered) == Bundle.from_bytes(altered) != bundle
+    assert reading.of_server.read_bundle(data) is bundle
+    again = reading.of_server.read_bundle(data)
+    assert again == bundle
+    assert again is not bundle
+    monkeypatch.setattr(shared_reads, "_MOST_BUNDLES", 1)
+    reading.bundles.written(bundle)
+    other, _ = make_bundle(world.keys["h00"], world.directory, seals, 2, **given)
+    assert reading.bundles.read(reading.bundles.written(other)) is other
+    assert reading.bundles.read(data) is not bundle, "no more are kept than have room"
+    with pytest.raises(WireError):
+        reading.bundles.read(data[:-1])
