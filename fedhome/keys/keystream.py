@@ -12,7 +12,7 @@ Source: NIST SP 800-38D, section 7.1 (GCM's counters); SP 800-38A, section 6.5 (
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache
 from typing import Protocol
 
@@ -46,12 +46,29 @@ def aes_keystream(key: bytes) -> Keystream:
     return _fastest()(key)
 
 
+def write_first(keys: Sequence[bytes], zeros: memoryview, rooms: Sequence[memoryview]) -> None:
+    """Write what `Keystream.write` does of the first piece of several streams.
+
+    Args:
+        keys: One for each stream, 32 bytes.
+        zeros: As of `Keystream.write`.
+        rooms: Where they go, at least one for each, `ROOM_BYTES` longer than ``zeros``.
+    """
+    _fastest().write_first(keys, zeros, rooms)
+
+
 class _ByGcm:
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
 
     def write(self, number: int, zeros: memoryview, room: memoryview) -> None:
         self._cipher.encrypt_into(number.to_bytes(_NONCE_BYTES, "big"), zeros, None, room)
+
+    @staticmethod
+    def write_first(keys: Sequence[bytes], zeros: memoryview, rooms: Sequence[memoryview]) -> None:
+        nonce = bytes(_NONCE_BYTES)
+        for key, room in zip(keys, rooms, strict=False):
+            AESGCM(key).encrypt_into(nonce, zeros, None, room)
 
 
 class _ByCounter:
@@ -62,12 +79,17 @@ class _ByCounter:
         counter = modes.CTR(number.to_bytes(_NONCE_BYTES, "big") + _FROM_TWO)
         Cipher(self._key, counter).encryptor().update_into(zeros, room)
 
+    @staticmethod
+    def write_first(keys: Sequence[bytes], zeros: memoryview, rooms: Sequence[memoryview]) -> None:
+        for key, room in zip(keys, rooms, strict=False):
+            _ByCounter(key).write(0, zeros, room)
+
 
 @cache
-def _fastest() -> Callable[[bytes], Keystream]:
+def _fastest() -> type[_ByGcm | _ByCounter]:
     """Return the way that is the faster one on this processor; the bytes are the same."""
     zeros, room = memoryview(bytes(PIECE_BYTES)), memoryview(bytearray(PIECE_BYTES + ROOM_BYTES))
-    ways: tuple[Callable[[bytes], Keystream], ...] = (_ByGcm, _ByCounter)
+    ways: tuple[type[_ByGcm | _ByCounter], ...] = (_ByGcm, _ByCounter)
     spent: list[float] = []
     for way in ways:
         times = []

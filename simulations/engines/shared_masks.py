@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
 from fedhome.keys.derivation import hkdf_all
-from fedhome.keys.keystream import PIECE_BYTES, ROOM_BYTES, aes_keystream
+from fedhome.keys.keystream import PIECE_BYTES, ROOM_BYTES, aes_keystream, write_first
 from fedhome.secagg.masks import add_masks, check_masks, pair_info, shared_secret
 
 _MOST_PAIRS = 1 << 17  # that are remembered: 70 MB; a complete graph of 256 has 32 640
@@ -85,6 +85,20 @@ class _Row(NamedTuple):
     others: Sequence[list[bytes]]
 
 
+class _Desk(NamedTuple):
+    """Where streams are made, some at a time.
+
+    Args:
+        zeros: As many as bytes of a stream are made.
+        rooms: Where each is written to.
+        masks: The same as words, unsigned ``[streams, words]``.
+    """
+
+    zeros: memoryview
+    rooms: list[memoryview]
+    masks: _Words
+
+
 class SharedMasks:
     """What the homes of a process make of masks for each other, one sum at a time."""
 
@@ -97,7 +111,7 @@ class SharedMasks:
         self._rows: dict[bytes, _Row] = {}
         self._made = 0  # homes that had their turn to have rows made, in the order of agreement
         self._words: _Words = np.zeros((0, 0), np.uint16)
-        self._drawn = np.zeros((0, 0), np.uint8)
+        self._desk = _Desk(memoryview(b""), [], np.zeros((0, 0), np.uint16))
 
     def agree(
         self,
@@ -233,26 +247,42 @@ class SharedMasks:
             vector: Unsigned ``[words]``.
             some: Pairs of a row's number and a seed.
         """
-        step = max(1, min(PIECE_BYTES, vector.nbytes) // vector.itemsize)
-        zeros = memoryview(bytes(step * vector.itemsize))
-        most = max(1, min(_AT_ONCE, _AT_ONCE_BYTES // len(zeros)))
-        width = -(-(len(zeros) + ROOM_BYTES) // _LINE_BYTES) * _LINE_BYTES
-        if self._drawn.shape != (most, width):
-            self._drawn = np.empty((most, width), np.uint8)
-        rooms = [row.data for row in self._drawn]
-        masks = self._drawn[:, : len(zeros)].view(vector.dtype.newbyteorder("<"))
+        desk = self._desk_for(vector)
+        most, step = desk.masks.shape
         for at in range(0, len(some), most):
-            streams = [aes_keystream(seed) for _, seed in some[at : at + most]]
             rows = _run_of([row for row, _ in some[at : at + most]])
+            seeds = [seed for _, seed in some[at : at + most]]
+            masks = desk.masks[: len(seeds)]
+            if vector.size <= step:
+                write_first(seeds, desk.zeros, desk.rooms)
+                self._add_made(vector, rows, slice(vector.size), masks)
+                continue
+            streams = [aes_keystream(seed) for seed in seeds]
             for number, start in enumerate(range(0, vector.size, step)):
                 columns = slice(start, start + step)
-                part = vector[columns]
-                blank = zeros[: part.nbytes]
-                for stream, room in zip(streams, rooms, strict=False):
-                    stream.write(number, blank, room[: part.nbytes + ROOM_BYTES])
-                made = masks[: len(streams), : part.size]
-                self._words[rows, columns] -= made
-                part += np.add.reduce(made, axis=0, dtype=made.dtype)
+                size = vector[columns].nbytes
+                for stream, room in zip(streams, desk.rooms, strict=False):
+                    stream.write(number, desk.zeros[:size], room[: size + ROOM_BYTES])
+                self._add_made(vector, rows, columns, masks)
+
+    def _add_made(
+        self, vector: _Words, rows: slice | list[int], columns: slice, masks: _Words
+    ) -> None:
+        part = vector[columns]
+        made = masks[:, : part.size]
+        self._words[rows, columns] -= made
+        part += np.add.reduce(made, axis=0, dtype=made.dtype)
+
+    def _desk_for(self, vector: _Words) -> _Desk:
+        step = max(1, min(PIECE_BYTES, vector.nbytes) // vector.itemsize)
+        size, dtype = step * vector.itemsize, vector.dtype.newbyteorder("<")
+        most = max(1, min(_AT_ONCE, _AT_ONCE_BYTES // size))
+        masks = self._desk.masks
+        if (masks.shape, masks.dtype) != ((most, step), dtype):
+            drawn = np.empty((most, -(-(size + ROOM_BYTES) // _LINE_BYTES) * _LINE_BYTES), np.uint8)
+            rooms = [row.data[: size + ROOM_BYTES] for row in drawn]
+            self._desk = _Desk(memoryview(bytes(size)), rooms, drawn[:, :size].view(dtype))
+        return self._desk
 
 
 class HomeMasks:

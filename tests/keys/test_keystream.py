@@ -12,6 +12,7 @@ from fedhome.keys.keystream import (
     ROOM_BYTES,
     Keystream,
     aes_keystream,
+    write_first,
 )
 
 KEY = np.random.default_rng(4).bytes(32)
@@ -53,3 +54,17 @@ def test_which_way_is_faster_is_found_out_once_and_changes_no_byte() -> None:
     for _ in range(2):
         assert _drawn(aes_keystream(KEY), 0, 1000) == _aes(KEY, 0, 1000)
     assert keystream._fastest.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("way", ["_ByGcm", "_ByCounter"])
+@pytest.mark.parametrize("size", [PIECE_BYTES, 100, 0])
+def test_first_pieces_of_several_streams_are_those_of_each(
+    monkeypatch: pytest.MonkeyPatch, way: str, size: int
+) -> None:
+    monkeypatch.setattr(keystream, "_fastest", lambda: getattr(keystream, way))
+    keys = [KEY, bytes(32)]
+    rooms = [memoryview(bytearray(size + ROOM_BYTES)) for _ in range(3)]
+    write_first(keys, memoryview(bytes(size)), rooms)
+    for key, room in zip(keys, rooms, strict=False):
+        assert bytes(room[:size]) == _aes(key, 0, size)
+    assert bytes(rooms[2]) == bytes(size + ROOM_BYTES), "there is no third key"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import BundleError, ParameterError
 from fedhome.keys import keystream
-from fedhome.keys.keystream import PIECE_BYTES, aes_keystream
+from fedhome.keys.keystream import PIECE_BYTES, aes_keystream, write_first
 from fedhome.secagg.masks import add_masks, pair_seeds, shared_secret
 from fedhome.simulations.engines import shared_masks
 from fedhome.simulations.engines.shared_masks import HomeMasks, SharedMasks
@@ -70,7 +70,12 @@ def _counted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         made.append(key)
         return aes_keystream(key)
 
+    def first(keys: Sequence[bytes], zeros: memoryview, rooms: Sequence[memoryview]) -> None:
+        made.extend(keys)
+        write_first(keys, zeros, rooms)
+
     monkeypatch.setattr(shared_masks, "aes_keystream", counted)
+    monkeypatch.setattr(shared_masks, "write_first", first)
     return made
 
 
