@@ -28,6 +28,7 @@ from fedhome.secagg.share_checks import (
     row_hashes,
 )
 from fedhome.secagg.share_keys import KeyRing
+from fedhome.secagg.sharing import same_rows
 
 _BundleName = tuple[str, int]
 
@@ -168,8 +169,7 @@ class ShareChecks:
             if alike.places is None:
                 alike.places = self._places_of(names, asked)
             places = alike.places
-        told = np.frombuffer(answer.values, np.uint8).reshape(-1, FOUND_BYTES)
-        right = (told == self._foretold[index, places]).all(axis=1)
+        right = same_rows(answer.values, self._foretold[index, places])
         self._right[index, places] |= right
         self._counts = None
         if names is every and right.all():
@@ -263,6 +263,8 @@ class ShareChecks:
     def forget(self, bundles: Iterable[Bundle]) -> None:
         """Forget what was found of bundles that no sum takes any more; of many at once."""
         names = {_name(bundle) for bundle in bundles}
+        if not names:
+            return
         if not self._places.keys().isdisjoint(names):
             kept = {name: at for name, at in self._places.items() if name not in names}
             places = list(kept.values())

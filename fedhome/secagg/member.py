@@ -257,5 +257,6 @@ def shares(case: Case, sealed: bytes, seals: Seals, secrets: Mapping[int, bytes]
     opened = seals.open_all(secrets, manifest.bounds, sealed)
     half = opened.shares[np.arange(len(opened.why)), case.present.astype(np.int64)]
     told = half.astype("<u4").view(np.uint8)  # [roster, bytes]
-    told[[why is not None for why in opened.why]] = np.frombuffer(MISSING, np.uint8)
+    if any(opened.why):
+        told[[why is not None for why in opened.why]] = np.frombuffer(MISSING, np.uint8)
     return told.tobytes()

@@ -20,6 +20,7 @@ from fedhome.secagg.sharing import (
     SECRETS,
     expected_of,
     factors_of,
+    same_rows,
     share_hashes,
     values_of,
 )
@@ -86,8 +87,7 @@ class ShareProofs:
         """
         told = shares.astype("<u4").tobytes()
         found = self._hash_shares(self._manifest.bounds, member, self._half, told)
-        same = np.frombuffer(found, np.uint8).reshape(-1, HASH_BYTES) == self._hashes[:, member]
-        return np.asarray(same.all(axis=1))
+        return same_rows(found, self._hashes[:, member])
 
     def secrets(
         self,

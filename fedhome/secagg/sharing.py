@@ -118,6 +118,19 @@ def share_hashes(secrets: Iterable[int], shares: bytes) -> bytes:
     )
 
 
+def same_rows(told: bytes, expected: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which rows are as they should be, bool ``[rows]``.
+
+    Args:
+        told: The rows, one after the other.
+        expected: What they should be, uint8 ``[rows, bytes]``.
+    """
+    if told == expected.tobytes():  # most often; row by row takes several times as long
+        return np.ones(len(expected), np.bool_)
+    rows = np.frombuffer(told, np.uint8).reshape(expected.shape)
+    return np.asarray((rows == expected).all(axis=1))
+
+
 def hashes_of(shares: NDArray[np.uint32]) -> bytes:
     """Return the hashes of shares of both secrets, 32 bytes a member.
 

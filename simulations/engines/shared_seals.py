@@ -197,7 +197,7 @@ class KnownSeals(Seals):
         told = np.frombuffer(rows, np.uint8).reshape(-1, ROW_BYTES)
         shares, known = table.shares[:, self._member], table.rows[self._member]
         complete = len(known) == len(bounds) and all(open_to_it)
-        if complete and np.array_equal(told, known):  # at once: row by row takes five times as long
+        if complete and rows == known.tobytes():  # at once: row by row takes five times as long
             return OpenedRows(shares, [None] * len(bounds), table.hashes[:, self._member])
         same = (told[table.places] == known).all(axis=1) & np.array(open_to_it)[table.ring_of]
         places = table.places[same]
