@@ -8,20 +8,15 @@ thread feeds it.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fedhome import rng
 from fedhome.data.series.examples import Part
-from fedhome.learning.batch_order import passes
 from fedhome.learning.cohort import Cohort, Measured, Memory, PartRows, Trained
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import Method
@@ -29,15 +24,14 @@ from fedhome.learning.own_state import HomeStates
 from fedhome.learning.personalise.home_end import MOST_KEPT
 from fedhome.learning.slice_places import SlicePlaces
 from fedhome.learning.tasks import Segments
-from fedhome.simulations.engines.batches import Rows
-from fedhome.simulations.engines.chunks import Chunk, LateChunk, begun
+from fedhome.simulations.engines.chunk_training import ChunkTraining
+from fedhome.simulations.engines.chunks import Chunk
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
 from fedhome.simulations.engines.stacked_homes import Spans, StackedHomes
 from fedhome.simulations.engines.stacked_predictions import predict_padded
-from fedhome.simulations.engines.torch_kernels import DeviceKernel, Kernel, SummingKernel
+from fedhome.simulations.engines.torch_kernels import DeviceKernel, Kernel
 
 _Result = TypeVar("_Result")
-_DRAWN_CHUNKS, _SHARES = 8, 4  # of an order of batches that is drawn at once; of a core's work
 _EVALUATED_ROWS = 1 << 15  # rows of one evaluation chunk
 
 
@@ -196,74 +190,22 @@ class VectorCohort(Cohort):
         learning = self.learning.vary(rate=rate, method=method, batch=batch)
         kernel = self._kernel(learning)
         begin, counts = self.fleet.spans(self.where, part)
-        order = np.argsort(-counts, kind="stable")
-        wanted = steps * learning.train.batch_rows
-        drawn = np.full(len(counts), wanted) if steps else counts * epochs
-        size = self.placement.chunk_size(kernel.chunk_homes, drawn)
-        chunks = [order[first : first + size] for first in range(0, len(order), size)]
-
-        def rows_of(some: NDArray[np.int64]) -> Rows:
-            keys, count = self._keys[self.where[some]], counts[some]
-            each = list(passes(keys, count, stream=stream, epochs=epochs, rows=wanted))
-            return Rows(
-                orders=[begin[some][:, None] + order for _, order in each],
-                counts=np.full(len(some), wanted) if steps else count,
-                keys=[key for key, _ in each],
-            )
-
-        def anchor_of(some: NDArray[np.int64]) -> NDArray[np.float32] | None:
-            return towards if towards is None or towards.ndim == 1 else towards[some]
-
+        training = ChunkTraining(
+            kernel=kernel,
+            fleet=self.fleet,
+            placement=self.placement,
+            begin=begin,
+            counts=counts,
+            keys=self._keys[self.where],
+            start=start,
+            towards=towards,
+            stream=stream,
+            epochs=epochs,
+            wanted=steps * learning.train.batch_rows,
+        )
         if isinstance(kernel, DeviceKernel) and self.placement.elsewhere:
-            spans = [Spans(some, begin[some], counts[some]) for some in chunks]
-            with self.placement.explained(), self.placement.turns(self.fleet, spans) as turns:
-
-                def work_there(number: int) -> _Result:
-                    some = chunks[number]
-                    there = self._sent(start if start.ndim == 1 else start[some], len(some))
-                    rows, losses = rows_of(some), np.empty(len(some))
-                    for turn in turns(number):
-                        losses[turn.homes] = kernel.train_there(
-                            there[turn.homes],
-                            turn.examples,
-                            rows.of(turn.homes, turn.shift),
-                            towards=_of(anchor_of(some), turn.homes),
-                        )
-                        del turn  # its examples make room before others are sent
-                    return then(Chunk(some, there, losses, take=self.placement.take))
-
-                yield from self._workers.map(work_there, range(len(chunks)))
-            return
-
-        own = threading.local()
-
-        def trained(
-            some: NDArray[np.int64], rows: Rows
-        ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-            params = begun(start, some, own, size=size, into=into)
-            return params, kernel.train(params, self.fleet, rows, towards=anchor_of(some))
-
-        def work_all(several: list[NDArray[np.int64]]) -> list[_Result]:
-            some = np.concatenate(several)
-            rows, ends = rows_of(some), np.cumsum([len(part) for part in several])
-            if sums and isinstance(kernel, SummingKernel):
-                train_sum = partial(kernel.train_sum, start, fleet=self.fleet, rows=rows, each=size)
-                return [then(LateChunk(some, partial(trained, some, rows), train_sum, each=size))]
-            parts = [
-                (part, rows.of(slice(end - len(part), end)))
-                for part, end in zip(several, ends.tolist(), strict=True)
-            ]
-            return [then(Chunk(part, *trained(part, own_rows))) for part, own_rows in parts]
-
-        at_once = _chunks_at_once(len(chunks))
-        several = [chunks[first : first + at_once] for first in range(0, len(chunks), at_once)]
-        for results in self._workers.map(work_all, several):
-            yield from results
-
-    def _sent(self, start: NDArray[np.float32], homes: int) -> Tensor:
-        """Return parameters on the device for each of some homes; what is shared goes once."""
-        there = self.placement.put(start)
-        return there if start.ndim > 1 else there.expand(homes, -1).clone()
+            return training.there(kernel, self._workers, then)
+        return training.here(self._workers, then, into=into, sums=sums)
 
     def evaluate(self, params: NDArray[np.float32], part: Part) -> Measured:
         """Score parameters on a part, many homes at once."""
@@ -374,15 +316,6 @@ class VectorCohort(Cohort):
         anchors = fleet.anchors[rows] if len(fleet.anchors) else None
         units = fleet.units[homes]
         return self.learning.task.measure(y, output, naive, segments, units, anchors=anchors)
-
-
-def _chunks_at_once(chunks: int) -> int:
-    """Return how many chunks' orders are drawn together, so that all cores have work."""
-    return max(1, min(_DRAWN_CHUNKS, chunks // (_SHARES * len(os.sched_getaffinity(0)))))
-
-
-def _of(towards: NDArray[np.float32] | None, part: slice) -> NDArray[np.float32] | None:
-    return towards if towards is None or towards.ndim == 1 else towards[part]
 
 
 def _by_rows(order: NDArray[np.int64], counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
