@@ -49,6 +49,7 @@ from fedhome.simulations.kept_models import keep_models
 from fedhome.simulations.newcomers import Newcomers
 from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy, Model, Objects
 from fedhome.simulations.portraits import show_homes
+from fedhome.simulations.scenario_files import plan_file
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 from fedhome.simulations.still_objects import still_objects
 from fedhome.simulations.taken_fleet import check_sums, take_fleet
@@ -168,7 +169,7 @@ def simulate(
     an instance), the run's plan says so, and :func:`resume` needs it again.
 
     Args:
-        plan: The plan, or the path of one; None for the defaults: 100 synthetic homes.
+        plan: The plan, the path of one, or a scenario; None for the defaults: 100 synthetic homes.
         sets: Settings to change, as ``"section.key=value"``.
         model: A class or function of ``features`` and ``outputs`` that makes the module.
         method: A class of :mod:`fedhome.methods`, or one's own.
@@ -255,7 +256,8 @@ def resume(
 
 def _resolved(plan: Plan | Path | str | None, sets: Sequence[str]) -> Plan:
     if not isinstance(plan, Plan):
-        return Plan.load(plan, sets=sets)
+        named = plan_file(plan) if isinstance(plan, str | Path) else plan
+        return Plan.load(named, sets=sets)
     changes: dict[str, Any] = {}
     for setting in listed_sets(sets):
         merge(changes, parse_set(setting))

@@ -10,7 +10,7 @@ _STRATEGY = "strategy.name="
 
 def plans(incomplete: str) -> list[str]:
     """Return the scenarios, and the folders and TOML files that a path may go on with."""
-    from fedhome.cli.scenarios import DEFAULT, SCENARIOS  # noqa: PLC0415 - as below
+    from fedhome.simulations.scenario_files import DEFAULT, SCENARIOS  # noqa: PLC0415 - as below
 
     scenarios = [DEFAULT, *(path.stem for path in SCENARIOS.glob("*.toml"))]
     files = [word for word in _paths(incomplete) if word.endswith(("/", ".toml"))]

@@ -6,18 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import fedhome.simulations
-from fedhome.errors import PlanError
 from fedhome.learning.plan_check import checked_plan
 from fedhome.plan.overrides import locate, merge, parse_set, read_toml
 from fedhome.plan.settings import Plan
-from fedhome.spelling import did_you_mean
-
-DEFAULT = "default"
-"""What the plan without a single setting is called."""
-
-SCENARIOS = Path(fedhome.simulations.__file__).parent / "scenarios"
-"""The folder of the scenarios that come along."""
+from fedhome.simulations.scenario_files import plan_file
 
 
 def named_table(name: str | None) -> dict[str, Any]:
@@ -29,20 +21,8 @@ def named_table(name: str | None) -> dict[str, Any]:
     Raises:
         PlanError: There is neither, or the file cannot be read.
     """
-    path = Path(name or DEFAULT)
-    if name is not None and path.is_file():
-        return read_toml(path)
-    if name is None or name == DEFAULT:
-        return {}
-    if (SCENARIOS / f"{name}.toml").is_file():
-        return read_toml(SCENARIOS / f"{name}.toml")
-    known = sorted([DEFAULT, *(file.stem for file in SCENARIOS.glob("*.toml"))])
-    files = [str(file) for file in path.parent.glob("*.toml")]
-    raise PlanError(
-        [f"there is no such file or scenario{did_you_mean(name, [*known, *files])}"],
-        where=name,
-        hint=f"the scenarios are: {', '.join(known)}",
-    )
+    file = plan_file(name)
+    return {} if file is None else read_toml(file)
 
 
 def named_plan(name: str | None, sets: Sequence[str] = ()) -> Plan:

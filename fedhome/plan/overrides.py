@@ -36,7 +36,9 @@ def read_toml(path: Path, *, hint: str = "") -> dict[str, Any]:
             text = file.read(_MOST_PLAN + 1)
     except FileNotFoundError:
         raise PlanError(
-            ["there is no such file"], where=str(path), hint=hint or "`fedhome simulate` needs none"
+            ["there is no such file"],
+            where=str(path),
+            hint=hint or "give the path of a plan; without one the defaults hold",
         ) from None
     except (OSError, ValueError) as error:  # not UTF-8, or a name that no file can have
         raise PlanError(

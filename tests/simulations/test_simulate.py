@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -86,6 +86,20 @@ def test_five_lines_make_a_run(plan: Plan, first: Run) -> None:
 
 @pytest.mark.long
 @pytest.mark.usefixtures("no_report")
+def test_a_scenario_runs_by_its_name(tmp_path: Path) -> None:
+    small = ["data.homes=5", "data.days=8", "rounds.count=1", "personalise.name=none"]
+    kept = fedhome.simulate("few-days", sets=small, out=tmp_path / "run").plan
+    assert (kept.data.history_days, kept.data.homes, kept.rounds.count) == (3, 5, 1)
+
+
+def test_a_plan_of_no_such_name_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="no such file or scenario: did you mean 'few-days'") as no:
+        fedhome.simulate("few_day", out=tmp_path / "run")
+    assert "months" in no.value.hint
+    with pytest.raises(PlanError, match="of type int, not a file's path"):
+        fedhome.simulate(cast("str", 3), out=tmp_path / "run")
+
+
 def test_a_seed_decides_every_byte_of_the_model(plan: Plan, tmp_path: Path) -> None:
     plan = plan.change(personalise={"name": "none"}, rounds={"fraction": 0.7})
 
