@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -118,7 +118,7 @@ class RayHomes(Homes):
         self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
     ) -> Mean:
         """Train; the means of shards are added in the order of the shards."""
-        parts = self._ask_shards("train_mean", homes, start, config)
+        parts = self._ask_all("train_mean", homes, start, config)
         means = [
             mean._replace(lost=tuple(indices[list(mean.lost)].tolist())) for indices, mean in parts
         ]
@@ -132,12 +132,8 @@ class RayHomes(Homes):
         request: RequestedForm,
     ) -> Words:
         """Train; the shards' sums are exact, so their order does not matter."""
-
-        def questions(some: NDArray[np.int64], common: Any) -> list[Any]:
-            return [some, common, config, request]
-
         total = np.zeros(request.form.words, request.form.packing.dtype)
-        for _, words in self._ask_all("train_sum", homes, start, questions):
+        for _, words in self._ask_all("train_sum", homes, start, config, request):
             total += words.total
         return Words(total)
 
@@ -149,37 +145,32 @@ class RayHomes(Homes):
         config: Mapping[str, Any],
     ) -> Response:
         """Respond home by home; each shard for its own."""
-
-        def arguments(indices: NDArray[np.int64], common: Any) -> list[Any]:
-            return [kind, indices, common, dict(config)]
-
-        responses: list[tuple[NDArray[np.int64], Response]]
-        responses = self._ask_all("respond", homes, start, arguments)
+        responses = self._ask_all("respond", homes, start, dict(config), first=[kind])
         return joined(responses, len(homes))
-
-    def _ask_shards(
-        self,
-        question: str,
-        homes: NDArray[np.int64],
-        start: NDArray[np.float32],
-        config: TrainConfig,
-    ) -> list[tuple[NDArray[np.int64], Any]]:
-        return self._ask_all(question, homes, start, lambda some, common: [some, common, config])
 
     def _ask_all(
         self,
         question: str,
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
-        arguments: Callable[[NDArray[np.int64], Any], list[Any]],
+        *more: Any,
+        first: Sequence[Any] = (),
     ) -> list[tuple[NDArray[np.int64], Any]]:
-        """Ask the shards of these homes; return indices in ``homes`` and the value of each."""
+        """Ask each shard for its own of these homes; return indices in ``homes``, and its value.
+
+        Args:
+            question: Name of a method of the shard.
+            homes: Positions in the fleet, ``[homes]``.
+            start: Parameters float32 ``[size]``, which travel once.
+            more: What the method is given after homes and parameters.
+            first: What it is given before them.
+        """
         shard_of = self._shard_of[homes]
         common = self._ray.put(start)
         indices = {int(shard): np.flatnonzero(shard_of == shard) for shard in np.unique(shard_of)}
         values = self._ask(
             {
-                shard: (question, arguments(self._index_of[homes[some]], common))
+                shard: (question, [*first, self._index_of[homes[some]], common, *more])
                 for shard, some in indices.items()
             }
         )
@@ -270,7 +261,7 @@ class RaySlicedHomes(RayHomes):
     ) -> Mean:
         """Train; a tier's means are added in the order of the shards, then tiers integrated."""
         found: dict[int, list[Mean]] = {}
-        for indices, of_shard in self._ask_shards("train_tiers", homes, start, config):
+        for indices, of_shard in self._ask_all("train_tiers", homes, start, config):
             for tier, mean in of_shard:
                 lost = tuple(indices[list(mean.lost)].tolist())
                 found.setdefault(tier, []).append(mean._replace(lost=lost))
