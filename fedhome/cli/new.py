@@ -136,12 +136,20 @@ def _write(template: Path, file: Path, words: Mapping[str, str]) -> None:
         text = text.replace(word, meant)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(exist_ok=False)  # through no link that lies there already
+    except OSError as error:
+        raise _unwritten(file, error) from None
+    try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         with suppress(OSError):
             file.unlink(missing_ok=True)
-        raise RunError(
-            f"{file} cannot be written: {error.strerror}",
-            hint="make room, or choose a folder that this account may write into; then take away "
-            "what is there of it, and type it again",
-        ) from None
+        raise _unwritten(file, error) from None
+
+
+def _unwritten(file: Path, error: OSError) -> RunError:
+    return RunError(
+        f"{file} cannot be written: {error.strerror}",
+        hint="make room, or choose a folder that this account may write into; then take away "
+        "what is there of it, and type it again",
+    )

@@ -86,17 +86,19 @@ class RunFolder(FolderTables):
 
         Raises:
             RunError: ``path`` holds a run and ``resume`` is not set, or the other way round;
-                or the folder cannot be made.
+                its checkpoints are a link; or the folder cannot be made.
         """
         if resume:
             if path is None:
                 raise RunError("no run to resume was named", hint="name the folder of the run")
             folder = cls.open(path)
+            _refuse_link(folder.checkpoint_path)
             folder.tidy()
         else:
             folder = cls(_next_free(Path(root), name) if path is None else path)
             folder._refuse_to_overwrite()
             _make(folder.path, mode=PRIVATE)
+            _refuse_link(folder.checkpoint_path)
         _make(folder.checkpoint_path)
         return folder
 
@@ -273,6 +275,16 @@ class RunFolder(FolderTables):
             raise RunError(
                 f"{self.path} already holds an unfinished run", hint=f"resume it, or {another}"
             )
+
+
+def _refuse_link(checkpoints: Path) -> None:
+    """Refuse a link in the place of the folder of checkpoints: what is beyond is no run's."""
+    if checkpoints.is_symlink():
+        raise RunError(
+            f"{checkpoints} is a link, and checkpoints would go where it leads",
+            hint="see who put it there; put the folder itself in its place, or name another folder "
+            "for the run",
+        )
 
 
 def _next_free(root: Path, name: str) -> Path:

@@ -222,3 +222,19 @@ def test_a_method_s_files_take_the_place_of_none(
         with pytest.raises(RunError, match=why):
             CliRunner().invoke(app, ["new", *words], catch_exceptions=False)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_nothing_is_written_through_a_link_that_lies_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leads to nothing, so nothing is seen there; in a folder of all, others may lay it."""
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+    (here / "slow_start.py").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=r"slow_start\.py cannot be written: File exists"):
+        new_method("slow_start")
+    assert not (tmp_path / "elsewhere").exists()
+    assert (here / "slow_start.py").is_symlink()
+    monkeypatch.setattr(Path, "touch", lambda *_, **__: None)
+    new_method("slow_start")
+    assert (tmp_path / "elsewhere").exists(), "the control"

@@ -60,6 +60,27 @@ def test_a_log_of_ones_own_is_not_written_to_by_a_link(folder: RunFolder, tmp_pa
     assert mine.read_bytes() == before
 
 
+def test_checkpoints_go_through_no_link_and_nothing_beyond_is_tidied_away(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    (beyond := tmp_path / "oak").mkdir()
+    (beyond / ".unsaved.tmp").touch()
+    with EventLog(folder.events_path) as log:
+        log.append("run-started")
+    RunFolder.create(folder.path, resume=True)
+    folder.checkpoint_path.rmdir()
+    folder.checkpoint_path.symlink_to(beyond)
+    with pytest.raises(RunError, match="checkpoint is a link"):
+        RunFolder.create(folder.path, resume=True)
+    (made := tmp_path / "made").mkdir()
+    (made / "checkpoint").symlink_to(beyond)
+    with pytest.raises(RunError, match="checkpoint is a link"):
+        RunFolder.create(made)
+    assert (beyond / ".unsaved.tmp").exists()
+    folder.tidy()
+    assert not (beyond / ".unsaved.tmp").exists(), "the control"
+
+
 @pytest.mark.parametrize("torn", [b"{", b'{"da', b'{"data":{"te', bytes(40)])
 def test_what_a_kill_left_of_a_first_line_is_cut_off(folder: RunFolder, torn: bytes) -> None:
     folder.events_path.write_bytes(torn)
