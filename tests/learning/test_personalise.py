@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,15 +86,18 @@ def test_a_home_adapts_by_the_rows_and_passes_that_it_is_told() -> None:
     np.testing.assert_array_equal(same, [[0], [0]])  # no passes give the global model
 
 
-def test_personalisers_are_found_by_name() -> None:
+def test_personalisers_are_found_by_name(tmp_path: Path) -> None:
     assert personaliser("fine-tune") is fine_tune
     own = personaliser("fedhome.learning.personalise:fine_tune")
     assert isinstance(own, CheckedPersonaliser)
     assert own.own is fine_tune
     with pytest.raises(PluginError, match="unknown"):
         personaliser("fine-tuned")
-    with pytest.raises(PluginError, match=r"lacks trial\(\) or adapt\(\)"):
+    with pytest.raises(PluginError, match=r"lacks trial\(\) and adapt\(\)\n"):
         personaliser("math:pi")
+    (tmp_path / "half.py").write_text("class Half:\n    def trial(self): ...\n")
+    with pytest.raises(PluginError, match=r" lacks adapt\(\)\n"):
+        personaliser(f"{tmp_path / 'half.py'}:Half")
 
 
 # --- what is kept

@@ -97,10 +97,11 @@ def personaliser(name: str) -> Personaliser:
         found = load(name, "personaliser", [*PERSONALISERS, "none"])
     if isinstance(found, type) or isfunction(found):
         found = call(f"personaliser {name!r}", found)
-    if not (callable(getattr(found, "trial", None)) and callable(getattr(found, "adapt", None))):
+    wanted = ("trial", "adapt")
+    if lacking := [f"{one}()" for one in wanted if not callable(getattr(found, one, None))]:
         raise PluginError(
-            f"personaliser {name!r} lacks trial() or adapt()",
-            hint="fedhome/learning/personalise/fine_tune.py shows both",
+            f"personaliser {name!r} lacks {' and '.join(lacking)}",
+            hint="docs/evaluation.md shows one of one's own, with trial() and adapt()",
         )
     checked = name not in PERSONALISERS and not isinstance(found, OwnStatements)
     return CheckedPersonaliser(name, found) if checked else cast("Personaliser", found)
