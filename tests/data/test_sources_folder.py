@@ -195,14 +195,29 @@ def test_the_command_takes_the_history_out_of_home_assistants_database(tmp_path:
             "INSERT INTO states_meta VALUES (7, 'sensor.load');"
             "INSERT INTO states (state, last_updated_ts, metadata_id) VALUES "
             "('0.5', 1709251200.25, 7), ('unavailable', 1709254800, 7), ('0.75', 1709258400, 7);"
+            "CREATE TABLE statistics_meta (id INTEGER PRIMARY KEY, statistic_id VARCHAR);"
+            "CREATE TABLE statistics (id INTEGER PRIMARY KEY, start_ts FLOAT, mean FLOAT, "
+            "state FLOAT, sum FLOAT, metadata_id INTEGER);"
+            "INSERT INTO statistics_meta VALUES (3, 'sensor.temp'), (4, 'sensor.meter');"
+            "INSERT INTO statistics (start_ts, mean, state, sum, metadata_id) VALUES "
+            "(1709251200, 20.5, NULL, NULL, 3), (1709251200, NULL, 900, 2.5, 4), "
+            "(1709254800, 21.5, NULL, NULL, 3), (1709254800, NULL, 1, 3.5, 4);"
         )
     with pytest.raises(SourceError, match="an SQLite database") as refused:
         read_folder(path)
-    (command,) = re.findall(r"sqlite3 .*?csv(?=, and)", refused.value.hint)
-    words = shlex.split(command.partition(" >")[0].replace("FILE", str(path)))
-    made = subprocess.run(words, capture_output=True, check=True).stdout
-    path = csv_file(tmp_path, made, "oak.csv")
-    (home,) = read_folder(path, ReadingSettings(pivot=("entity_id", "state"))).homes
+    commands = re.findall(r"sqlite3 .*?csv(?=, and)", refused.value.hint)
+    homes = []
+    for command, pivot in zip(
+        commands, (("entity_id", "state"), ("statistic_id", "value")), strict=True
+    ):
+        words = shlex.split(command.partition(" >")[0].replace("FILE", str(path)))
+        made = subprocess.run(words, capture_output=True, check=True).stdout
+        homes += read_folder(
+            csv_file(tmp_path, made, "oak.csv"), ReadingSettings(pivot=pivot)
+        ).homes
+    home, by_hour = homes
+    np.testing.assert_array_equal(by_hour.columns["sensor.temp"], [20.5, 21.5])
+    np.testing.assert_array_equal(by_hour.columns["sensor.meter"], [2.5, 3.5])
     assert home.time_s.tolist() == [1709251200, 1709254800, 1709258400]
     np.testing.assert_equal(home.columns["sensor.load"], [0.5, np.nan, 0.75])
 

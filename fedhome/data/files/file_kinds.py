@@ -50,11 +50,17 @@ _HISTORY = (
     "SELECT entity_id, state, last_updated_ts AS time FROM states JOIN states_meta "
     "USING (metadata_id)"
 )
+_BY_HOUR = (
+    "SELECT statistic_id, coalesce(mean, sum) AS value, start_ts AS time FROM statistics JOIN "
+    "statistics_meta ON metadata_id = statistics_meta.id"
+)
 _SQLITE = FileKind(
     "an SQLite database",
     "export the table of readings as CSV. Of Home Assistant's (home-assistant_v2.db) this does so: "
     f'sqlite3 -readonly -csv -header FILE "{_HISTORY}" > history.csv, and '
-    'data.pivot = ["entity_id", "state"] reads it, as it reads what the history page exports',
+    'data.pivot = ["entity_id", "state"] reads it, as it reads what the history page exports; '
+    f'what it keeps by the hour for years: sqlite3 -readonly -csv -header FILE "{_BY_HOUR}" > '
+    'hours.csv, and data.pivot = ["statistic_id", "value"]',
 )
 _TAR = FileKind("a tar archive", _UNPACK)
 _MQTT = FileKind(
