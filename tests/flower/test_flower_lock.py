@@ -81,8 +81,8 @@ def test_what_is_not_public_is_used_in_its_room_alone(ours: list[Uses]) -> None:
     [
         ("from flwr.app import Message, Context", set()),
         ("from flwr.serverapp import strategy as s\ns.Krum", set()),
-        ('"""Of flwr.common, and of _ttl."""', set()),
-        ("class Own:\n    def f(self): return self._ttl", set()),
+        ('"""Of flwr.common, and of _error."""', set()),
+        ("class Own:\n    def f(self): return self._error", set()),
         ("import os\nos._addr", set()),
         ("from flwr.common.constant import Status", {"flwr.common.constant.Status"}),
         (
@@ -107,8 +107,8 @@ def test_what_is_not_public_is_used_in_its_room_alone(ours: list[Uses]) -> None:
         ),
         ("from flwr.no import such", {"flwr.no.such"}),
         ("load('flwr.supercore.utils')", {"flwr.supercore.utils"}),
-        ("m.metadata.__dict__['_ttl']", {"flwr.app.metadata.Metadata._ttl"}),
-        ("m.metadata._ttl", {"flwr.app.metadata.Metadata._ttl"}),
+        ("m.__dict__['_error']", {"flwr.app.message.message.Message._error"}),
+        ("m._error", {"flwr.app.message.message.Message._error"}),
         ("vars(m).update(_error=None)", {"flwr.app.message.message.Message._error"}),
         ("getattr(grid, '_addr')", {"flwr.superlink.grid.http_grid.HttpGrid._addr"}),
         (
