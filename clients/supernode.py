@@ -35,6 +35,7 @@ from fedhome.clients.secure_sums import Participant
 from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.node_key import NodeKey
+from fedhome.guarded_code import guarded
 from fedhome.ops.core_dumps import leave_no_core
 from fedhome.ops.listening import free_port
 from fedhome.plan.protocol import policy_of
@@ -128,7 +129,7 @@ def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
         raise RunError(
             "the home's node was never claimed", hint="start it by `fedhome.clients.supernode`"
         )
-    with open_store(home_folder) as store:
+    with guarded(), open_store(home_folder) as store:
         heads = HeadKeeper(home_folder)
         machine = machine_of(home_folder, store, directory, heads)
         _ask_what_is_newest(home_folder, store, heads)

@@ -11,9 +11,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from fedhome.clients import supernode
 from fedhome.errors import PlanError, PluginError
 from fedhome.guarded_code import guarded, is_guarded
 from fedhome.ops.processes import Child
@@ -102,6 +105,23 @@ def test_commands_on_a_homes_device_are_guarded(
 
     monkeypatch.setattr("fedhome.cli.client.home_folder_at", looked)
     fedhome("status", tmp_path)
+    assert seen == [True]
+    assert not is_guarded()
+
+
+def test_a_home_behind_a_stock_supernode_is_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is begun by Flower, and not by ours."""
+    seen: list[bool] = []
+
+    def opened(_: object) -> None:
+        seen.append(is_guarded())
+        raise PluginError("far enough")
+
+    monkeypatch.setattr(supernode, "open_store", opened)
+    monkeypatch.setattr(supernode, "leave_no_core", lambda: None)
+    place: Any = SimpleNamespace(settings=None, directory=b"there")
+    with pytest.raises(PluginError, match="far enough"), supernode.home_at(place):
+        pass
     assert seen == [True]
     assert not is_guarded()
 
