@@ -46,7 +46,7 @@ def faults_of(plan: Plan) -> list[str]:
     faults += sliced_plan.faults_of(plan)
     faults += transfer_plan.faults_of(plan)
     faults += tried_rates.faults_of(plan)
-    for name in ("experts", "opponents"):
+    for name in ("experts", "opponents", "rates", "local_batches"):
         named = getattr(plan.personalise, name)
         if len(set(named)) < len(named):
             faults.append(f"personalise.{name} names one twice: {list(named)}")

@@ -129,6 +129,8 @@ def test_one_fault_is_one_fault(sets: list[str]) -> None:
     ("sets", "why"),
     [
         ('personalise.experts=["tuned", "tuned"]', "personalise.experts names one twice"),
+        ("personalise.rates=[0.3, 0.3]", "personalise.rates names one twice"),
+        ("personalise.local_batches=[8, 32, 8]", "personalise.local_batches names one twice"),
         ("personalise.experts=[]", "personalise.experts"),
         ('personalise.experts=["oracle"]', "'tuned', 'global', 'naive', 'linear' or 'trees'"),
     ],
