@@ -103,15 +103,16 @@ def with_batches(plan: Plan, homes: Sequence[HomeExamples]) -> tuple[Plan, tuple
     In homes of few rows batches of 32 make a step or three of a pass, and the fleet's networks err
     more on later rows than with small ones; in homes of thousands small batches draw homes apart
     (docs/decisions/109). Networks alone stay at 32, as they are weaker with few, and with a choice
-    of both (docs/decisions/114). With noise, and where the plan counts steps itself, it was not
-    tried.
+    of both (docs/decisions/114). With noise, modules of one's own, and where the plan counts steps
+    itself, it was not tried; a module that is trained home after home would take hours.
 
     Args:
         plan: The plan; what it says stays.
         homes: Its homes' examples.
     """
     train = plan.train
-    if train.batch_size is not None or train.steps or plan.privacy.mechanism != "none" or not homes:
+    tried = plan.model.name == "mlp" and plan.privacy.mechanism == "none" and not train.steps
+    if train.batch_size is not None or not tried or not homes:
         return plan, ()
     rows = int(np.median([home.counts[0] for home in homes]))
     size = min(max(rows // STEPS_OF_A_PASS, SMALLEST_BATCH), LARGEST_BATCH)

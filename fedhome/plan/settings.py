@@ -124,7 +124,7 @@ class TrainSettings(Section):
         ge=1,
         le=_MOST_IN_BATCH,
         description="examples in a training step; unset: a sixteenth of the usual home's training "
-        "rows, 4 to 32, and 32 with noise, with train.steps or where no rows are known",
+        "rows, 4 to 32; 32 with noise, train.steps, a model other than mlp, or no rows at hand",
     )
     epochs: int = Field(
         2, ge=1, le=MOST_PASSES, description="passes over the home's data in a round"

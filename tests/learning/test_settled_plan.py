@@ -210,6 +210,7 @@ def test_a_batch_is_a_sixteenth_of_what_the_usual_home_has(
     [
         {"train": {"batch_size": 32}},
         {"train": {"steps": 5}},
+        {"model": {"name": "mine.py:Net"}},
         {"privacy": {"mechanism": "discrete-gaussian", "noise_multiplier": 1.0}},
     ],
 )
