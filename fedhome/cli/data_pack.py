@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,8 @@ from fedhome.cli.data_check import table_of
 from fedhome.cli.plan_options import PlanOption, SetsOption
 from fedhome.counted import counted
 from fedhome.data.table import HomeTable
+from fedhome.plan.own_reading import own_of, reading_of
+from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.plan.settings import Plan
 
 
@@ -40,13 +42,16 @@ def pack(
     # How updates would be added up, and over how many homes, is nothing to a store.
     table.setdefault("aggregation", {}).setdefault("mode", "plain")
     resolved = Plan.parse(table, where=plan or "the settings")
-    tables, columns, notes = _homes(resolved)
+    tables, columns, reading, notes = _homes(resolved)
     console = Console()
     for note in notes:
         say(console, f"note: {note}", wrapped=True)
     given = Path(source)
     packed = write(
-        tables, out or given.with_name(f"{given.stem or given.name}.homes"), columns=columns
+        tables,
+        out or given.with_name(f"{given.stem or given.name}.homes"),
+        columns=columns,
+        reading=reading,
     )
     say(
         console,
@@ -57,8 +62,10 @@ def pack(
     say(console, f"train: fedhome simulate --set data.source={packed.path}", wrapped=True)
 
 
-def _homes(plan: Plan) -> tuple[Iterable[HomeTable], list[str], list[str]]:
-    """Return the homes of a plan's source, all of their columns, and what reading them told."""
+def _homes(
+    plan: Plan,
+) -> tuple[Iterable[HomeTable], list[str], dict[str, dict[str, Any]], list[str]]:
+    """Return the homes of a plan's source, all of their columns, how each was read, and notes."""
     from fedhome.simulations.gather import read_source  # noqa: PLC0415 - loads torch
     from fedhome.simulations.homes import generate  # noqa: PLC0415
 
@@ -67,7 +74,15 @@ def _homes(plan: Plan) -> tuple[Iterable[HomeTable], list[str], list[str]]:
         from fedhome.plan.data_settings import SYNTHETIC_HOMES  # noqa: PLC0415
 
         homes = data.homes or SYNTHETIC_HOMES
-        return generate(homes=homes, days=data.days, seed=plan.seed), [], []
+        return generate(homes=homes, days=data.days, seed=plan.seed), [], {}, []
     read = read_source(plan)
     notes = [*read.notes, *(f"left out: {one.home}: {one.told}" for one in read.excluded)]
-    return read.homes, sorted({name for home in read.homes for name in home.columns}), notes
+    columns = sorted({name for home in read.homes for name in home.columns})
+    # A plan that later names the store need not say again what this one does.
+    reading = {
+        home.home: own_of(
+            reading_of(data, read.own.get(home.home, {})).model_dump(), ReadingSettings()
+        )
+        for home in read.homes
+    }
+    return read.homes, columns, reading, notes

@@ -104,7 +104,8 @@ def read_folder(
     if is_store(folder):
         stored = HomesStore(folder)
         everything = stored.tables(np.arange(len(stored.names)))
-        return FolderRead(homes=everything, excluded=[], notes=())
+        as_read = {home: own_of(own, settings) for home, own in stored.reading.items()}
+        return FolderRead(homes=everything, excluded=[], notes=(), own=as_read)
     sources, said = _sources(folder, settings)
     notes = [("", note) for note in said]
     own = read_homes_settings(folder / HOMES_FILE, {home for home, _ in sources}, settings)
@@ -178,7 +179,7 @@ def _sources(
     with folder_errors(folder):
         there = folder.exists()
     if not there:
-        raise SourceError(f"{folder} is not a folder: it does not exist", hint=LAYOUT_HINT)
+        raise SourceError(f"{folder} does not exist", hint=LAYOUT_HINT)
     # What is wrong with it is told as it is read.
     named = folder.name.lower().endswith(JSON_SUFFIXES)
     if not folder.is_dir() and not named and not is_data_file(folder):

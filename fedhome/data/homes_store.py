@@ -20,7 +20,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedhome.data.table import HomeTable
-from fedhome.errors import SourceError, StateError
+from fedhome.errors import PlanError, SourceError, StateError
+from fedhome.plan.own_reading import reading_of
+from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.store import disk
 
 READINGS: Final = "readings.arrow"
@@ -92,6 +94,12 @@ class HomesStore:
         return self._names
 
     @property
+    def reading(self) -> dict[str, Mapping[str, Any]]:
+        """Settings with which homes' files were read, by home; none for those with the usual."""
+        found = (self._kinds[int(kind)].get("reading") for kind in self._kind)
+        return {name: own for name, own in zip(self._names, found, strict=True) if own}
+
+    @property
     def rows(self) -> NDArray[np.int64]:
         """Rows of each home, int64 ``[homes]``."""
         return np.asarray(self._rows)
@@ -151,6 +159,11 @@ class HomesStore:
                 raise self._damaged(ABOUT, "it says too little")
         if not all(map(_names_columns, kinds)):
             raise self._damaged(ABOUT, "it says too little")
+        for kind in kinds:
+            try:
+                reading_of(ReadingSettings(), dict(kind.get("reading", {})))
+            except (PlanError, TypeError, ValueError) as error:
+                raise self._damaged(ABOUT, f"how files are read: {error}") from None
         for name in (READINGS, INDEX):
             found = self.path / name
             if not found.is_file() or found.stat().st_size != lengths.get(name):

@@ -49,13 +49,21 @@ class Packed:
     bytes: int
 
 
-def pack(tables: Iterable[HomeTable], path: Path | str, *, columns: Iterable[str] = ()) -> Packed:
+def pack(
+    tables: Iterable[HomeTable],
+    path: Path | str,
+    *,
+    columns: Iterable[str] = (),
+    reading: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Packed:
     """Write homes into a store; the folder is there when all of it is, or not at all.
 
     Args:
         tables: The homes, each name once; they are taken one after the other.
         path: The store's folder, which must not be there, or be a store, which is replaced.
         columns: All columns that any home has; without, those of the first home.
+        reading: By home, settings with which its files were read, such as ``decimal`` and
+            ``rename``: its model reads other files of the home by them.
 
     Returns:
         What was packed.
@@ -77,7 +85,7 @@ def pack(tables: Iterable[HomeTable], path: Path | str, *, columns: Iterable[str
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as made:
             new = Path(made) / "new"
             new.mkdir()
-            packed = _write(iter(tables), new, list(columns))
+            packed = _write(iter(tables), new, list(columns), reading or {})
             if path.exists():
                 path.replace(Path(made) / "old")
             new.replace(path)
@@ -124,7 +132,7 @@ class _Kinds:
         self.all: list[Mapping[str, Any]] = []
         self._known: dict[str, int] = {}
 
-    def number(self, table: HomeTable) -> int:
+    def number(self, table: HomeTable, reading: Mapping[str, Any]) -> int:
         kind = {
             "columns": list(table.columns),
             "time_zone": table.time_zone,
@@ -132,6 +140,7 @@ class _Kinds:
             "units": dict(table.units),
             "flags": sorted(table.flags),
             **({"rules": dict(table.rules)} if table.rules else {}),
+            **({"reading": dict(reading)} if reading else {}),
         }
         number = self._known.setdefault(json.dumps(kind), len(self.all))
         if number == len(self.all):
@@ -139,7 +148,12 @@ class _Kinds:
         return number
 
 
-def _write(tables: Iterator[HomeTable], folder: Path, columns: list[str]) -> Packed:
+def _write(
+    tables: Iterator[HomeTable],
+    folder: Path,
+    columns: list[str],
+    reading: Mapping[str, Mapping[str, Any]],
+) -> Packed:
     if not columns and (leading := next(tables, None)) is not None:
         columns, tables = list(leading.columns), chain([leading], tables)
     if TIME in columns:
@@ -159,7 +173,8 @@ def _write(tables: Iterator[HomeTable], folder: Path, columns: list[str]) -> Pac
                         hint="name every column that any home has",
                     )
                 crc = checksum(table.time_s, table.columns)
-                index.append((table.home, number, first, table.rows, kinds.number(table), crc))
+                kind = kinds.number(table, reading.get(table.home, {}))
+                index.append((table.home, number, first, table.rows, kind, crc))
                 first += table.rows
             writer.write_batch(batch.record(schema))
     if not index:

@@ -237,6 +237,38 @@ def test_a_row_of_units_is_understood(tmp_path: Path, units: str) -> None:
     assert "units below the header" in raw.formats[0]
 
 
+@pytest.mark.parametrize("word", ["Datum", "TS"])
+def test_a_row_of_units_with_a_word_for_the_time_names_no_column(tmp_path: Path, word: str) -> None:
+    raw = read(tmp_path, f"Zeit,Warm,Strom\n{word},°C,kWh\n2024-01-01,1,2\n2024-01-02,3,4\n")
+    assert cells(raw) == {"Zeit": ["2024-01-01", "2024-01-02"], "Warm": ["1", "3"]} | {
+        "Strom": ["2", "4"]
+    }
+    assert raw.units == {"Warm": "°C", "Strom": "kWh"}
+    assert "units below the header" in raw.formats[0]
+
+
+@pytest.mark.parametrize("title", ["My home,,", "Home,Home,Graz", "Name,kWh,Graz"])
+def test_columns_called_by_their_units_keep_these_names(tmp_path: Path, title: str) -> None:
+    raw = read(tmp_path, f"{title}\nDatum,°C,kWh\n2024-01-01,1,2\n2024-01-02,3,4\n")
+    assert list(cells(raw)) == ["Datum", "°C", "kWh"]
+
+
+@pytest.mark.parametrize("number", [("RECORD,", "RN,", ",", "1,"), ("", "", "", "")])
+def test_a_data_loggers_header_of_four_rows_is_understood(
+    tmp_path: Path, number: tuple[str, str, str, str]
+) -> None:
+    name, unit, made, row = number
+    head = (
+        '"TOA5","CR1000","CR1000","1234","CR1000.Std.31","CPU:home.CR1","5678","Hourly"\n'
+        f"TIMESTAMP,{name}AirT_Avg,Load_Tot\nTS,{unit}Deg C,kWh\n,{made}Avg,Tot\n"
+    )
+    rows = "".join(f'"2024-01-01 0{hour}:00:00",{row}{hour},5\n' for hour in range(4))
+    raw = read(tmp_path, head + rows)
+    assert cells(raw)["AirT_Avg"] == ["0", "1", "2", "3"]
+    assert cells(raw)["Load_Tot"] == ["5"] * 4
+    assert (raw.units["AirT_Avg"], raw.units["Load_Tot"]) == ("Deg C", "kWh")
+
+
 def test_a_header_that_comes_again_is_left_out_and_told(tmp_path: Path) -> None:
     raw = read(tmp_path, PLAIN + PLAIN)
     assert cells(raw) == {"time": TIMES * 2, "load": LOADS * 2}

@@ -18,7 +18,7 @@ from fedhome.clients.recorded.reading_store import ReadingStore
 from fedhome.data.home_files import read_home
 from fedhome.data.homes_folder import read_folder
 from fedhome.data.homes_side_by_side import noticed
-from fedhome.data.homes_store import HomesStore
+from fedhome.data.homes_store import ABOUT, HomesStore
 from fedhome.data.inputs import matched, schema_of
 from fedhome.data.pack_homes import pack
 from fedhome.data.series.time_grid import grid_of
@@ -133,6 +133,45 @@ def test_rules_outlive_a_store_of_homes(tmp_path: Path) -> None:
     pack(homes, tmp_path / "packed.homes")
     stored = HomesStore(tmp_path / "packed.homes").tables(np.arange(3))
     assert [dict(one.rules) for one in stored] == [{}, {}, {"load": "difference"}]
+
+
+def test_a_store_says_how_files_were_read_so_that_a_model_reads_them_too(tmp_path: Path) -> None:
+    renamed = 'rename = { load = "kWh" }\nrules = { kWh = "difference" }'
+    source = write(tmp_path / "homes", f'[meter]\n{renamed}\n[ash]\ndecimal = "."\n')
+    for home in ("ash", "elm"):
+        file = source / f"{home}.csv"
+        file.write_text(file.read_text(encoding="utf-8").replace("time,load", "time,kWh"))
+    for plan in ([], ["--set", "data.dates=day-first"]):
+        named = ["--set", "data.target=kWh", *plan]
+        done = CliRunner().invoke(app, ["data", "pack", str(source), *named])
+        assert done.exit_code == 0, done.output
+        read = read_folder(tmp_path / "homes.homes")
+        dates = {"dates": "day-first"} if plan else {}
+        meter = {"rename": {"load": "kWh"}}
+        assert {home: dict(own) for home, own in read.own.items() if own} == {
+            "ash": {"decimal": ".", **dates},
+            "meter": {**meter, **dates},
+            **({"elm": dates} if plan else {}),
+        }
+        # What the plan of a run says as well is not the home's own.
+        same = PLAN.change(data={"dates": "day-first"}).data
+        assert read_folder(tmp_path / "homes.homes", same).own["meter"] == meter
+
+
+@pytest.mark.parametrize("reading", ['{"decimal": 3}', '{"unheard": 1}', "[1]"])
+def test_a_store_that_says_nonsense_of_how_files_were_read_is_refused(
+    tmp_path: Path, reading: str
+) -> None:
+    store = tmp_path / "packed.homes"
+    homes = read_folder(write(tmp_path / "homes")).homes
+    pack(homes, store, reading={"meter": {"decimal": ","}})
+    about = (store / ABOUT).read_text(encoding="utf-8")
+    changed = json.loads(about)
+    assert changed["kinds"][1]["reading"] == {"decimal": ","}
+    changed["kinds"][1]["reading"] = json.loads(reading)
+    (store / ABOUT).write_text(json.dumps(changed), encoding="utf-8")
+    with pytest.raises(SourceError, match="how files are read"):
+        HomesStore(store)
 
 
 def test_convert_writes_rules_beside_what_was_understood(tmp_path: Path) -> None:

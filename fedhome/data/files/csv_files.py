@@ -148,7 +148,7 @@ def _words(source: Source, found: TextSurvey, dialect: Dialect) -> str:
     if dialect.before:
         lines = "line" if dialect.before == 1 else "lines"
         parts.append(f"{dialect.before} {lines} before the header")
-    if dialect.units_row:
+    if dialect.below:
         parts.append("units below the header")
     if source.packed:
         parts.append(f"in {source.packed}")

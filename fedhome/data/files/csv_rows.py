@@ -143,9 +143,9 @@ class CsvRows:
         left_out = [mask for mask in (blank, headers) if mask is not None]
         if headers is not None:
             self._headers += int(headers.sum())
-        if self._headers and self._dialect.units_row:
-            units = self._equal(batch, self._dialect.units_row)
-            left_out += [units] if units is not None else []
+        if self._headers:
+            below = [self._equal(batch, row) for row in self._dialect.below]
+            left_out += [mask for mask in below if mask is not None]
         if self._dialect.annotations:
             left_out.append(self._annotated(batch, headers))
         kept = ~np.logical_or.reduce(left_out) if left_out else None

@@ -43,7 +43,8 @@ class Dialect:
         separator: Sign between the cells.
         header: The header's cells as they are written.
         names: The same without blanks around them.
-        units_row: Cells of the row of units below the header; empty if there is none.
+        below: Rows between the header and the readings that say what its columns are, such as one
+            of units.
         units: Units by place of the column.
         kinds: What most cells of a column look like.
         body: Where the readings begin: characters from the start of the text.
@@ -55,7 +56,7 @@ class Dialect:
     separator: str
     header: tuple[str, ...]
     names: tuple[str, ...]
-    units_row: tuple[str, ...] = ()
+    below: tuple[tuple[str, ...], ...] = ()
     units: dict[int, str] = field(default_factory=dict)
     kinds: tuple[CellKind | None, ...]
     body: int
@@ -265,7 +266,7 @@ def _dialect(file: str, text: str, lead: _Lead, best: _Candidate) -> Dialect:
             hint="remove the comment, or the # before the names",
         )
     place = best.places[header.row]
-    last = best.places[header.row + 1] if header.has_units else place
+    last = best.places[header.row + header.below]
     lines = list(io.StringIO(text[lead.end :], newline=""))
     body = lead.end + sum(len(line) for line in lines[: best.ends[last]])
     names = header.names
@@ -282,7 +283,10 @@ def _dialect(file: str, text: str, lead: _Lead, best: _Candidate) -> Dialect:
         separator=best.separator,
         header=tuple(best.records[place]),
         names=names,
-        units_row=tuple(best.records[last]) if header.has_units else (),
+        below=tuple(
+            tuple(best.records[row])
+            for row in best.places[header.row + 1 : header.row + 1 + header.below]
+        ),
         units=header.units,
         kinds=tuple(best.kinds),
         body=body,

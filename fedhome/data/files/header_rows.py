@@ -41,13 +41,18 @@ _NUMBER = re.compile(
 )
 _UNIT = re.compile(
     r"[\[(](?P<inside>[^\[\]()]{1,20})[\])]|"
-    r"[kKMGmµu]?(Wh?|VA|var|VAh|varh|V|A|J|Hz|Pa|bar|g|L|l)|%|°|°?[CFK]|deg ?[CFK]|lux|lx|ppm|ppb|"
-    r"m[23²³]|m3/h|m³/h|l/h|L/h|m/s|km/h|mph|mm|cm|m|km|W/m[2²]|kWh/h|h|min|s|ms|hPa|psi|therms?|"
-    r"CCF|ft3|gal|EUR|USD|GBP|CHF|€|\$|£|ct|ct/kWh|EUR/kWh|dB|dBA|µg/m[3³]|°"
+    r"[kKMGmµu]?(Wh?|VA|var|VAh|varh|V|A|J|Hz|Pa|bar|g|L|l)|%|°|°?[CFK]|[dD]eg ?[CFK]|lux|lx|"
+    r"pp[mb]|m[23²³]|m3/h|m³/h|l/h|L/h|m/s|km/h|mph|mm|cm|m|km|W/m[2²]|kWh/h|h|min|s|ms|hPa|psi|"
+    r"therms?|CCF|ft3|gal|EUR|USD|GBP|CHF|€|\$|£|ct|ct/kWh|EUR/kWh|dB|dBA|µg/m[3³]|°"
 )
 _NO_UNIT = re.compile(
     r"-*|UTC|GMT|local|ISO ?8601|[YyMDdHhms:./T -]{4,}",
     re.IGNORECASE,
+)
+# What a logger made of the readings of a step: TOA5, a format of Campbell Scientific's ("Campbell
+# Scientific File Formats" in the manual of LoggerNet), has a row of these below names and units.
+_PROCESSED = frozenset(
+    ("avg", "smp", "tot", "max", "min", "std", "tmx", "tmn", "med", "mom", "cov", "wvc", "hst")
 )
 _TYPED = 0.6  # share of a column's cells that are of a kind, for it to be the column's
 _FAR = 100  # rows in which the header is looked for
@@ -83,13 +88,14 @@ class Header:
         row: Its place among the rows that were given.
         names: Its cells, without blanks around them.
         units: Units by place of the column, of the row below the header.
-        has_units: Whether the row below the header is one of units.
+        below: How many rows between the header and the readings say what its columns are: one of
+            units, and of a data logger's file one of what became of the readings of a step.
     """
 
     row: int
     names: tuple[str, ...]
     units: dict[int, str] = field(default_factory=dict)
-    has_units: bool = False
+    below: int = 0
 
 
 def kinds_of_columns(rows: Sequence[Row], width: int) -> list[CellKind | None]:
@@ -149,23 +155,58 @@ def find_header(rows: Sequence[Row], kinds: Sequence[CellKind | None]) -> Header
             break
     else:
         return _header(rows, 0) if near and _has_no_time(near[0], kinds) else None
-    if units := _units(near[place]):
-        if place and unlike[place - 1]:
-            place -= 1
-        else:
-            units = {}
+    place, below, units = _above_units(near, unlike, place, kinds)
     same = next(index for index in range(place + 1) if list(near[index]) == list(near[place]))
-    below = near[place + 1 + bool(units) :][:1]
-    if same and any(not _matches(row, kinds) for row in below):
+    first = near[place + 1 + below :][:1]
+    if same and any(not _matches(row, kinds) for row in first):
         return None  # that row may be the header as well
     if any(_is_reading(row, kinds) for row in near[:same]):
         return None
-    return _header(rows, same, units)
+    return _header(rows, same, units, below=below)
 
 
-def _header(rows: Sequence[Row], place: int, units: dict[int, str] | None = None) -> Header:
+def _header(
+    rows: Sequence[Row], place: int, units: dict[int, str] | None = None, *, below: int = 0
+) -> Header:
     names = tuple(name.strip() for name in rows[place])
-    return Header(row=place, names=names, units=units or {}, has_units=bool(units))
+    return Header(row=place, names=names, units=units or {}, below=below)
+
+
+def _above_units(
+    rows: Sequence[Row], unlike: Sequence[bool], last: int, kinds: Sequence[CellKind | None]
+) -> tuple[int, int, dict[int, str]]:
+    """Return where the names are, how many rows below say what they are, and the units.
+
+    Args:
+        rows: The first rows.
+        unlike: Which of them hold no readings.
+        last: The last of these.
+        kinds: What the columns hold.
+    """
+    if last > 1 and all(unlike[last - 2 : last]) and _is_processing(rows[last]):
+        return last - 2, 2, _units_among(rows[last - 1])
+    if not last or not unlike[last - 1]:
+        return last, 0, {}
+    above, row = rows[last - 1], rows[last]
+    if units := _units(row):
+        return last - 1, 1, units
+    # What stands for a unit of the time is a word: "Datum;°C;kWh" below a row that names all.
+    others = [cell for cell, kind in zip(row, kinds, strict=True) if kind != "time"]
+    named = {cell.strip().casefold() for cell in above}
+    names_all = len(named) == len(above) and all(kind_of_cell(cell) == "word" for cell in above)
+    if len(others) < len(row) and names_all and _units(others) and not _units_among(above):
+        return last - 1, 1, _units_among(row)
+    return last, 0, {}
+
+
+def _is_processing(row: Row) -> bool:
+    words = {cell.strip().casefold() for cell in row} - {""}
+    return bool(words) and words <= _PROCESSED and not row[0].strip()
+
+
+def _units_among(row: Row) -> dict[int, str]:
+    """Return those of a row's cells that are units, by place."""
+    return {place: unit for place, cell in enumerate(row) for unit in _units([cell]).values()}
 
 
 def _matches(row: Row, kinds: Sequence[CellKind | None]) -> list[tuple[CellKind, bool]]:

@@ -174,7 +174,7 @@ def _table(
     if header is None or not any(header.names):
         raise SourceError(f"{name} has no header row", hint=_SAVE)
     before = header.row + _lines(cells[: numbers[0]])
-    at = numbers[header.row + header.has_units]
+    at = numbers[header.row + header.below]
     body = [row for row in numbers if row > at and not _repeats(cells[row], header)]
     times = [place for place, kind in enumerate(kinds) if kind == "time"]
     notes = [f"{name}: lines with nothing or the header in them were left out"]
