@@ -8,9 +8,9 @@ in one of them alone (docs/security.md).
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,24 @@ from fedhome.wire.layout import Layout
 IN_USE = "release-in-use"
 
 
+def take_over(sums: Path, folder: Path) -> None:
+    """Copy what an earlier run kept of its sums, each file whole and durably.
+
+    Args:
+        sums: The earlier run's folder of sums.
+        folder: The new run's, which may be there in part.
+
+    Raises:
+        StateError: ``disk-full``, after which it can be called again; or the disk fails.
+    """
+    with disk.errors_of(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with disk.errors_of(sums):
+        kept = sorted(path for path in sums.iterdir() if path.is_file())
+    for path in kept:
+        disk.put(folder / path.name, disk.read(path))
+
+
 class Beginning:
     """What is in use when a run begins, and what it therefore begins with.
 
@@ -51,6 +69,7 @@ class Beginning:
     Raises:
         RegistryError: The release in use is damaged.
         RunError: What the run begins with cannot be written.
+        StateError: As of `take_over`.
     """
 
     def __init__(
@@ -123,8 +142,7 @@ class Beginning:
         plan, number = release.manifest.plan, release.manifest.round
         last = self._last_after(self._publisher.run_of(release))
         if last.sums_path.exists():
-            with disk.errors_of(self._folder.sums_path):
-                shutil.copytree(last.sums_path, self._folder.sums_path, dirs_exist_ok=True)
+            take_over(last.sums_path, self._folder.sums_path)
         came = self._end_of(last)
         if came is not None and not np.array_equal(came[0], flat):
             flat, number = came

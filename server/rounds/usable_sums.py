@@ -24,6 +24,10 @@ from fedhome.server.rounds.suspects import Suspects
 
 _BEYOND = "beyond"
 TOO_NEAR = "with them it would tell few homes apart from another sum about nearly the same model"
+_IF_NOT_FINITE = (
+    "a smaller train.learning_rate may help, or inputs that are scaled (data.scale); in a module "
+    "of your own look at logarithms, roots and divisions"
+)
 NOT_IN_TIME = "they had not answered when the question was closed"
 
 
@@ -89,9 +93,8 @@ class UsableSums:
             group.homes -= empty
             if group.homes < self.plan.aggregation.min_cohort:
                 raise SumError(
-                    f"{counted(group.homes, 'home')} added something to a sum: what they "
-                    "learnt or measured "
-                    "is not finite, or failed",
+                    f"{counted(group.homes, 'home')} added something to a sum: what the others "
+                    f"learnt or measured is not finite, or failed; {_IF_NOT_FINITE}",
                     reason="empty-handed",
                 )
         return within(request.form, total)

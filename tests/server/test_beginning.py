@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flwr.app import Message
 
+from fedhome.errors import StateError
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.beginning import Beginning
+from fedhome.server.daemon.beginning import Beginning, take_over
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.rounds.run_plan import end_with
+from fedhome.store import disk
 from helpers.registry_world import Crash
 from helpers.wired_fleet import WiredFleet, secure_plan
 
@@ -67,3 +71,28 @@ def test_runs_that_follow_each_other_are_refused_nothing(tmp_path: Path) -> None
     starts = [RunFolder(tmp_path / name).read_start() for name in ("second", "third")]
     flats = [fleet.learning.layout.flatten(one.parameters) for one in starts if one is not None]
     np.testing.assert_array_equal(flats[0], flats[1])
+
+
+def test_sums_that_a_full_disk_does_not_take_are_taken_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums, new = tmp_path / "first" / "sums", tmp_path / "second" / "sums"
+    sums.mkdir(parents=True)
+    for name in ("a.sum", "b.sum", "tries.json"):
+        (sums / name).write_bytes(name.encode())
+    written = list[int]()
+
+    def full(descriptor: int) -> None:
+        written.append(descriptor)
+        if len(written) > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StateError, match="second/sums") as refused:
+            take_over(sums, new)
+    # By that word the server knows that it has but to wait for room.
+    assert refused.value.reason == disk.FULL
+    take_over(sums, new)
+    kept = {path.name: path.read_bytes() for path in new.iterdir()}
+    assert kept == {name: name.encode() for name in ("a.sum", "b.sum", "tries.json")}

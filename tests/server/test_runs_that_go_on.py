@@ -317,6 +317,7 @@ def test_where_few_homes_added_something_the_model_is_left_as_it_is(tmp_path: Pa
         assert [row["homes_answered"] for row in rounds.state.rows] == [0]
         np.testing.assert_array_equal(rounds.state.flat, fleet.learning.initial)
     assert "6 of 7 homes had nothing to add" in fleet.events
+    assert "a smaller train.learning_rate may help" in fleet.events
     assert "no round gave a model" in fleet.events
 
 
