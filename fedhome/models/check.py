@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -23,6 +23,8 @@ _OTHER_DROPOUT = (
     nn.FeatureAlphaDropout,
 )
 _OWN_DROPOUT = (nn.RNNBase, nn.MultiheadAttention)
+_OF_TORCH = frozenset({*vars(nn.Module()), "_flat_weights"})
+"""What torch itself keeps in a module; the last in recurrent ones, which keep it as it is."""
 _BATCH = 2
 _REASONS = (
     (
@@ -44,8 +46,9 @@ def faults_of(module: nn.Module) -> list[str]:
     if lazy := [name for name, part in module.named_parameters() if _has_no_shape(part)]:
         return [f"{', '.join(lazy)} would get a shape by a first batch: give it one by features="]
     faults: list[str] = []
+    seen = set(module.modules())
     for name, part in module.named_modules():
-        faults += _unseen(name, part)
+        faults += _unseen(name, part, seen)
         where = f"{name or 'the module'} ({type(part).__name__})"
         if isinstance(part, _BATCH_NORM):
             faults.append(
@@ -85,21 +88,33 @@ def _has_no_shape(parameter: nn.Parameter) -> bool:
     return isinstance(parameter, UninitializedParameter)
 
 
-def _unseen(name: str, module: nn.Module) -> Iterator[str]:
-    """Yield the attributes of a module in which torch does not see what they hold."""
+def _unseen(name: str, module: nn.Module, seen: Container[nn.Module]) -> Iterator[str]:
+    """Yield the attributes of a module in which training does not reach what they hold.
+
+    Args:
+        name: The module's, in the whole.
+        module: It.
+        seen: What torch sees of the whole: a list may name that again, to go through it.
+    """
     for attribute, value in vars(module).items():
-        if attribute.startswith("_"):
+        if attribute in _OF_TORCH or not isinstance(value, list | tuple | Mapping):
             continue
-        parts = [*value.values()] if isinstance(value, Mapping) else value
-        if isinstance(parts, list | tuple) and any(
-            isinstance(part, nn.Module | nn.Parameter) for part in parts
-        ):
+        # A parameter is exchanged at its own place alone: a list would keep the first one.
+        if any(isinstance(one, nn.Parameter) or one not in seen for one in _held(value)):
             where = f"{name}.{attribute}" if name else attribute
             yield (
-                f"{where} holds layers or parameters in a {type(value).__name__}, where torch does "
-                "not see them, so they would not learn: use nn.ModuleList, nn.ModuleDict or "
-                "nn.ParameterList"
+                f"{where} holds layers or parameters in a {type(value).__name__}, where they would "
+                "not learn: use nn.ModuleList, nn.ModuleDict or nn.ParameterList"
             )
+
+
+def _held(value: object) -> Iterator[nn.Module | nn.Parameter]:
+    """Yield the layers and parameters in lists, tuples and mappings, and in those within."""
+    if isinstance(value, nn.Module | nn.Parameter):
+        yield value
+    elif isinstance(value, list | tuple | Mapping):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _held(one)
 
 
 def faults_of_a_run(module: nn.Module, features: int, outputs: int) -> list[str]:

@@ -57,7 +57,7 @@ def strategy_of(plan: Plan, homes: int) -> Strategy:
 
     Raises:
         PlanError: Arguments that the strategy does not have, or lacks; or it waits for more homes;
-            or it is written as Flower's were before.
+            or nothing would call functions of it (:mod:`fedhome.server.strategies.never_called`).
         PluginError: A name behind which there is none, or own code that fails; with its line.
     """
     arguments = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from types import FunctionType
+from inspect import isfunction, unwrap
+from types import CodeType, FunctionType
 
 from flwr.serverapp.strategy import Strategy
 
@@ -20,7 +21,8 @@ _FLOWERS = Strategy.__module__.partition(".")[0] + "."
 def check_called(name: str, strategy: Strategy) -> None:
     """Refuse a strategy whose own functions have former or misspelt names: nothing calls them.
 
-    One that has the function by its right name, too, may call the other from there.
+    One that has the function by its right name, too, may call the other from there, and whatever
+    another function of its own names is no misspelt one.
 
     Args:
         name: What the plan calls it.
@@ -48,17 +50,30 @@ def _never_called(strategy: type[Strategy]) -> Iterator[tuple[str, str]]:
     for former, today in _TODAY.items():
         if hasattr(strategy, former) and today in inherited:
             yield former, today
-    for kind in strategy.__mro__:
-        if _is_flowers(kind.__module__):
+    own_functions = [
+        (own, function)
+        for kind in strategy.__mro__
+        if not _is_flowers(kind.__module__)
+        for own, function in vars(kind).items()
+        if isinstance(function, FunctionType)
+    ]
+    named = {
+        called for own, function in own_functions for called in _names_in(function) if called != own
+    }
+    for own, _ in own_functions:
+        if own.startswith("_") or own in _CALLED or own in named:
             continue
-        for own, function in vars(kind).items():
-            if (
-                isinstance(function, FunctionType)
-                and not own.startswith("_")
-                and own not in _CALLED
-            ):
-                meant = difflib.get_close_matches(own, inherited, n=1, cutoff=_ALIKE)
-                yield from ((own, called) for called in meant)
+        meant = difflib.get_close_matches(own, inherited, n=1, cutoff=_ALIKE)
+        yield from ((own, called) for called in meant)
+
+
+def _names_in(function: FunctionType) -> Iterator[str]:
+    """Yield the names that a function uses, with those within it and the one that it wraps."""
+    codes = [one.__code__ for one in {function, unwrap(function)} if isfunction(one)]
+    while codes:
+        code = codes.pop()
+        yield from code.co_names
+        codes += [within for within in code.co_consts if isinstance(within, CodeType)]
 
 
 def _is_flowers(module: str) -> bool:

@@ -35,6 +35,7 @@ def plan_of_speed(kernel: str, rounds: int, homes: int) -> Plan:
         {
             "aggregation": {"mode": "plain"},
             "data": {"homes": homes},
+            "train": {"batch_size": 32},
             "slicing": {"tiers": list(TIERS)},
             "rounds": {"count": rounds + 1, "judge_every": 0},
             "personalise": {"name": "none"},

@@ -151,13 +151,9 @@ def kernel_of(
         PluginError: There is no kernel of that name.
     """
     if wanted != "auto":
-        kernel = look_up(KERNELS, wanted, "kernel")
-        if reason := kernel.fits(learning, features, placement):
-            raise EngineError(
-                f"engine.kernel = {wanted} does not fit: {reason}",
-                hint='set engine.kernel = "auto"',
-            )
-        return kernel.of(learning, features, placement)
+        return wanted_kernel(learning, wanted, features, placement).of(
+            learning, features, placement
+        )
     reasons: list[str] = []
     told: list[str] = []
     for name, kernel in KERNELS.items():
@@ -182,3 +178,21 @@ def kernel_of(
         f"no kernel fits: {'; '.join(reasons)}",
         hint='set engine.name = "sequential": it trains home after home',
     )
+
+
+def wanted_kernel(
+    learning: LocalLearning, wanted: str, features: int, placement: Placement
+) -> type[Kernel]:
+    """Return the kernel that a plan names; arguments as of `kernel_of`.
+
+    Raises:
+        EngineError: It does not fit.
+        PluginError: There is no kernel of that name.
+    """
+    kernel = look_up(KERNELS, wanted, "kernel")
+    if reason := kernel.fits(learning, features, placement):
+        raise EngineError(
+            f"engine.kernel = {wanted} does not fit: {reason}",
+            hint='set engine.kernel = "auto"',
+        )
+    return kernel

@@ -16,7 +16,7 @@ from fedhome.learning.slice_places import SlicePlaces
 from fedhome.models.over_homes import without_torchs_warning
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.compute_device import Placement
-from fedhome.simulations.engines.kernels import kernel_of
+from fedhome.simulations.engines.kernels import kernel_of, wanted_kernel
 from fedhome.simulations.engines.once import once
 from fedhome.simulations.engines.onchip.device_rounding import why_not_there
 from fedhome.simulations.engines.stacked_homes import StackedHomes
@@ -71,10 +71,15 @@ def cohort_of(
         sharing: How many shards there are on a GPU.
 
     Raises:
-        EngineError: The plan's device is not there, or the model does not run on it.
+        EngineError: The plan's device is not there, or the model does not run on it; or the plan's
+            kernel does not fit batches of networks alone.
     """
     placement = Placement.of(plan.engine, sharing=sharing)
     placement.check(learning, fleet.x.shape[1])
+    if plan.engine.kernel != "auto" and plan.personalise.name != "none":
+        for batch in plan.personalise.local_batches:  # else a run would end so after its rounds
+            varied = learning.vary(batch=batch)
+            wanted_kernel(varied, plan.engine.kernel, fleet.x.shape[1], placement)
 
     say = once(notice)
     if text := placement.told_of(fleet):

@@ -105,6 +105,8 @@ class _Listed(nn.Module):
         self.heads = {"load": nn.Linear(3, 1)}
         self.seen = nn.Linear(3, 3)
         self.widths = [3, 1]
+        self._deep = [[nn.Linear(3, 3)]]
+        self.weights = (self.seen.weight,)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.heads["load"](self.layers[0](self.seen(x)))
@@ -117,7 +119,29 @@ def test_layers_in_a_list_are_refused() -> None:
     assert [fault.partition(",")[0] for fault in faults] == [
         "layers holds layers or parameters in a list",
         "heads holds layers or parameters in a dict",
+        "_deep holds layers or parameters in a list",
+        "weights holds layers or parameters in a tuple",
     ]
+
+
+class _NamedAgain(nn.Module):
+    """Goes through layers by a list, each of which torch sees, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 1)
+        self.layers = [self.first, self.second]
+        self.whole = (self,)
+        self.cell = nn.GRU(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def test_a_list_of_layers_that_torch_sees_is_none() -> None:
+    check_module(_NamedAgain(), 3, 1)
 
 
 def test_a_module_that_gives_no_tensor_is_refused() -> None:

@@ -108,6 +108,25 @@ def test_a_misspelt_function_is_refused_for_what_is_never_called() -> None:
         assert isinstance(strategy_of(plan.change(strategy={"name": name_of(Both())}), 3), Both)
 
 
+def test_a_helper_that_a_strategy_calls_itself_is_no_misspelt_function() -> None:
+    class Helped(flower.FedAvg):
+        def configure_train(self, *given: Any) -> Any:
+            self.aggregate_training()
+            return super().configure_train(*given)
+
+        def aggregate_training(self) -> None:
+            """Is like aggregate_train, which stays Flower's."""
+
+    class Unhelped(flower.FedAvg):
+        aggregate_training = Helped.aggregate_training
+
+    plan = tiny.plan()
+    with given({"strategy": Helped()}):
+        assert isinstance(strategy_of(plan.change(strategy={"name": name_of(Helped())}), 3), Helped)
+    with given({"strategy": Unhelped()}), pytest.raises(PlanError, match="aggregate_training"):
+        strategy_of(plan.change(strategy={"name": name_of(Unhelped())}), 3)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", [*STRATEGIES, *WRAPPERS])
 def test_every_strategy_learns_the_same_in_both_engines(name: str, tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import EngineError
+from fedhome.learning.local import LocalLearning
 from fedhome.learning.personalise import personaliser
 from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import MODELS
 from fedhome.run.events import read_events
 from fedhome.server.rounds.outcome import personalise
 from fedhome.simulations.engines.by_name import ENGINES
+from fedhome.simulations.engines.torch_kernels import EagerKernel
 from helpers import tiny
 
 pytestmark = pytest.mark.long
@@ -192,18 +194,32 @@ def _personalised(plan: Plan, folder: Path) -> tuple[list[dict[str, Any]], dict[
     return rows, dict(chosen)
 
 
-@pytest.mark.parametrize("kind", ["regression", "binary", "multi-class"])
+@pytest.mark.parametrize(
+    ("kind", "kernel", "batches"),
+    [
+        ("regression", "auto", ()),
+        ("binary", "auto", ()),
+        ("multi-class", "auto", ()),
+        ("regression", "auto", (32, 8, 3)),
+        ("regression", "eager", (32, 8, 3)),
+    ],
+)
 def test_personalisation_is_the_same_in_both_engines(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    kernel: str,
+    batches: tuple[int, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("fedhome.learning.alone.trees._TREES", 5)  # a tenth of the time
     plan = tiny.plan(
         task={"kind": kind},
         rounds={"count": 1},
-        personalise={"name": "fine-tune", "refit": True},
+        personalise={"name": "fine-tune", "refit": True, "local_batches": batches},
+        engine={"kernel": kernel},
     )
     one, chosen = _personalised(plan, tmp_path / "vector")
-    sequential = plan.change(engine={"name": "sequential"})
+    sequential = plan.change(engine={"name": "sequential", "kernel": "auto"})
     other, likewise = _personalised(sequential, tmp_path / "sequential")
     assert chosen.pop("weights") == pytest.approx(likewise.pop("weights"), abs=1e-4)
     assert chosen.pop("matrix") == pytest.approx(likewise.pop("matrix"), rel=1e-3, abs=1e-4)
@@ -216,6 +232,27 @@ def test_personalisation_is_the_same_in_both_engines(
                 assert same[name] == value, name
             else:
                 assert value == pytest.approx(same[name], rel=1e-3, abs=1e-4), name
+
+
+def test_a_kernel_that_does_not_fit_networks_alone_is_refused_before_the_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fits(learning: LocalLearning, *_: Any) -> str:
+        return "" if learning.train.batch_rows <= 8 else f"{learning.train.batch_rows} are too many"
+
+    monkeypatch.setattr(EagerKernel, "fits", fits)
+    plan = tiny.plan(
+        personalise={"name": "fine-tune", "local_batches": [4, 32]}, engine={"kernel": "eager"}
+    )
+    homes = tiny.homes()
+    with (
+        pytest.raises(EngineError, match="eager does not fit: 32 are too many"),
+        ENGINES["vector"](tiny.world(plan, homes)),
+    ):
+        pass
+    for few in ({"local_batches": [4]}, {"name": "none"}):
+        with ENGINES["vector"](tiny.world(plan.change(personalise=few), homes)) as grid:
+            assert len(grid.homes) == len(homes)
 
 
 def test_a_kernel_that_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ def test_a_plan_of_no_such_name_is_refused_with_those_that_there_are(tmp_path: P
         fedhome.simulate(cast("str", 3), out=tmp_path / "run")
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("no_report")
 def test_a_seed_decides_every_byte_of_the_model(plan: Plan, tmp_path: Path) -> None:
     plan = plan.change(personalise={"name": "none"}, rounds={"fraction": 0.7})
 
