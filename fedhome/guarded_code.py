@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fedhome.accounts import account_name
+from fedhome.accounts import account_name, open_folder_above
 from fedhome.errors import PluginError
 
 _guards = 0  # of this process: how many callers want it so
@@ -41,32 +41,49 @@ def is_guarded() -> bool:
 def check_file(path: Path) -> None:
     """Refuse a file that another account may replace, where this process is `guarded`.
 
-    The modules beside it are imported too, so its folder is held to the same.
+    The modules beside it are imported too, so its folder is held to the same; and in no folder
+    above may all rename: they could put another one there once this one was looked at.
 
     Args:
         path: The file, without links on the way to it.
 
     Raises:
         PluginError: It, or its folder, belongs to another account than this one and root, or every
-            account may write there.
+            account may write there, or rename in a folder above.
     """
     if not is_guarded() or os.name != "posix":
         return
-    for place in (path, path.parent):
-        try:
-            found = place.stat()
-        except OSError:
-            return  # who reads it says why it cannot
-        if found.st_uid not in {0, os.geteuid()}:
-            raise PluginError(
-                f"{place} belongs to the account {account_name(found.st_uid)}, which could change "
-                "what runs here",
-                hint="after a look at what is in it, give it to the account that runs this, or to "
-                f"root: chown -R {os.geteuid()} {path.parent}; or install the code as a package",
-            )
-        if found.st_mode & stat.S_IWOTH:
-            raise PluginError(
-                f"every account of this machine may write to {place}, and so change what runs here",
-                hint=f"chmod o-w {place}, after a look at what is in it; or install the code as a "
-                "package",
-            )
+    with suppress(OSError):  # who reads it says why it cannot
+        _check_above(path)
+        for place in (path, path.parent):
+            _check_place(place, path.parent)
+
+
+def _check_above(path: Path) -> None:
+    above = open_folder_above(path.parent)
+    if above is not None:
+        raise PluginError(
+            f"every account of this machine may write into {above}, and put other code in the "
+            f"place of {path}",
+            hint=f"chmod o-w {above}, after a look at what is in it; or chmod +t {above}, by which "
+            "each account keeps what is its own; or move the code elsewhere, or install it as a "
+            "package",
+        )
+
+
+def _check_place(place: Path, folder: Path) -> None:
+    found = place.stat()
+    if found.st_uid not in {0, os.geteuid()}:
+        raise PluginError(
+            f"{place} belongs to the account {account_name(found.st_uid)}, which could change "
+            "what runs here",
+            hint="run this as that account; or, after a look at what is in it, give it to "
+            f"yours, or to root: chown -R {os.geteuid()} {folder}; or install the code as "
+            "a package",
+        )
+    if found.st_mode & stat.S_IWOTH:
+        raise PluginError(
+            f"every account of this machine may write to {place}, and so change what runs here",
+            hint=f"chmod o-w {place}, after a look at what is in it; or install the code as a "
+            "package",
+        )

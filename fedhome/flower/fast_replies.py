@@ -149,14 +149,14 @@ def _made(message: Message, values: Metrics, array: Array | None, key: str) -> M
     return answer
 
 
-def contents_asking(records: Iterable[Mapping[str, bytes]]) -> list[RecordDict]:
+def contents_asking(records: Sequence[Mapping[str, bytes]]) -> list[RecordDict]:
     """Return contents of questions that are bytes by name: as of :func:`.with_sum_record`.
 
     The first one is made by Flower; others with bytes of the same names are copies with their own
     put in. What is the same record is the same content, which travels once.
 
     Args:
-        records: What is asked in each question.
+        records: What is asked in each question; all are held, so that none has another's place.
     """
     made: dict[int, RecordDict] = {}
     contents: list[RecordDict] = []

@@ -193,7 +193,7 @@ class Ledger:
         if earlier is not None:
             attempts = earlier.attempts + (earlier.manifest != entry.manifest)
             entry = replace(entry, attempts=attempts)
-            by_day[earlier.day] -= 1
+            _count_less(by_day, earlier.day)
         else:
             by_subject[entry.subject] = (*by_subject.get(entry.subject, ()), entry.key)
         entries[entry.key] = entry
@@ -201,7 +201,7 @@ class Ledger:
         older = self.older
         while len(entries) > MOST_ENTRIES:
             oldest = next(iter(entries))
-            by_day[entries.pop(oldest).day] -= 1
+            _count_less(by_day, entries.pop(oldest).day)
             by_subject[oldest[0]] = tuple(key for key in by_subject[oldest[0]] if key != oldest)
             if not by_subject[oldest[0]]:
                 del by_subject[oldest[0]]
@@ -242,6 +242,12 @@ class Ledger:
         if rest or len(entries) != count or count > MOST_ENTRIES:
             raise WireError("a ledger is not as it is written", reason="ledger")
         return cls(entries, older)
+
+
+def _count_less(by_day: dict[int, int], day: int) -> None:
+    by_day[day] -= 1
+    if not by_day[day]:
+        del by_day[day]
 
 
 def day_of(now: float) -> int:

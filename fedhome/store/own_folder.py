@@ -10,6 +10,7 @@ import os
 import stat
 from pathlib import Path
 
+from fedhome.accounts import open_folder_above
 from fedhome.errors import StateError
 
 
@@ -42,13 +43,12 @@ def check_own(folder: Path, found: os.stat_result) -> None:
             hint=f"chmod o-w {folder}, after a look at what is in it; or name a folder below "
             "it, which is made for its owner alone; a disk that knows no owners is none for it",
         )
-    for above in folder.resolve().parents:
-        mode = above.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise StateError(
-                f"every account of this machine may write into {above}, and put another folder in "
-                f"the place of {folder}",
-                reason="permissions",
-                hint=f"chmod o-w {above}, after a look at what is in it; or chmod +t {above}, by "
-                "which each account keeps what is its own",
-            )
+    above = open_folder_above(folder.resolve())
+    if above is not None:
+        raise StateError(
+            f"every account of this machine may write into {above}, and put another folder in "
+            f"the place of {folder}",
+            reason="permissions",
+            hint=f"chmod o-w {above}, after a look at what is in it; or chmod +t {above}, by "
+            "which each account keeps what is its own; or move the folder elsewhere",
+        )

@@ -105,7 +105,7 @@ class SharedMasks:
     def __init__(self) -> None:
         self._pairs: dict[bytes, dict[bytes, _Pair]] = {}  # each pair by both ends
         self._known = 0
-        self._salt = b""
+        self._salt: bytes | None = None
         self._turn = 0
         self._agreed: dict[bytes, _Agreed] = {}
         self._rows: dict[bytes, _Row] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 from fedhome.secagg import Bundle, Directory, HomeKeys, Manifest, Policy, Verify, signature_holds
@@ -20,7 +20,8 @@ from fedhome.simulations.engines.shared_masks import SharedMasks
 from fedhome.simulations.engines.shared_seals import KnownSeals, SharedSeals
 from fedhome.wire.codec import Message
 
-_MOST_KEYS = _MOST_BUNDLES = 1024
+_MOST_KEYS = 1024
+_MOST_BUNDLE_BYTES = 1 << 26  # of bundles that no server has read, as they are written
 _MOST_SIGNATURES = 1 << 14  # of each of two generations
 
 _Worked = TypeVar("_Worked")
@@ -40,7 +41,7 @@ class Reading:
         self._seals = SharedSeals()
         # A home keeps its one-time key while it stays in sums, and a key is costly to make.
         self.key = lru_cache(maxsize=_MOST_KEYS)(one_time_key)
-        self.bundles = KnownBundles()
+        self._bundles: KnownBundles | None = None
         self._worked: dict[str, tuple[Hashable, Any]] = {}
         self._read: dict[type[Message], tuple[bytes, Any]] = {}
         self._named: dict[str, tuple[bytes, list[bytes], bytes]] = {}  # by member
@@ -48,14 +49,23 @@ class Reading:
         self._directory: tuple[tuple[bytes, bytes, object], Directory] | None = None
         self._manifest: tuple[tuple[bytes, bytes], Manifest] | None = None
 
-    @property
+    @cached_property
     def of_server(self) -> ServerWorkings:
-        """How a server in this process works things out."""
+        """How a server in this process works things out.
+
+        Bundles are kept for it from the first time that this is asked for: in a process of homes
+        alone nobody would ever read them.
+        """
+        self._bundles = KnownBundles()
         return ServerWorkings(
-            read_bundle=self.bundles.read,
+            read_bundle=self._bundles.read,
             name_rows=self.name_rows,
             hash_shares=self._seals.hashes_told,
         )
+
+    def write_bundle(self, bundle: Bundle) -> bytes:
+        """Do what :meth:`fedhome.secagg.Bundle.to_bytes` does."""
+        return bundle.to_bytes() if self._bundles is None else self._bundles.written(bundle)
 
     def seals(self, keys: HomeKeys, directory: Directory) -> KnownSeals:
         """Return seals of a home of this process."""
@@ -116,23 +126,32 @@ class Reading:
 class KnownBundles:
     """Bundles that were written in this process: a server there need not read them again.
 
-    For the very same bytes, and once; and no more of them than homes may have on their way.
+    For the very same bytes, and once. Of those that no server reads, as of homes whose answers are
+    lost, the oldest are forgotten where room is short.
     """
 
     def __init__(self) -> None:
         self._written: dict[bytes, Bundle] = {}
+        self._held = 0
 
     def written(self, bundle: Bundle) -> bytes:
         """Do what :meth:`fedhome.secagg.Bundle.to_bytes` does."""
         data = bundle.to_bytes()
-        while len(self._written) >= _MOST_BUNDLES:
-            del self._written[next(iter(self._written))]
+        if data not in self._written:
+            self._held += len(data)
         self._written[data] = bundle
+        while self._held > _MOST_BUNDLE_BYTES:
+            self._take(next(iter(self._written)))
         return data
 
     def read(self, data: bytes) -> Bundle:
         """Do what :meth:`fedhome.secagg.Bundle.from_bytes` does."""
-        return self._written.pop(data, None) or Bundle.from_bytes(data)
+        return self._take(data) or Bundle.from_bytes(data)
+
+    def _take(self, data: bytes) -> Bundle | None:
+        bundle = self._written.pop(data, None)
+        self._held -= 0 if bundle is None else len(data)
+        return bundle
 
 
 class KnownSignatures:

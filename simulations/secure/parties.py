@@ -28,7 +28,7 @@ from fedhome.secagg import (
     Verify,
 )
 from fedhome.secagg.one_time import OneTime
-from fedhome.secagg.workings import Workings
+from fedhome.secagg.workings import ServerWorkings, Workings
 from fedhome.simulations.engines.shared_masks import HomeMasks
 from fedhome.simulations.engines.shared_reads import KnownKeys, Reading
 
@@ -105,7 +105,7 @@ class Party:
                 mask=masks.add,
                 draw=self._draw,
                 seals=read.seals,
-                write_bundle=read.bundles.written,
+                write_bundle=read.write_bundle,
                 once=read.once,
                 read=read.message,
                 name_rows=read.name_rows,
@@ -253,10 +253,14 @@ class LocalParties(Parties):
     """
 
     def __init__(self, names: Mapping[int, str], enrolment: PartyKeys) -> None:
-        read = Reading(enrolment.policy)
+        read = self._read = Reading(enrolment.policy)
         self.verify: Verify = read.verify
-        self.workings = read.of_server
         self.parties = {position: Party(name, enrolment, read) for position, name in names.items()}
+
+    @property
+    def workings(self) -> ServerWorkings:
+        """How a server in this process works things out; ask before the homes write bundles."""
+        return self._read.of_server
 
     def ask(
         self,

@@ -18,7 +18,7 @@ import pytest
 
 from fedhome.clients import supernode
 from fedhome.errors import PlanError, PluginError
-from fedhome.guarded_code import guarded, is_guarded
+from fedhome.guarded_code import check_file, guarded, is_guarded
 from fedhome.ops.processes import Child
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
@@ -133,6 +133,20 @@ def test_code_that_every_account_may_change_is_not_run(here: Path, place: str) -
     assert load(name, "model") == "of another account", "the control: in a simulation"
     with guarded(), pytest.raises(PluginError, match="every account of this machine may write to"):
         load(name, "model")
+
+
+def test_code_below_a_folder_in_which_all_may_rename_is_not_run(here: Path, tmp_path: Path) -> None:
+    """Another account could change folders between the look at it and its reading."""
+    name = f"{here / 'wavenet.py'}:Net"
+    tmp_path.chmod(0o777)
+    assert load(name, "model") == "of another account", "the control: in a simulation"
+    with guarded(), pytest.raises(PluginError, match="put other code in the place of"):
+        load(name, "model")
+    with guarded(), pytest.raises(PluginError, match="put other code in the place of"):
+        check_file(here / "taken" / "away" / "meanwhile.py")
+    tmp_path.chmod(0o1777)  # as /tmp, where each account keeps what is its own
+    with guarded():
+        assert load(name, "model") == "of another account"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")

@@ -38,6 +38,8 @@ def test_what_is_looked_up_is_what_the_entries_say(
         kept = kept.with_entry(_entry(draw))
         read = Ledger.from_bytes(kept.to_bytes())
         assert kept == read
+        assert {**kept._index.by_day} == {**read._index.by_day}, "no day without entries is kept"
+        assert kept._index.by_subject.keys() == read._index.by_subject.keys()
         for day in range(4):
             listed = sum(one.day == day for one in kept)
             assert (kept.on(day), read.on(day)) == (listed, listed)

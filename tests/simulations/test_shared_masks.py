@@ -112,6 +112,11 @@ def test_seeds_are_those_of_homes_that_agree_by_themselves(monkeypatch: pytest.M
     assert len(agreed) == 6  # a pair of four homes once for both, and for both sums
 
 
+def test_a_first_sum_of_any_salt_has_its_seeds() -> None:
+    _, homes = _homes(2)
+    assert len({*homes[0].agree(homes, b""), *homes[1].agree(homes, b"")}) == 1
+
+
 def test_a_key_that_gives_everyone_the_same_secret_is_refused_to_each_home() -> None:
     _, homes = _homes(2)
     for home in homes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from weakref import ref
 
 import pytest
 
@@ -11,11 +12,12 @@ from fedhome.errors import WireError
 from fedhome.keys.signing import Signer, signature_holds
 from fedhome.secagg import Bundle, Policy
 from fedhome.secagg.bundle import ROW_BYTES
-from fedhome.secagg.seals import make_bundle
+from fedhome.secagg.seals import Seals, make_bundle
 from fedhome.secagg.share_checks import row_hashes
 from fedhome.secagg.sum_messages import Request
 from fedhome.simulations.engines import shared_reads
 from fedhome.simulations.engines.shared_reads import KnownKeys, KnownSignatures, Reading
+from fedhome.simulations.secure.parties import LocalParties, PartyKeys
 from helpers.secagg_world import World
 
 
@@ -150,20 +152,47 @@ def test_a_bundle_that_was_written_here_is_known_once_and_an_altered_one_is_read
     given = {"secret": b"s" * 32, "ring": world.ring()}
     bundle, _ = make_bundle(world.keys["h00"], world.directory, seals, 1, **given)
     assert "dealt" in vars(bundle), "it was worked out as the bundle was made"
-    data = reading.bundles.written(bundle)
+    server = reading.of_server
+    data = reading.write_bundle(bundle)
     assert data == bundle.to_bytes()
     alone = Bundle.from_bytes(data)
     assert (alone, alone.dealt, alone.head) == (bundle, bundle.dealt, bundle.head)
     altered = data[:-1] + bytes([data[-1] ^ 1])
-    assert reading.of_server.read_bundle(altered) == Bundle.from_bytes(altered) != bundle
-    assert reading.of_server.read_bundle(data) is bundle
-    again = reading.of_server.read_bundle(data)
+    assert server.read_bundle(altered) == Bundle.from_bytes(altered) != bundle
+    assert server.read_bundle(data) is bundle
+    again = server.read_bundle(data)
     assert again == bundle
     assert again is not bundle
-    monkeypatch.setattr(shared_reads, "_MOST_BUNDLES", 1)
-    reading.bundles.written(bundle)
-    other, _ = make_bundle(world.keys["h00"], world.directory, seals, 2, **given)
-    assert reading.bundles.read(reading.bundles.written(other)) is other
-    assert reading.bundles.read(data) is not bundle, "no more are kept than have room"
     with pytest.raises(WireError):
-        reading.bundles.read(data[:-1])
+        server.read_bundle(data[:-1])
+    monkeypatch.setattr(shared_reads, "_MOST_BUNDLE_BYTES", 2 * len(data))
+    others = [
+        make_bundle(world.keys["h00"], world.directory, seals, serial, **given)[0]
+        for serial in (2, 3)
+    ]
+    for one in (bundle, bundle, *others):
+        reading.write_bundle(one)
+    assert server.read_bundle(data) is not bundle, "no more are kept than have room"
+    for one in others:
+        assert server.read_bundle(one.to_bytes()) is one
+
+
+def test_no_bundle_is_kept_where_no_server_reads_it() -> None:
+    """In a worker's process there are homes alone: a run of months would leave all of them."""
+    parties = LocalParties({0: "h00"}, PartyKeys(bytes(32), Policy()))
+    world = World.of(3, bundles=0)
+    seals = Seals(world.keys["h00"], world.directory)
+    given = {"secret": b"s" * 32, "ring": world.ring()}
+    bundles = [
+        make_bundle(world.keys["h00"], world.directory, seals, serial, **given)[0]
+        for serial in (1, 2)
+    ]
+    write = parties.parties[0].machine._workings.write_bundle
+    data = write(bundles[0])
+    assert data == bundles[0].to_bytes()
+    gone = ref(bundles.pop(0))
+    assert gone() is None, "the homes of a process of their own keep none"
+    server = parties.workings
+    data = write(bundles[0])
+    kept = ref(bundles.pop(0))
+    assert server.read_bundle(data) is kept(), "the control: beside a server"
