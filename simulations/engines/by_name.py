@@ -15,6 +15,7 @@ from fedhome.errors import EngineError
 from fedhome.learning.at_home import device_of
 from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.plan.sliced_plan import is_sliced, tiers_of
+from fedhome.simulations.engines.first_round import FirstRound
 from fedhome.simulations.engines.grid import InProcessGrid, SequentialGrid
 from fedhome.simulations.engines.joint_grid import JointGrid
 from fedhome.simulations.engines.once import once
@@ -127,6 +128,7 @@ def _home_after_home(world: World, told: Callable[[str], None]) -> Iterator[InPr
             "contexts": contexts,
             "silent": world.silent(),
             "open_app": build(find_open),
+            "asked": FirstRound(world.plan.rounds.count, world.notice).asked,
         }
         places = [carried.rounds.places for carried in slices if carried is not None]
         grid = (

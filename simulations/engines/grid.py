@@ -180,6 +180,7 @@ class SequentialGrid(InProcessGrid):
         contexts: Each home's context.
         silent: Which homes give no answer.
         open_app: A ClientApp of the same homes that answers in the clear; None: ``app`` does.
+        asked: Called with the round of which homes are asked; 0: of none.
     """
 
     def __init__(
@@ -190,14 +191,17 @@ class SequentialGrid(InProcessGrid):
         *,
         silent: Silent | None = None,
         open_app: ClientApp | None = None,
+        asked: Callable[[int], None] = lambda _: None,
     ) -> None:
         super().__init__(homes, silent=silent)
+        self._asked = asked
         self._app = app
         self._open_app = open_app or app
         self._contexts = contexts
 
     def answer(self, messages: list[Message]) -> Iterable[Message]:
         """Run the app once a message; an error becomes an error reply, as in Flower."""
+        self._asked(_round_of(messages[0]))
         return (self._run_app(self._app, message) for message in messages)
 
     def observe(self, messages: list[Message]) -> Iterable[Message]:
