@@ -160,7 +160,7 @@ def run_over_grid(
     if slices:
         signed = tiers()  # of the directory that this run began with
         if not resumed:
-            tell_carried(log, slices, signed, features, named=True)
+            tell_carried(log, plan, slices, signed, features, named=True)
         fitting = _integrating(
             fitting, plan, learning.layout, slices, signed, name_of=name_of, log=log
         )

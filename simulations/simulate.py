@@ -362,7 +362,7 @@ def _world(
             slices = carried_slices(plan, learning, features, gathered.classes)
             names = [home.home for home in gathered.homes]
             tiers = dict(zip(names, tiers_of(plan, names).tolist(), strict=True))
-            tell_carried(log, slices, tiers, features, named=False)
+            tell_carried(log, plan, slices, tiers, features, named=False)
     check_feedback(plan, learning.method, learning.layout)
     check_search(plan, learning.method, learning.layout)
     if mode != "plain":

@@ -96,7 +96,7 @@ def tier(
     if plan.is_dir() and data:
         raise FedHomeError("a run's folder has its own inputs", hint="leave --data out")
     slices = _slices(sized)
-    costs = [cost_of(carried, sized.features) for carried in slices]
+    costs = [cost_of(carried, sized.plan, sized.features) for carried in slices]
     chosen = largest_fitting(costs, budget)
     entries = [
         TierEntry(

@@ -103,15 +103,20 @@ def show(
 
 
 def _refuse_own_end(plan: str | None) -> None:
-    """Refuse to print a plan into its own file, which the shell has emptied before it is read."""
+    """Refuse to print a plan into its own file, which the shell may have emptied beforehand."""
     try:
         out = os.fstat(sys.stdout.fileno())
         same = plan is not None and os.path.samestat(out, Path(plan).stat())
     except OSError:
         return  # there is no such file, or the output is none
     if same:
+        what = (
+            "the plan would stand there twice"
+            if out.st_size
+            else "the shell has emptied it already"
+        )
         raise PlanError(
-            ["it is the file that this command prints into, and the shell has emptied it already"],
+            [f"it is the file that this command prints into: {what}"],
             where=str(plan),
             hint="print into another file, and rename that",
         )

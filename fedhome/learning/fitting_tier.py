@@ -62,7 +62,7 @@ def settle_tiers(
         PlanError: A kind of device can carry no tier; all such at once.
     """
     slices = carried_slices(plan, whole, features, classes)
-    costs = [cost_of(carried, features) for carried in slices]
+    costs = [cost_of(carried, plan, features) for carried in slices]
     tiers = plan.slicing.in_order()
     shares, notes, faults = [0.0] * len(tiers), list[str](), list[str]()
     for device in plan.slicing.budgets:

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from fedhome.errors import EngineError
+from fedhome.learning.alone.pass_counts import batches_alone
 from fedhome.learning.compiled_modules import compiled_of, why_torch
 from fedhome.learning.fused import FusedMLP
 from fedhome.learning.local import Batch, LocalLearning
 from fedhome.learning.slice_rules import CarriedSlice
+from fedhome.plan.settings import Plan
 
 _BYTES: Final = 4  # of a float32
 _TRIES, _STEPS = 5, 5
@@ -29,8 +31,9 @@ class SliceCost:
     Args:
         numbers: How many numbers it trains in a round, and sends.
         bytes_up: Bytes of these as float32: what a round's update has, without its envelope.
-        memory: Bytes that a step of training holds at once, as `memory_of` reckons them.
-        step_ms: Processor time of a step on this machine, in ms, as `step_ms_of` takes it.
+        memory: Bytes that its largest step of training holds at once, as `memory_of` counts them.
+        step_ms: Processor time of its longest step on this machine, in ms, as `step_ms_of` takes
+            it.
     """
 
     numbers: int
@@ -39,19 +42,24 @@ class SliceCost:
     step_ms: float
 
 
-def cost_of(carried: CarriedSlice, features: int) -> SliceCost:
-    """Return what a slice costs in the rounds; it takes some steps, to time them.
+def cost_of(carried: CarriedSlice, plan: Plan, features: int) -> SliceCost:
+    """Return what a slice costs; it takes some steps, to time them.
+
+    A step is one of the rounds, or of the network that the device trains alone, whose batches may
+    be larger.
 
     Args:
         carried: The slice.
+        plan: The plan that it is of.
         features: Width of the input.
     """
-    learning = carried.rounds.learning
+    alone = [carried.own.learning.vary(batch=batch) for batch in batches_alone(plan.personalise)]
+    steps = [carried.rounds.learning, *alone]
     return SliceCost(
         numbers=carried.numbers,
         bytes_up=_BYTES * carried.numbers,
-        memory=memory_of(learning, features),
-        step_ms=step_ms_of(learning, features),
+        memory=max(memory_of(learning, features) for learning in steps),
+        step_ms=max(step_ms_of(learning, features) for learning in steps),
     )
 
 

@@ -68,6 +68,7 @@ def check_slices(plan: Plan, *, sums: bool) -> None:
 
 def tell_carried(
     log: EventLog,
+    plan: Plan,
     slices: Sequence[CarriedSlice],
     tiers: Mapping[str, int],
     features: int,
@@ -78,13 +79,15 @@ def tell_carried(
 
     Args:
         log: The run's log.
+        plan: The plan.
         slices: What each tier carries, from the smallest.
         tiers: The number of each home's tier, by its name.
         features: Width of the input.
         named: Whether the event says which homes: a simulation's follow from its plan.
     """
     for number, carried in enumerate(slices):
-        cost, homes = cost_of(carried, features), [h for h, at in tiers.items() if at == number]
+        homes = [home for home, at in tiers.items() if at == number]
+        cost = cost_of(carried, plan, features)
         text = (
             f"tier {carried.tier}: {len(homes)} of {len(tiers)} homes carry {carried.told}, "
             f"{cost.numbers:,} of the model's {carried.rounds.places.layout.size:,} numbers, "

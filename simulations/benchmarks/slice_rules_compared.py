@@ -116,7 +116,7 @@ def run_rule(
     found = []
     for number, carried in enumerate(carried_slices(plan, whole, features, classes)):
         own = [name for name, tier in zip(names, tiers.tolist(), strict=True) if tier == number]
-        cost = cost_of(carried, features)
+        cost = cost_of(carried, plan, features)
         found.append(
             {
                 "tier": carried.tier,

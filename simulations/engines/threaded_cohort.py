@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import torch
 
+from fedhome.learning.alone.pass_counts import batches_alone
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.own_state import HomeStates
 from fedhome.learning.slice_places import SlicePlaces
@@ -76,8 +77,8 @@ def cohort_of(
     """
     placement = Placement.of(plan.engine, sharing=sharing)
     placement.check(learning, fleet.x.shape[1])
-    if plan.engine.kernel != "auto" and plan.personalise.name != "none":
-        for batch in plan.personalise.local_batches:  # else a run would end so after its rounds
+    if plan.engine.kernel != "auto":
+        for batch in batches_alone(plan.personalise):  # else a run would end so after its rounds
             varied = learning.vary(batch=batch)
             wanted_kernel(varied, plan.engine.kernel, fleet.x.shape[1], placement)
 

@@ -145,18 +145,30 @@ def test_a_plan_is_shown_with_settings_changed(folder: Path) -> None:
 def test_a_plan_is_not_printed_into_its_own_file(folder: Path) -> None:
     """The shell empties it first: what came was a plan of nothing but defaults."""
     path = folder / "mine.toml"
-    path.write_text(Plan.load(sets=["rounds.count=7"]).to_toml())
-    with path.open("w") as out:
-        done = subprocess.run(
-            [sys.executable, "-c", "from fedhome.cli import main; main()", "plan", "show", path],
-            stdout=out,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert "the shell has emptied it already" in done.stderr
-    assert path.read_text() == ""
+    mine = Plan.load(sets=["rounds.count=7"]).to_toml()
+    path.write_text(mine)
+    for mode, left, why in (
+        ("a", mine, "would stand there twice"),
+        ("w", "", "the shell has emptied it already"),
+    ):
+        with path.open(mode) as out:
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    "-c",
+                    "from fedhome.cli import main; main()",
+                    "plan",
+                    "show",
+                    path,
+                ],
+                stdout=out,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert why in done.stderr
+        assert path.read_text() == left
 
 
 def test_every_setting_is_explained(folder: Path) -> None:

@@ -40,7 +40,7 @@ def _slices(**changes: Any) -> list[Any]:
 
 
 def test_bytes_up_are_four_for_each_number_that_is_trained() -> None:
-    sensor, hub = (cost_of(one, tiny.FEATURES) for one in _slices())
+    sensor, hub = (cost_of(one, tiny.plan(), tiny.FEATURES) for one in _slices())
     by_hand = 2 * tiny.FEATURES + 2 + 2 + 1  # two units of the first layer, and their exit
     assert (sensor.numbers, sensor.bytes_up) == (by_hand, 4 * by_hand)
     whole = 8 * tiny.FEATURES + 8 + 8 * 8 + 8 + 8 + 1
@@ -58,6 +58,23 @@ def test_memory_grows_with_the_slice_the_batch_and_what_the_optimiser_remembers(
         assert of(momentum, tiny.FEATURES) >= base + 4 * sensor.layout.size
     remembered = torchs_memory(momentum, tiny.FEATURES) - torchs_memory(sensor, tiny.FEATURES)
     assert remembered == 4 * sensor.layout.size
+
+
+def test_memory_is_that_of_the_largest_step_also_of_a_network_alone() -> None:
+    """Small batches of the rounds would let a device carry what it cannot train alone."""
+    few = {"batch_size": 4}
+    large = _slices(train={"batch_size": 128})[0].rounds.learning
+    for changes, most in (
+        ({"name": "fine-tune", "local_batches": [128]}, memory_of(large, tiny.FEATURES)),
+        ({"name": "none", "local_batches": [128]}, 0),
+        ({"name": "fine-tune", "local_batches": [128], "opponents": ["seasonal", "trees"]}, 0),
+    ):
+        plan = tiny.plan(train=few, personalise=changes)
+        (sensor, _) = _slices(train=few, personalise=changes)
+        in_rounds = memory_of(sensor.rounds.learning, tiny.FEATURES)
+        told = cost_of(sensor, plan, tiny.FEATURES).memory
+        assert told == max(in_rounds, most)
+        assert (told > in_rounds) == bool(most)
 
 
 def test_torch_holds_at_least_parameters_gradient_rows_and_hidden_outcomes() -> None:

@@ -27,6 +27,16 @@ def ways_of(settings: PersonaliseSettings) -> tuple[AloneWay, ...]:
     return tuple(AloneWay(batch, rate) for batch in batches for rate in settings.rates)
 
 
+def batches_alone(settings: PersonaliseSettings) -> tuple[int, ...]:
+    """Return the sizes of batches that a plan names for networks alone, if homes train any.
+
+    Args:
+        settings: The plan's settings of personalisation.
+    """
+    trains = settings.name != "none" and {"local", "settings"} & set(settings.opponents)
+    return settings.local_batches if trains else ()
+
+
 def passes_of(settings: PersonaliseSettings) -> tuple[int, ...]:
     """Return the numbers of passes that homes try alone, for the fleet to take one.
 
