@@ -16,6 +16,7 @@ from fedhome.data.series.examples import HomeExamples, Targets
 from fedhome.data.series.spans import usual_lags
 from fedhome.data.table import HomeTable
 from fedhome.data.target_kind import kind_in, usual_days, usual_step
+from fedhome.learning.alone.pass_counts import networks_alone
 from fedhome.learning.tasks import kind_of
 from fedhome.plan.data_settings import DataSettings, Horizon, Span
 from fedhome.plan.settings import LARGEST_BATCH, Plan
@@ -122,7 +123,10 @@ def with_batches(plan: Plan, homes: Sequence[HomeExamples]) -> tuple[Plan, tuple
     told = f"the usual home has {rows} training rows: a training step takes {size} of them"
     if plan.personalise.local_batches:
         return changed, (told,)
-    told += f", one of networks alone {LARGEST_BATCH} (train.batch_size, personalise.local_batches)"
+    if networks_alone(plan.personalise):
+        told += f", one of networks alone {LARGEST_BATCH}"
+        told += " (train.batch_size, personalise.local_batches)"
+    # Also where nobody trains alone: a plan may be taken up again by one that has homes do so.
     return changed.change(personalise={"local_batches": [LARGEST_BATCH]}), (told,)
 
 

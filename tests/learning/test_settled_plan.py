@@ -199,6 +199,9 @@ def test_a_batch_is_a_sixteenth_of_what_the_usual_home_has(
     assert with_batches(found, _of_rows(9000)) == (found, ())
     # Networks alone are not made weaker.
     assert found.personalise.local_batches == (() if size == 32 else (32,))
+    nobody, said_of = with_batches(plan(personalise={"name": "none"}), _of_rows(*rows))
+    assert nobody.personalise.local_batches == found.personalise.local_batches
+    assert not any("networks alone" in it for it in said_of)
     said = plan(personalise={"local_batches": [16]})
     found, told = with_batches(said, _of_rows(*rows))
     assert found.personalise.local_batches == (16,)

@@ -33,8 +33,16 @@ def batches_alone(settings: PersonaliseSettings) -> tuple[int, ...]:
     Args:
         settings: The plan's settings of personalisation.
     """
-    trains = settings.name != "none" and {"local", "settings"} & set(settings.opponents)
-    return settings.local_batches if trains else ()
+    return settings.local_batches if networks_alone(settings) else ()
+
+
+def networks_alone(settings: PersonaliseSettings) -> bool:
+    """Return whether homes train a network alone, to hold the fleet's against.
+
+    Args:
+        settings: The plan's settings of personalisation.
+    """
+    return settings.name != "none" and not {"local", "settings"}.isdisjoint(settings.opponents)
 
 
 def passes_of(settings: PersonaliseSettings) -> tuple[int, ...]:
