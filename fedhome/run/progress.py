@@ -45,6 +45,7 @@ from fedhome.run.waiting import FAILED, THERE, WAITING, failure_of, repetition, 
 OnEvent = Callable[[Event], None]
 _EXCLUDED = "home-excluded"
 _SHOWN = {_EXCLUDED: 5, DROPPED: 1}  # lines for events of a kind: others stay in the log
+_WHY = "; `fedhome server status` says why a home does not connect, and what to do"
 
 
 @contextmanager
@@ -107,7 +108,7 @@ class ProgressLines:
     def _words(self, event: Event) -> str:
         data: Any = event.data
         if event.event == WAITING:
-            return self._held_up(waiting_for(event))
+            return self._held_up(waiting_for(event) + (_WHY if data["missing"] else ""))
         if event.event == FAILED:
             failed = f"round {data['round']} failed: {failure_of(event)}"
             return self._held_up(repetition(event) or failed)

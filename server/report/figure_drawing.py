@@ -35,6 +35,7 @@ WIDE, NARROW = 820, 400
 
 _LINE: Final = 16.0
 _LETTER: Final = 7.0  # of text of 13 pixels, on average
+_DIGIT: Final = 8.3  # and of the digits of a wide font
 _RIGHT, _TOP, _GAP = 14.0, 10.0, 6.0
 _OF_ALL: Final = frozenset(
     [
@@ -237,7 +238,7 @@ def _frame(x: FigureAxis, y: FigureAxis, box: _Box) -> str:
         if x.settings.get("showgrid"):
             parts.append(f'<path class="grid" d="M{at:.1f} {box.top:.1f}V{box.bottom:.1f}"/>')
         if x.labelled:
-            half = max(map(len, tick.label), default=0) * _LETTER / 2
+            half = max(map(len, tick.label), default=0) * _DIGIT / 2
             inside = min(max(at, half), box.right + _RIGHT - half)  # else a label is cut off
             parts.append(_text(tick.label, inside, box.bottom + _LINE, "middle"))
     parts.append(f'<path class="grid" d="M{box.left:.1f} {box.bottom:.1f}H{box.right:.1f}"/>')

@@ -152,7 +152,10 @@ def test_a_run_waits_for_the_home_that_is_missing_and_says_so_once(log: EventLog
     assert (over.event, over.data) == ("waiting-over", {"round": 3, "seconds": 140.0})
     assert what_it_waits_for([waiting, over]) == ""
     lines = ProgressLines(Console())
-    assert lines.line(waiting) == what_it_waits_for([waiting])
+    assert lines.line(waiting) == (
+        f"{what_it_waits_for([waiting])}; `fedhome server status` says why a home does not "
+        "connect, and what to do"
+    )
     assert lines.line(over) == "enough are there, after 140 s"
 
 
