@@ -33,8 +33,10 @@ class TransferSettings(Section):
         description="share of the model's numbers that random-k sends in a round, as one whole "
         "part of it: 0.25 is every number in one of four rounds",
     )
-    feedback: bool = Field(
-        default=True,
-        description="whether a home keeps what random-k did not send, and adds it to its next "
-        "update",
+    feedback: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="share of what random-k did not send that a home adds to its next update; "
+        "0: it keeps nothing, 1: all of it, which small shares do not bear",
     )

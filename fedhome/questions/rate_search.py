@@ -31,7 +31,7 @@ def check_search(plan: Plan, method: Method, layout: Layout) -> None:
         way = "or a method that keeps nothing, such as fedavg"
     elif sends_fewer(plan) and plan.transfer.feedback:
         what = "transfer.feedback keeps in each home what was not sent"
-        way = "or transfer.feedback = false"
+        way = "or transfer.feedback = 0"
     else:
         return
     fault = (

@@ -1,7 +1,8 @@
 """What of updates is added up: all, or what a plan's stages leave, at both ends of a sum.
 
-A home may keep what it did not send, and add it to its next update. That stays in the home's sealed
-state, beside what it was before the last question: the same question gets the same answer.
+A home may keep what it did not send, and add a share of it to its next update. That stays in the
+home's sealed state, beside what it was before the last question: the same question gets the same
+answer.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def check_feedback(plan: Plan, method: Method, layout: Layout) -> None:
     if sends_fewer(plan) and plan.transfer.feedback and keeps(method, layout):
         raise PlanError(
             ["transfer.feedback is set, but the method keeps something in each home as well"],
-            hint="a home keeps one of them: set transfer.feedback = false, or a method that keeps "
+            hint="a home keeps one of them: set transfer.feedback = 0, or a method that keeps "
             "nothing, such as fedavg",
         )
 
@@ -114,12 +115,12 @@ def encoded(
     if states is None:
         raise EngineError(
             "transfer.feedback keeps numbers at home, and here is nowhere to keep them",
-            hint="set transfer.feedback = false",
+            hint="set transfer.feedback = 0",
         )
     of = hashlib.sha256(f"{_LEFT}\0{plan.transfer.stages}\0{change.shape[1]}".encode()).digest()
     asked = hashlib.sha256(b"%d\0" % number + start.tobytes()).digest()
     before = [_before(states.read(home), of, asked, change.shape[1]) for home in homes]
-    whole = change + np.stack(before)
+    whole = change + np.float32(plan.transfer.feedback) * np.stack(before)
     fine = _fine(whole)
     sent = _sent(plan, whole, number, fine)
     left = whole - _received(plan, sent, number, change.shape[1])

@@ -32,8 +32,12 @@ WAYS: Final[Mapping[str, Mapping[str, Any]]] = {
     "random-k, a tenth": {"stages": ["random-k"], "share": 0.1},
     "random-k, a quarter, int8": {"stages": ["random-k", "int8"], "share": 0.25},
     "random-k, a quarter, int4": {"stages": ["random-k", "int4"], "share": 0.25},
-    "random-k, a half, nothing kept": {"stages": ["random-k"], "share": 0.5, "feedback": False},
-    "random-k, a quarter, nothing kept": {"stages": ["random-k"], "feedback": False},
+    "random-k, a half, nothing kept": {"stages": ["random-k"], "share": 0.5, "feedback": 0},
+    "random-k, a quarter, nothing kept": {"stages": ["random-k"], "feedback": 0},
+    "random-k, a quarter, a half kept": {"stages": ["random-k"], "feedback": 0.5},
+    "random-k, a quarter, all kept": {"stages": ["random-k"], "feedback": 1},
+    "random-k, a tenth, a half kept": {"stages": ["random-k"], "share": 0.1, "feedback": 0.5},
+    "random-k, a tenth, all kept": {"stages": ["random-k"], "share": 0.1, "feedback": 1},
 }
 """Settings of ``transfer``, by what a table calls them."""
 

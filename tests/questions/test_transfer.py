@@ -91,7 +91,7 @@ def test_a_share_is_one_part_of_as_few_as_do_not_exceed_it() -> None:
 
 
 def test_what_is_not_sent_is_zero_or_kept_and_added_next_time() -> None:
-    plan = _plan("random-k", transfer={"share": 0.5, "feedback": True})
+    plan = _plan("random-k", transfer={"share": 0.5, "feedback": 1})
     (stage,) = stages_of(plan, 10)
     assert isinstance(stage, RandomK)
     change = np.arange(1, 21, dtype=np.float32).reshape(2, 10)
@@ -115,8 +115,25 @@ def test_what_is_not_sent_is_zero_or_kept_and_added_next_time() -> None:
     assert not mean[second].any()
 
 
+def test_a_share_of_what_waits_is_added_each_time() -> None:
+    """Three rounds until a number goes again: 1, then .5 of it and 1, then .5 of that and 1."""
+    plan = _plan("random-k", transfer={"share": 0.34, "feedback": 0.5})
+    (stage,) = stages_of(plan, 10)
+    assert isinstance(stage, RandomK)
+    change, states = np.ones((1, 10), np.float32), StatesInMemory()
+    asked: dict[str, Any] = {"start": np.zeros(10, np.float32), "homes": ["a"], "states": states}
+    sent = np.zeros((3, 10), np.float32)
+    for number in (1, 2, 3):
+        settings = {"server-round": number}
+        sent[number - 1, stage.places(number)] = encoded(plan, change, settings=settings, **asked)
+    assert stage.places(1).size + stage.places(2).size + stage.places(3).size == 10
+    assert sorted(set(sent[sent > 0].tolist())) == [1, 1.5, 1.75]
+    assert (sent[0, stage.places(1)] == 1).all()
+    assert (sent[2, stage.places(3)] == 1.75).all()
+
+
 def test_what_another_plan_left_is_not_added() -> None:
-    plan = _plan("random-k", transfer={"share": 0.5, "feedback": True})
+    plan = _plan("random-k", transfer={"share": 0.5, "feedback": 1})
     states, change = StatesInMemory(), np.ones((1, 10), np.float32)
     kept = {"not-sent": np.full(10, 9, np.float32)}
     states.write("a", OwnState(of=bytes(32), asked=bytes(32), arrays=kept))
@@ -132,7 +149,7 @@ def test_what_another_plan_left_is_not_added() -> None:
 
 
 def test_an_update_that_is_not_finite_sends_nothing_and_leaves_what_was_kept() -> None:
-    plan = _plan("random-k", transfer={"share": 0.5, "feedback": True})
+    plan = _plan("random-k", transfer={"share": 0.5, "feedback": 1})
     (stage,) = stages_of(plan, 10)
     assert isinstance(stage, RandomK)
     change, states = np.ones((2, 10), np.float32), StatesInMemory()
@@ -152,11 +169,11 @@ def test_a_training_has_to_name_its_round() -> None:
 
 
 def test_what_is_kept_needs_a_place_and_no_method_there() -> None:
-    plan = _plan("random-k", transfer={"feedback": True}, method={"name": "fedper"})
+    plan = _plan("random-k", transfer={"feedback": 1}, method={"name": "fedper"})
     learning = tiny.learning(plan)
     with pytest.raises(PlanError, match="the method keeps something in each home as well"):
         check_feedback(plan, learning.method, learning.layout)
-    own = _plan("random-k", transfer={"feedback": False})
+    own = _plan("random-k", transfer={"feedback": 0})
     check_feedback(own, learning.method, learning.layout)
     with pytest.raises(EngineError, match="nowhere to keep"):
         encoded(
@@ -211,7 +228,7 @@ def test_stages_bind_homes_and_plans_without_them_are_what_they_were() -> None:
 def test_engines_and_masks_give_the_same_model(
     stages: tuple[str, ...], feedback: bool, tmp_path: Path
 ) -> None:
-    transfer = {} if feedback else {"feedback": False}
+    transfer = {} if feedback else {"feedback": 0}
     plan = _plan(*stages, transfer=transfer)
     ideal = _run(plan, tmp_path / "ideal")
     masked = _run(plan.change(aggregation={"mode": "secure"}), tmp_path / "masked")
