@@ -85,7 +85,10 @@ def test_what_waits_at_a_home_is_a_sum_alone_once_the_others_have_sent_theirs() 
     assert states is not None
     kept = states.read(LONE)
     assert kept is not None
-    waits = kept.arrays["not-sent"][stages_of(plan, LEARNING.layout.size)[0].places(2)]
+    waits = (
+        plan.transfer.feedback
+        * kept.arrays["not-sent"][stages_of(plan, LEARNING.layout.size)[0].places(2)]
+    )
     Fleet(TRAIN, {"server-round": 2}, _dead(0.1), first, plan=plan).open(without=[LONE])
     shown = Fleet(TRAIN, {"server-round": 2}, _dead(0.2), first, plan=plan).open().mean * HOMES
     assert np.abs(waits).max() > 0.05
