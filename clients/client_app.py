@@ -161,7 +161,7 @@ def _response(
     start = np.zeros(0, np.float32) if asked.start is None else asked.start
     personaliser = home.personaliser if question.personal else None
     score = home.device.learning.task.score
-    context = QuestionContext(home.plan, asked.settings, score, personaliser)
+    context = QuestionContext(home.plan, asked.settings, score, personaliser, home.settled)
     return (*question.respond(home.device, start, context), context)
 
 

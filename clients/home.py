@@ -23,7 +23,7 @@ from fedhome.learning.personalise import Personaliser, personaliser
 from fedhome.plan.aggregation_settings import AggregationMode
 from fedhome.plan.own_reading import NOTHING_OWN
 from fedhome.plan.protocol import policy_of
-from fedhome.plan.settings import Plan
+from fedhome.plan.settings import PersonaliseSettings, Plan
 from fedhome.plan.sliced_plan import check_whole
 from fedhome.plugins import load
 from fedhome.questions.rate_search import check_search
@@ -45,6 +45,7 @@ class ClientHome:
         mode: How its updates are added up; no server can change it.
         participant: Its part in secure sums; None where the mode needs none.
         real: Whether somebody lives there: then no failure of it is told to the server.
+        settled: How it personalises, with what the plan left to the data; None: it left nothing.
     """
 
     plan: Plan
@@ -52,6 +53,7 @@ class ClientHome:
     mode: AggregationMode = "secure"
     participant: SecurePart | None = None
     real: bool = False
+    settled: PersonaliseSettings | None = None
 
     @cached_property
     def personaliser(self) -> Personaliser:
@@ -109,7 +111,14 @@ class ClientHome:
         check_feedback(plan, learning.method, learning.layout)
         check_search(plan, learning.method, learning.layout)
         data.check_classes(device.learning.task.outputs)
-        return cls(plan=plan, device=device, mode=mode, participant=participant, real=real)
+        return cls(
+            plan=plan,
+            device=device,
+            mode=mode,
+            participant=participant,
+            real=real,
+            settled=settled.personalise if settled else None,
+        )
 
 
 class Partitions(Protocol):

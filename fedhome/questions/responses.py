@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
-from fedhome.plan.settings import Plan
+from fedhome.plan.settings import PersonaliseSettings, Plan
 from fedhome.questions.blend_settings import HOMES, fleets_blend, matrix_of
 from fedhome.questions.train_config import TrainConfig
 from fedhome.run.compared_models import EXPERTS, WORST_ERROR
@@ -39,12 +39,20 @@ class QuestionContext(NamedTuple):
         config: The settings that came with the question.
         score: Name of the task's score.
         personaliser: What makes the model a home's own; None where the plan has none.
+        settled: The plan's settings of personalisation with what they left to the data, where the
+            plan was given without; None: they left nothing.
     """
 
     plan: Plan
     config: Mapping[str, Any]
     score: str
     personaliser: Personaliser | None = None
+    settled: PersonaliseSettings | None = None
+
+    @property
+    def personalise(self) -> PersonaliseSettings:
+        """How homes make the model their own."""
+        return self.settled or self.plan.personalise
 
 
 class Response(NamedTuple):
@@ -171,7 +179,7 @@ def trial(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
     from fedhome.learning.alone import network  # noqa: PLC0415 - an agent needs none
     from fedhome.learning.home_round import ends_with  # noqa: PLC0415 - as above
 
-    settings = given.plan.personalise
+    settings = given.personalise
     own = ends_with(cohort, cohort.own_part(start))
     changes = _personaliser(given).trial(cohort, own, settings)
     homes = len(changes)
@@ -267,7 +275,7 @@ def _experts(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext)
         raise UpdateError(f"homes were asked with rate {rate!r} and epochs {epochs!r}")
     return Experts(
         cohort,
-        given.plan.personalise,
+        given.personalise,
         start=cohort.own_part(start),
         how=how,
         adaptation=Adaptation(rate, epochs),

@@ -44,6 +44,7 @@ def _tiny_plan(homes: int, rounds: int, **aggregation: object) -> Plan:
         data={"homes": homes, "days": 10, "history_days": 10},
         model={"hidden": [8]},
         rounds={"count": rounds, "deadline_s": 60, "quorum": 0.5},
+        train={"batch_size": 32},  # few steps
         personalise={"epochs": 2, "local_epochs": 2},
         engine={"name": "sequential"},
         aggregation=aggregation,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,6 +43,25 @@ def _experts(cohort: Cohort, start: NDArray[np.float32] = _START, **changes: Any
 
 def _two_homes() -> Points:
     return Points([[4, 4, 4], [2, -2, 0]])
+
+
+def test_batches_that_a_server_does_not_name_are_those_of_the_homes_own_settings() -> None:
+    """A server that saw no data has a plan that leaves open what homes' rows settle."""
+
+    def alone(batch: int, **changes: Any) -> list[float]:
+        experts = _experts(_two_homes(), np.full(1, 1, np.float32), **changes)
+        fleet = FleetsBlend(matrix=np.eye(2), strength=10.0, alone=(1.0, 2, batch))
+        ended = ending.end(experts, ("tuned", "global"), fleet)
+        return ended.models["settings"].losses.tolist()
+
+    assert alone(0, local_batches=[4]) == alone(4, local_batches=[4])
+    assert alone(0, local_batches=[4]) != alone(0) == alone(8, local_batches=[4, 8])
+
+
+def test_a_question_has_what_a_homes_rows_settle_of_the_plan() -> None:
+    given, settled = tiny.plan(), _settings(local_batches=[4])
+    assert QuestionContext(given, {}, "skill").personalise == given.personalise
+    assert QuestionContext(given, {}, "skill", None, settled).personalise == settled
 
 
 def test_how_errors_go_together_by_hand() -> None:
@@ -267,7 +285,7 @@ def test_a_question_without_the_fleets_choice_is_refused(
 
 
 def test_a_plan_that_personalises_nothing_answers_no_such_question() -> None:
-    given_ = SimpleNamespace(plan=tiny.plan(), config=tiny.ending(), personaliser=None)
+    given_ = QuestionContext(tiny.plan(), tiny.ending(), "skill")
     for question in (responses.trial, responses.blend, responses.shrink, responses.outcome):
         with pytest.raises(UpdateError, match="personalises nothing"):
-            question(Points([[1, 1, 1]]), _START, given_)  # type: ignore[arg-type]
+            question(Points([[1, 1, 1]]), _START, given_)

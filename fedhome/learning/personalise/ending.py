@@ -208,7 +208,10 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
 
 def _alone(experts: Experts, fleet: FleetsBlend) -> dict[str, Statements]:
     """Return what the plan's opponents state, by name; no other is fitted."""
-    schedule = network.fleets_schedule(len(experts.cohort.homes), *fleet.alone)
+    rate, epochs, batch = fleet.alone
+    if not batch and experts.settings.local_batches:  # a server that saw no data names none
+        batch = experts.settings.local_batches[0]
+    schedule = network.fleets_schedule(len(experts.cohort.homes), rate, epochs, batch)
     return {
         name: experts.of_schedule(schedule) if name == "settings" else experts.stated(name)
         for name in ALONE
