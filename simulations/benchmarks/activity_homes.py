@@ -2,9 +2,9 @@
 
 Three groups recorded them, each with sensors and words of its own. So sensors are told apart by
 what they are at (a fridge, a bed, the way out), and activities by what they are for; of a group a
-row says whether a sensor is on, for what part of the last quarter of an hour one was, and how
-long ago it last was. What people did in a minute that has no label, or one that says nothing of
-these seven activities, is no row.
+row says whether a sensor is on, for what part of the last quarter and of the last hour one was, how
+long ago it last was, and whether no other group's was since. What people did in a minute that has
+no label, or one that says nothing of these seven activities, is no row.
 """
 
 from __future__ import annotations
@@ -25,17 +25,28 @@ ACTIVITIES: Final = ("chores", "leave", "leisure", "meal", "sleep", "toilet", "w
 """What people do, in the order of its numbers."""
 
 _PLACES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    ("toilet", ("toilet", "flush")),
+    ("flush", ("flush",)),
+    ("toilet", ("toilet",)),
     ("fridge", ("fridge", "refrigerator", "freezer")),
-    ("cooking", ("microwave", "magnetron", "stove", "toaster", "cooktop", "pans")),
-    ("cupboard", ("cupboard", "cutlery", "cutlary", "cabinet", "plates")),
+    (
+        "cooking",
+        ("microwave", "magnetron", "stove", "toaster", "cooktop", "oven", "burner", "coffee"),
+    ),
+    ("washing", ("washing machine", "laundry", "dishwasher")),
     ("entrance", ("front door", "maindoor", "foyer", "keys")),
-    ("bathroom", ("bath", "shower", "basin", "badkamer")),
+    ("shower", ("shower", "bathtub", "bath lift")),
+    ("bathroom", ("bath", "basin", "badkamer")),
     ("bed", ("press bed", "bed mat", "mat bed", "|bed|")),
+    ("screen", (",tv", ",dvd", "stereo", "telephone")),
     ("bedroom", ("bedroom", "slaapkamer", "dresser")),
-    ("living", ("living", "couch", "seat", "den")),
-    ("kitchen", ("kitchen", "keuken", "dishwasher", "gootsteen", "pantry", "dinning")),
+    ("seat", ("couch", "seat")),
+    ("living", ("living", "den,")),
     ("study", ("office",)),
+    (
+        "cupboard",
+        ("cupboard", "cutlery", "cutlary", "cabinet", "plates", "pans", "containers", "cereal"),
+    ),
+    ("kitchen", ("kitchen", "keuken", "gootsteen", "pantry", "dinning")),
 )
 """What a sensor is at, by the first of these words in its name; others are "elsewhere"."""
 
@@ -65,7 +76,7 @@ _MEANT: Final[Mapping[str, tuple[str, ...]]] = {
     ),
 }
 _UNSAID: Final = frozenset({"other", "taking-medication"})
-_MINUTE_S, _DAY_S, _QUARTER = 60, 86_400, 15
+_MINUTE_S, _DAY_S, _QUARTER, _HOUR = 60, 86_400, 15, 60
 _LONGEST = 24 * 60
 """Minutes since a sensor was on, at most."""
 
@@ -110,10 +121,14 @@ def _home(name: str, said: pa.Table, seen: pa.Table) -> HomeTable:
         on[_place(sensor)][max(at, 0) : max(until + 1, 0)] = 1.0
     rows = np.flatnonzero(doing >= 0)
     columns: dict[str, NDArray[np.float64]] = {}
+    ago = {place: _ago(active) for place, active in on.items()}
+    newest = np.min(list(ago.values()), axis=0)
     for place, active in on.items():
         columns[f"{place}_on"] = active[rows]
-        columns[f"{place}_lately"] = _lately(active)[rows]
-        columns[f"{place}_ago"] = np.log1p(_ago(active))[rows]
+        columns[f"{place}_lately"] = _share_of_last(_QUARTER, active)[rows]
+        columns[f"{place}_hour"] = _share_of_last(_HOUR, active)[rows]
+        columns[f"{place}_ago"] = np.log1p(ago[place])[rows]
+        columns[f"{place}_newest"] = np.float64(ago[place] == newest)[rows]
     return HomeTable(
         home=name,
         time_s=(first + rows) * _MINUTE_S,
@@ -156,10 +171,10 @@ def _place(sensor: str) -> str:
     )
 
 
-def _lately(active: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for what part of the last quarter of an hour one was on, this minute included."""
-    total = np.concatenate([np.zeros(_QUARTER), np.cumsum(active)])
-    return np.asarray((total[_QUARTER:] - total[:-_QUARTER]) / _QUARTER)
+def _share_of_last(minutes: int, active: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for what part of the last minutes one was on, this one included."""
+    total = np.concatenate([np.zeros(minutes), np.cumsum(active)])
+    return np.asarray((total[minutes:] - total[:-minutes]) / minutes)
 
 
 def _ago(active: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -41,8 +41,32 @@ def test_minutes_have_what_people_did_and_how_long_ago_a_sensor_was_on(tmp_path:
     assert home.columns["toilet_on"].tolist() == [0, 0, 0, 1] + [0] * 8
     assert home.columns["bed_on"].tolist()[:5] == [0, 1, 1, 1, 0]
     assert home.columns["bed_lately"][5] == pytest.approx(3 / 15)
+    assert home.columns["bed_hour"][5] == pytest.approx(3 / 60)
+    newest = np.array([home.columns[f"{place}_newest"] for place in ("bed", "toilet")])
+    assert newest[:, :6].tolist() == [[1] * 6, [1, 0, 0, 1, 1, 1]]  # none yet; both at once
     assert home.columns["toilet_ago"][5] == pytest.approx(np.log1p(2))
     assert home.columns["toilet_ago"][0] == pytest.approx(np.log1p(24 * 60)), "never yet"
+
+
+@pytest.mark.parametrize(
+    ("sensor", "place"),
+    [
+        ("bathroom,toilet flush", "flush"),
+        ("Hall-Toilet door", "toilet"),
+        ("kitchen,washing machine", "washing"),
+        ("bathroom,medicine cabinet a", "bathroom"),
+        ("kitchen,cabinet e", "cupboard"),
+        ("bedroom,tv", "screen"),
+        ("id20", "elsewhere"),
+    ],
+)
+def test_sensors_are_told_apart_by_what_they_are_at(
+    sensor: str, place: str, tmp_path: Path
+) -> None:
+    _write(tmp_path, [f"a,{_BEGIN},60,Sleeping"], [f'a,{_BEGIN},60,"{sensor}"'])
+    (home,) = read(tmp_path)
+    on = [name for name, values in home.columns.items() if name.endswith("_on") and values[0]]
+    assert on == [f"{place}_on"]
 
 
 def test_a_word_that_is_none_of_the_sets_is_told(tmp_path: Path) -> None:
