@@ -430,9 +430,12 @@ def test_who_may_read_what(folder: Path) -> None:
 
 def test_a_fleets_folder_is_its_owners_alone(tmp_path: Path) -> None:
     """Whatever other accounts may do with what is made beside it."""
+    (tmp_path / "a").mkdir()
     before = os.umask(0)
     try:
         Fleet.create(tmp_path / "a" / "fleet", passphrase=PASSPHRASE).close()
+        with pytest.raises(StateError, match="every account of this machine may write into"):
+            Fleet.create(tmp_path / "open" / "fleet", passphrase=PASSPHRASE)
     finally:
         os.umask(before)
     for folder in (tmp_path / "a" / "fleet", tmp_path / "a" / "fleet" / "server"):

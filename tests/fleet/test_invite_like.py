@@ -76,7 +76,7 @@ def test_an_invite_without_inputs_is_refused(typed: Typed) -> None:
 def test_a_plan_that_an_earlier_release_kept_says_how_it_is_replaced(typed: Typed) -> None:
     kept = Path("mine/plan.toml")
     kept.write_text("[personalise]\ngate = 0.1\n")
-    with pytest.raises(PlanError, match=r"personalise\.gate is gone") as caught:
+    with pytest.raises(PlanError, match=r"personalise\.gate is not a setting") as caught:
         plan_of(Path("mine"))
     assert "`fedhome fleet invite HOME... --again --plan PLAN --like FILE`" in caught.value.hint
     file = write(Path("a.csv"), {"load": ["1", "2"], "temp": ["3"]})

@@ -418,11 +418,11 @@ def test_errors_are_drawn_on_beyond_the_days_that_homes_of_the_rounds_have() -> 
     for own, rows in ((_rehearsing(falling=False), 640.0), (_rehearsing(falling=True), 40.0)):
         mixing = own.mixing(20.0, rows)
         assert mixing.blend.matrix == pytest.approx(own._with(rehearsals.ALL).matrix)
-        assert "drawn on" not in mixing.why
-    assert "drawn on" in _rehearsing(falling=True).mixing(20.0, 640.0).why
+        assert "extrapolated" not in mixing.why
+    assert "extrapolated" in _rehearsing(falling=True).mixing(20.0, 640.0).why
 
 
 def test_where_too_few_can_rehearse_with_a_third_nothing_is_drawn_on() -> None:
     mixing = _rehearsing(falling=True, third=4).mixing(20.0, 640.0)
     assert mixing.blend.matrix == pytest.approx(np.eye(2))
-    assert "drawn on" not in mixing.why
+    assert "extrapolated" not in mixing.why
