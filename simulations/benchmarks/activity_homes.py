@@ -128,7 +128,7 @@ def _home(name: str, said: pa.Table, seen: pa.Table) -> HomeTable:
         columns[f"{place}_lately"] = _share_of_last(_QUARTER, active)[rows]
         columns[f"{place}_hour"] = _share_of_last(_HOUR, active)[rows]
         columns[f"{place}_ago"] = np.log1p(ago[place])[rows]
-        columns[f"{place}_newest"] = np.float64(ago[place] == newest)[rows]
+        columns[f"{place}_newest"] = (ago[place] == newest).astype(np.float64)[rows]
     return HomeTable(
         home=name,
         time_s=(first + rows) * _MINUTE_S,
