@@ -18,6 +18,7 @@ from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.counted import counted
 from fedhome.data.told_once import told_once
 from fedhome.errors import FedHomeError, SourceError
+from fedhome.new_folders import make_folder
 from fedhome.plan.overrides import locate, merge, parse_set
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
@@ -104,11 +105,11 @@ def convert(
     read = read_folder(source, resolved.data)
     console = Console()
     with disk.errors_of(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(out.parent)
         # Aside first: a folder with some of the homes would pass for all of them.
         with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as aside:
             new = Path(aside) / "new"
-            new.mkdir()
+            make_folder(new)
             for home in read.homes:
                 write_home(home, new / f"{home.home}.parquet")
             if own := {home.home: {"rules": dict(home.rules)} for home in read.homes if home.rules}:

@@ -17,6 +17,7 @@ from fedhome.fleet.entries import check_name
 from fedhome.fleet.invites import ENDING
 from fedhome.fleet.owner_folder import PLAN, Fleet
 from fedhome.learning.plan_check import check_plan
+from fedhome.new_folders import make_folder
 from fedhome.plan.overrides import process_faults
 from fedhome.plan.protocol import absence_told
 from fedhome.plan.settings import Plan
@@ -81,7 +82,7 @@ def invite(  # noqa: PLR0917 - typer gives them by name
             )
     with Fleet.open(fleet) as owned:
         with disk.errors_of(out):
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out)
         resolved = _check_plan(_named(plan_of(fleet, plan), like, console))
         card = needed_card(fleet, server)
         changed = _remember(fleet, resolved)

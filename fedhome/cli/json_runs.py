@@ -28,7 +28,7 @@ class ModelScores:
         compared: Homes, in each seed, with a verdict on this model.
         hurt: Share of these, 0 to 1, in which it is surely worse than the best alone.
         helped: Share of these in which it is surely better.
-        gain: Mean over homes of its score less that of the best alone.
+        gain: Mean over homes of its score minus that of the best alone.
         gain_low: Lower end of an interval of 95 % of that mean, over homes.
         gain_high: Upper end.
         p_value: Two-sided Wilcoxon signed-rank test against the best alone, paired by home.
@@ -55,7 +55,7 @@ class GainOverStrongest:
 
     Args:
         alone: That way.
-        gain: Mean over homes of the score less that of this one.
+        gain: Mean over homes of the score minus that of this one.
         low: Lower end of an interval of 95 % of that mean, over homes.
         high: Upper end.
     """
@@ -100,7 +100,7 @@ class GainBetween:
     Args:
         model: Which model.
         homes: Homes that have a score in both.
-        mean: Mean over homes of the second plan's score less the first's.
+        mean: Mean over homes of the second plan's score minus the first's.
         low: Lower end of an interval of 95 % of that mean, over homes.
         high: Upper end.
     """

@@ -15,6 +15,7 @@ import typer
 
 from fedhome.cli.console import Console
 from fedhome.errors import RunError
+from fedhome.new_folders import make_folder
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
 _METHOD_NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
@@ -135,7 +136,7 @@ def _write(template: Path, file: Path, words: Mapping[str, str]) -> None:
     for word, meant in words.items():
         text = text.replace(word, meant)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         file.touch(exist_ok=False)  # through no link that lies there already
     except OSError as error:
         raise _unwritten(file, error) from None

@@ -63,7 +63,7 @@ def _print_gains(
     for gain in paired_gains(first, second):
         interval = f" ({gain.low:+.3f} to {gain.high:+.3f}, 95 % over homes)"
         text = (
-            f"{other} less {one}, {gain.model}: {gain.mean:+.3f}"
+            f"{other} minus {one}, {gain.model}: {gain.mean:+.3f}"
             f"{interval if gain.low == gain.low else ''}, "
             f"{counted(gain.homes, 'home')}{seeds}"
         )

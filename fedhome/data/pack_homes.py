@@ -28,6 +28,7 @@ from fedhome.data.homes_store import (
 from fedhome.data.table import HomeTable
 from fedhome.denied import paths_told
 from fedhome.errors import EmptyFleetError, SourceError
+from fedhome.new_folders import make_folder
 
 _BATCH_ROWS: Final = 1 << 16
 
@@ -80,11 +81,11 @@ def pack(
                 f"{path} is there already, and is no store of homes",
                 hint="give another name: --out NAME.homes",
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as made:
             new = Path(made) / "new"
-            new.mkdir()
+            make_folder(new)
             packed = _write(iter(tables), new, list(columns), reading or {})
             if path.exists():
                 path.replace(Path(made) / "old")

@@ -46,6 +46,7 @@ from fedhome.fleet.owner_keys import (
     OwnersKeys,
 )
 from fedhome.keys.sealing import SealingKey
+from fedhome.new_folders import make_folder
 from fedhome.secagg.directory import MOST_HOMES, NO_DIRECTORY, Authority, Directory
 from fedhome.secagg.home_entry import HomeEntry
 from fedhome.secagg.parameters import Parameters
@@ -115,8 +116,8 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
         folder = Path(folder)
         server_part = folder / SERVER
         with disk.errors_of(folder):
-            for part in (folder, server_part):  # a parent made on the way would be open to others
-                part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for part in (folder, server_part):
+                make_folder(part, mode=0o700)
         with ExitStack() as undo:
             lock = disk.lock(folder)
             undo.callback(os.close, lock)

@@ -22,6 +22,7 @@ from fedhome.errors import DirectoryError, StateError, WireError
 from fedhome.fleet.entries import Anchor, decode_text, encode_text
 from fedhome.keys.roots import MOST_ROOTS, MOST_SIGNED, CoSignature, Root, SignedRoot, walk
 from fedhome.keys.sealing import SealedFile, SealingKey
+from fedhome.new_folders import make_folder
 from fedhome.secagg.directory import Authority, CoSigned, Directory, Signed
 from fedhome.store import checksummed, disk
 from fedhome.wire.codec import Message, octets, several
@@ -223,7 +224,7 @@ def make_owner_key(folder: Path, passphrase: str) -> bytes:
         StateError: ``exists``; ``passphrase``: too short; or the folder cannot be written.
     """
     with disk.errors_of(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, mode=0o700)
     if (folder / OWNER_FILE).exists():
         raise StateError(
             f"{folder} holds a key already", reason="exists", hint="name another folder"

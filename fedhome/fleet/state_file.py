@@ -41,6 +41,7 @@ from typing import Annotated
 
 from fedhome.errors import StateError, WireError
 from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
+from fedhome.new_folders import make_folder
 from fedhome.secagg.directory import HomeKeys
 from fedhome.secagg.state import HomeState
 from fedhome.store import disk
@@ -119,7 +120,7 @@ class FileStore(disk.FolderLock):
         """
         folder = Path(folder)
         with disk.errors_of(folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder, mode=0o700)
         with ExitStack() as undo:
             lock = disk.lock(folder)
             undo.callback(os.close, lock)

@@ -16,6 +16,7 @@ from typing import Literal
 
 from fedhome.accounts import account_name
 from fedhome.errors import RunError
+from fedhome.new_folders import make_folder
 from fedhome.plugins import look_up
 from fedhome.reasons import REFUSED
 from fedhome.store import disk
@@ -102,7 +103,7 @@ def write_service(
     )
     texts = texts_of(service)
     with disk.errors_of(out):
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     for file, text in texts.items():
         disk.put(out / file, text.encode(), mode=_PUBLIC)
     return [out / file for file in texts]

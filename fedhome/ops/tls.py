@@ -27,6 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedhome.counted import counted
 from fedhome.errors import StateError
+from fedhome.new_folders import make_folder
 from fedhome.store import disk
 
 CA, CA_KEY, CERTIFICATE, KEY = "ca.pem", "ca.key", "certificate.pem", "key.pem"
@@ -106,7 +107,7 @@ def make_certificates(folder: Path, names: Sequence[str], *, now: datetime | Non
         StateError: The folder cannot be written.
     """
     with disk.errors_of(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, mode=0o700)
     authority, server = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = _name("fedhome authority")
     now = datetime.now(UTC) if now is None else now

@@ -222,9 +222,18 @@ def _fault_of(item: Mapping[str, Any], known: Sequence[str]) -> str:
             meant = did_you_mean(given, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
         case _:
             meant = ""
-    told = repr(given)
+    told = _told(given)
     told = told if len(told) <= _MOST_SHOWN else f"{told[:_MOST_SHOWN]}..."
     return f"{setting}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {told}){meant}"
+
+
+def _told(given: object) -> str:
+    if isinstance(given, bool):
+        return str(given).lower()  # as TOML writes it
+    if isinstance(given, list | tuple):
+        parts = (str(one).lower() if isinstance(one, bool) else repr(one) for one in given)
+        return f"[{', '.join(parts)}]"
+    return repr(given)
 
 
 _AT_HOME = (("task", "kind"), ("model", "name"), ("method", "name"), ("personalise", "name"))

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from fedhome.errors import RegistryError
 from fedhome.keys.signing import ServerKeys
+from fedhome.new_folders import make_folder
 from fedhome.registry.formats import ModelPayload
 from fedhome.registry.release import NONE, Draft, Package, ReleaseManifest
 from fedhome.registry.shelf import (
@@ -88,7 +89,7 @@ class Registry:
         own = ServerKeys.create() if server is None else None
         with registry_errors(), disk.errors_of(folder):
             for part in (folder, folder / RELEASES):
-                part.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_folder(part, mode=0o700)
         vault = Vault(folder, passphrase=passphrase, key_file=Path(key_file) if key_file else None)
         with vault.locked():
             if (folder / INDEX).exists():

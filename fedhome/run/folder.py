@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from fedhome.denied import paths_told
 from fedhome.errors import PlanError, RunError
+from fedhome.new_folders import PARENT, make_folder
 from fedhome.run.events import Event, read_events
 from fedhome.run.folder_tables import FolderTables
 from fedhome.run.model_file import Learnt, SavedModel, read_model_file, to_bytes, unreadable
@@ -306,9 +307,9 @@ def _next_free(root: Path, name: str) -> Path:
             return path
 
 
-def _make(path: Path, *, mode: int = 0o777) -> None:
+def _make(path: Path, *, mode: int = PARENT) -> None:
     try:
-        path.mkdir(mode, parents=True, exist_ok=True)  # the mode is of the last folder alone
+        make_folder(path, mode=mode)
     except (OSError, ValueError) as error:
         raise _unmakeable(path, error) from error
 

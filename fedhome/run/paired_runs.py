@@ -24,7 +24,7 @@ class PairedGain:
     Args:
         model: One of :data:`.FEDERATED`.
         homes: Homes that have a score in both.
-        mean: Mean over homes of the second plan's score less the first's; a home counts once, with
+        mean: Mean over homes of the second plan's score minus the first's; a home counts once, with
             its mean over seeds.
         low: Lower end of an interval of 95 % of that mean, over homes.
         high: Upper end.

@@ -160,7 +160,7 @@ class SummaryRow:
         compared: Homes with a verdict on this model.
         hurt: Share of these, 0 to 1, in which it is surely worse than the best alone.
         helped: Share of these in which it is surely better.
-        gain: Mean over homes of its score less that of the best alone.
+        gain: Mean over homes of its score minus that of the best alone.
         gain_low: Lower end of an interval of 95 % of that mean, resampled over homes.
         gain_high: Upper end.
         p_value: Two-sided Wilcoxon signed-rank test against the best alone, paired by home; NaN

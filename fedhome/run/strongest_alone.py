@@ -18,7 +18,7 @@ _ROUNDING = 1e-12  # of the same scores, added up in another way
 
 @dataclass(frozen=True, kw_only=True)
 class OverStrongest:
-    """The mean over homes of a model's score less that of the strongest way to be alone.
+    """The mean over homes of a model's score minus that of the strongest way to be alone.
 
     Args:
         alone: That way, one of :data:`~fedhome.run.compared_models.ALONE`.
@@ -61,6 +61,6 @@ def over_strongest(tables: Sequence[pa.Table], model: str = "personalised") -> O
 
 
 def _gaps(tables: Sequence[pa.Table], model: str, against: str) -> NDArray[np.float64]:
-    """Return each home's mean over runs of a model's score less another's, where it has both."""
+    """Return each home's mean over runs of a model's score minus another's, where it has both."""
     found = means_by_home([{model: differences(table, model, against)} for table in tables])
     return np.array(list(found.get(model, {}).values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 import tomli_w
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _Settings = TypeVar("_Settings", bound="DataclassInstance")
+
+_NEEDED: Final[dict[Any, tuple[tuple[type, ...], str]]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a text in quotes"),
+}
 
 
 def write_settings(path: Path, settings: DataclassInstance) -> None:
@@ -40,7 +47,8 @@ def read_settings(path: Path, kind: type[_Settings], *, made_by: str) -> _Settin
         made_by: The command that makes such a folder, for the error.
 
     Raises:
-        RunError: There is no such file, or it is damaged, or has other settings.
+        RunError: There is no such file, or it is damaged, or has other settings, or a value of
+            another kind.
     """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -49,6 +57,8 @@ def read_settings(path: Path, kind: type[_Settings], *, made_by: str) -> _Settin
                 f"{path} has settings that this release does not know: {', '.join(unknown)}",
                 hint="look at their spelling, or remove these lines",
             )
+        if unfit := _unfit(found, kind):
+            raise RunError(f"{path}: {'; '.join(unfit)}", hint="write it so in that file")
         return kind(**found)
     except FileNotFoundError:
         raise RunError(
@@ -59,3 +69,15 @@ def read_settings(path: Path, kind: type[_Settings], *, made_by: str) -> _Settin
         raise RunError(
             f"{path} cannot be used: {error}", hint=f"make it with `{made_by}`"
         ) from None
+
+
+def _unfit(found: dict[str, Any], kind: type) -> list[str]:
+    """Return which values are of another kind than their settings: true is not 1."""
+    hints = get_type_hints(kind)
+    faults = []
+    for name, value in found.items():
+        kinds, what = _NEEDED.get(hints[name], ((object,), ""))
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds and what):
+            told = str(value).lower() if isinstance(value, bool) else repr(value)
+            faults.append(f"{name} is {told}, and has to be {what}")
+    return faults

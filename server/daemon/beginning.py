@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import FedHomeError, RunError
+from fedhome.new_folders import make_folder
 from fedhome.plan.learnt_changes import STATED, learnt_by
 from fedhome.plan.settings import Plan
 from fedhome.questions.settings import inputs_hash
@@ -44,7 +45,7 @@ def take_over(sums: Path, folder: Path) -> None:
         StateError: ``disk-full``, after which it can be called again; or the disk fails.
     """
     with disk.errors_of(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, mode=0o700)
     with disk.errors_of(sums):
         kept = sorted(path for path in sums.iterdir() if path.is_file())
     for path in kept:

@@ -38,6 +38,7 @@ from fedhome.fleet.entries import Anchor
 from fedhome.fleet.owner_folder import ANCHOR, CARD, DIRECTORY
 from fedhome.fleet.server_secret import server_keys
 from fedhome.keys.signing import ServerKeys
+from fedhome.new_folders import make_folder
 from fedhome.ops import tls
 from fedhome.secagg.directory import Directory
 from fedhome.server.page.page_address import page_address
@@ -127,7 +128,6 @@ class ServerFolder:
             raise StateError(
                 f"{folder} holds a server already", reason="exists", hint="name another folder"
             )
-        # The folder first: parents that are made on the way would be open to everybody.
         for part in (
             server_folder.path,
             server_folder.fleet,
@@ -137,7 +137,7 @@ class ServerFolder:
             server_folder.logs,
         ):
             with disk.errors_of(part):
-                part.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_folder(part, mode=0o700)
         tls.make_certificates(server_folder.tls, names)
         server_folder.write_card(names[0], settings.port)
         disk.put(server_folder.link / SECRET, os.urandom(_SECRET_BYTES))

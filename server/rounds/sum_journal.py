@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import StateError, WireError
+from fedhome.new_folders import make_folder
 from fedhome.secagg.form import Form
 from fedhome.store import disk
 from fedhome.wire.codec import Digest, Id, Kind, Message, number, octets
@@ -83,7 +84,7 @@ class SumJournal:
         self._directory = ""
         if folder is not None:
             with disk.errors_of(folder):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_folder(folder, mode=0o700)
             if (folder / _TRIES).exists():
                 self._directory, self._tries = _tries_in(folder / _TRIES)
 

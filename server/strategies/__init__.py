@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
@@ -16,6 +15,7 @@ from fedhome.own_code import fault_of, line_of
 from fedhome.plan.round_settings import RoundSettings
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
+from fedhome.server.strategies.arguments import signatures_of, switch_faults, takes_any
 from fedhome.server.strategies.never_called import check_called
 from fedhome.spelling import did_you_mean
 
@@ -189,13 +189,14 @@ def _check_enough(name: str, strategy: Strategy, homes: int) -> None:
 def _build(
     name: str, make: Callable[..., object], ours: Mapping[str, Any], args: Mapping[str, Any]
 ) -> Strategy:
-    names, needed, takes_any = _arguments(name, make)
+    names, needed, any_other = _arguments(name, make)
     faults = [
         f"strategy {name!r} has no argument {argument!r}{did_you_mean(argument, names)} "
         f"(it has: {', '.join(names)})"
         for argument in args
-        if argument not in names and not takes_any
+        if argument not in names and not any_other
     ]
+    faults += switch_faults(f"strategy {name!r}", make, args)
     filled = {n: v for n, v in ours.items() if n in names} | dict(args)
     faults += [
         f"strategy {name!r} needs the argument {missing!r}"
@@ -230,11 +231,7 @@ def _arguments(name: str, make: Callable[..., object]) -> tuple[list[str], list[
     FedAvg gets the plan's fractions too.
     """
     try:
-        signatures = [inspect.signature(make)]
-        for base in inspect.getmro(make)[1:] if inspect.isclass(make) else ():
-            if not _takes_any(signatures[-1]):
-                break
-            signatures.append(inspect.signature(base))
+        signatures = signatures_of(make)
     except ValueError:
         raise PlanError([f"strategy {name!r} does not tell its arguments"]) from None
     named = [
@@ -246,9 +243,5 @@ def _arguments(name: str, make: Callable[..., object]) -> tuple[list[str], list[
     return (
         list(dict.fromkeys(p.name for p in named)),
         [p.name for p in named if p.default is p.empty and p.name in signatures[0].parameters],
-        _takes_any(signatures[-1]),
+        takes_any(signatures[-1]),
     )
-
-
-def _takes_any(signature: inspect.Signature) -> bool:
-    return any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())

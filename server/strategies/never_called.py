@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from inspect import isfunction, unwrap
 from types import CodeType, FunctionType
 
@@ -22,7 +22,7 @@ def check_called(name: str, strategy: Strategy) -> None:
     """Refuse a strategy whose own functions have former or misspelt names: nothing calls them.
 
     One that has the function by its right name, too, may call the other from there, and whatever
-    another function of its own names is no misspelt one.
+    a function that is called names is no misspelt one.
 
     Args:
         name: What the plan calls it.
@@ -50,21 +50,45 @@ def _never_called(strategy: type[Strategy]) -> Iterator[tuple[str, str]]:
     for former, today in _TODAY.items():
         if hasattr(strategy, former) and today in inherited:
             yield former, today
-    own_functions = [
-        (own, function)
-        for kind in strategy.__mro__
-        if not _is_flowers(kind.__module__)
-        for own, function in vars(kind).items()
-        if isinstance(function, FunctionType)
-    ]
-    named = {
-        called for own, function in own_functions for called in _names_in(function) if called != own
-    }
-    for own, _ in own_functions:
-        if own.startswith("_") or own in _CALLED or own in named:
+    functions: dict[str, list[FunctionType]] = {}
+    for kind in strategy.__mro__:
+        if not _is_flowers(kind.__module__):
+            for own, found in vars(kind).items():
+                functions.setdefault(own, []).extend(_functions_of(found))
+    reached = _reached(strategy, functions)
+    for own in functions:
+        if own.startswith("_") or own in _CALLED or own in reached:
             continue
         meant = difflib.get_close_matches(own, inherited, n=1, cutoff=_ALIKE)
         yield from ((own, called) for called in meant)
+
+
+def _reached(strategy: type[Strategy], functions: Mapping[str, Sequence[FunctionType]]) -> set[str]:
+    """Return what is called, as far as names tell: by Flower or Python, or by what is called."""
+    flowers = [kind for kind in strategy.__mro__ if _is_flowers(kind.__module__)]
+    open_ends = [
+        own
+        for own in functions
+        if (own.startswith("__") and own.endswith("__"))
+        or any(hasattr(kind, own) for kind in flowers)
+    ]
+    reached: set[str] = set()
+    while open_ends:
+        caller = open_ends.pop()
+        reached.add(caller)
+        names = {name for function in functions[caller] for name in _names_in(function)}
+        open_ends += [name for name in names if name in functions and name not in reached]
+    return reached
+
+
+def _functions_of(found: object) -> list[FunctionType]:
+    """Return the functions in what a class holds under a name: a property has up to three."""
+    parts = [found]
+    if isinstance(found, property):
+        parts = [found.fget, found.fset, found.fdel]
+    elif isinstance(found, classmethod | staticmethod):
+        parts = [found.__func__]
+    return [part for part in parts if isinstance(part, FunctionType)]
 
 
 def _names_in(function: FunctionType) -> Iterator[str]:

@@ -67,7 +67,7 @@ def table(scores: Mapping[tuple[str, float], Sequence[Mapping[str, Floats]]]) ->
         scores: Of each set and number of days, run by run what homes score by way of mixing and
             by way to be alone, ``[homes]`` each.
     """
-    rows = [["set, days", "homes", _STRONGEST, *(f"{way}, less that" for way in WAYS)]]
+    rows = [["set, days", "homes", _STRONGEST, *(f"{way}, minus that" for way in WAYS)]]
     rows.append(["---"] * len(rows[0]))
     for (name, days), runs in scores.items():
         # The strongest by its mean over a run's homes, which no home could know beforehand.

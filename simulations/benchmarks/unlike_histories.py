@@ -71,7 +71,7 @@ def table(runs: Sequence[Mapping[int, Mapping[str, Floats]]]) -> str:
     Args:
         runs: What `run_one` returned with each seed.
     """
-    rows = [["days", "homes", "what homes end with", "strongest alone", "less that"]]
+    rows = [["days", "homes", "what homes end with", "strongest alone", "minus that"]]
     rows.append(["---"] * len(rows[0]))
     for days in (MANY, FEW):
         own = np.concatenate([run[days]["personalised"] for run in runs])

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError
+from fedhome.new_folders import make_folder
 from fedhome.simulations.datasets.dataset import DataSet
 from fedhome.simulations.datasets.download import digest
 
@@ -72,7 +73,7 @@ def store(dataset: DataSet, tables: Iterable[HomeTable], cache: Path) -> Path:
     """
     hint = "set FEDHOME_CACHE to a folder that can be written"
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        make_folder(cache)
         fresh = Path(tempfile.mkdtemp(dir=cache, prefix=f".{dataset.name}-"))
     except OSError as error:
         raise SourceError(f"{cache} cannot be written: {error.strerror}", hint=hint) from None

@@ -113,9 +113,9 @@ def test_limits_are_the_homes_and_leave_time_for_an_answer() -> None:
     ("line", "told"),
     [
         ("worker_nice = 20", "a whole number from 0 to 19"),
-        ('worker_nice = "ten"', "a whole number from 0 to 19"),
+        ('worker_nice = "ten"', "worker_nice is 'ten', and has to be a whole number"),
         ("train_below_c = -1.0", "train_below_c is -1.0"),
-        ("train_below_load = true", "train_below_load is True"),
+        ("train_below_load = true", "train_below_load is true"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(tmp_path: Path, line: str, told: str) -> None:

@@ -61,6 +61,30 @@ def test_every_home_that_cannot_be_used_is_left_out_with_a_reason(tmp_path: Path
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX's")
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        ("b.csv", b"time,load\nnever,1\n", "kitchen/b.csv, row 1: "),
+        ("b.csv", b"\x00\x01" * 300, "kitchen/b.csv has no header row"),
+        ("b.csv.gz", b"\x1f\x8b\x08\x00", "kitchen/b.csv.gz cannot be read: "),
+        ("b.zip", b"PK\x03\x04", "kitchen/b.zip cannot be read: "),
+        ("b.parquet", b"PAR1", "kitchen/b.parquet cannot be read: "),
+    ],
+)
+def test_a_file_in_a_homes_folder_is_named_with_the_folder(
+    tmp_path: Path, name: str, content: bytes, where: str
+) -> None:
+    """Every home may have a file of that name."""
+    for home in ("bath", "kitchen"):
+        (tmp_path / home).mkdir()
+        csv_file(tmp_path / home, f"time,load\n{ROWS}", "a.csv")
+    csv_file(tmp_path / "kitchen", content, name)
+    read = read_folder(tmp_path)
+    assert [one.home for one in read.excluded] == ["kitchen"]
+    assert read.excluded[0].reason.startswith(where), read.excluded[0].reason
+    assert read.reports[0].files[0].startswith("bath/a.csv: CSV")
+
+
 def test_a_pipe_among_the_homes_costs_itself_alone_and_nobody_waits_for_its_other_end(
     tmp_path: Path,
 ) -> None:

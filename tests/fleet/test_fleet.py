@@ -433,11 +433,16 @@ def test_a_fleets_folder_is_its_owners_alone(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     before = os.umask(0)
     try:
+        (tmp_path / "open").mkdir()
         Fleet.create(tmp_path / "a" / "fleet", passphrase=PASSPHRASE).close()
+        Fleet.create(tmp_path / "b" / "c" / "fleet", passphrase=PASSPHRASE).close()
         with pytest.raises(StateError, match="every account of this machine may write into"):
             Fleet.create(tmp_path / "open" / "fleet", passphrase=PASSPHRASE)
     finally:
         os.umask(before)
+    # What is made on the way to it is nobody else's to write to.
+    assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "b" / "c").stat().st_mode) == 0o755
     for folder in (tmp_path / "a" / "fleet", tmp_path / "a" / "fleet" / "server"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 

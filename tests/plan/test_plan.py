@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from fedhome.errors import PlanError
+from fedhome.learning.methods import method_of
 from fedhome.plan.overrides import merge, parse_set
-from fedhome.plan.settings import Plan
+from fedhome.plan.settings import MethodSettings, Plan
 from fedhome.printable import hidden_in
 from fedhome.toml_text import parse_toml
 
@@ -161,6 +164,51 @@ def test_a_plan_that_is_made_by_its_class_is_refused_in_the_same_words(
     with pytest.raises(PlanError, match=r"^mine has 1 fault"):
         Plan.parse({"seed": -1}, where="mine")
     assert Plan(rounds={"count": 3}).rounds.count == 3
+
+
+def _single_settings(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _single_settings(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field.annotation
+
+
+def test_no_setting_takes_true_for_a_number_nor_a_number_for_true() -> None:
+    """A share became 1 by it, and no word was said."""
+    tried = 0
+    for name, kind in _single_settings(Plan):
+        told = str(kind)
+        if kind is bool:
+            wrong = ["0", "1", "1.0"]
+        elif re.search(r"\b(int|float)\b|'(int|float)'", told):
+            wrong = ["[true]", "[1, false]"] if told.startswith("tuple") else ["true", "false"]
+        else:
+            continue
+        for value in wrong:
+            with pytest.raises(PlanError, match=rf"{name}: .*(true|false).* \(it is "):
+                Plan.load(sets=[f"{name}={value}"])
+            tried += 1
+    assert tried > 100
+    with pytest.raises(PlanError) as refused:
+        Plan.load(sets=["transfer.feedback=true", "model.hidden=[8, true]", "data.calendar=1"])
+    assert [*refused.value.faults] == [
+        "data.calendar: true or false is needed, not a number (it is 1)",
+        "model.hidden: entry 2 is true: a number is needed, not true or false (it is [8, true])",
+        "transfer.feedback: a number is needed, not true or false (it is true)",
+    ]
+
+
+def test_texts_of_a_command_line_are_still_numbers_and_switches() -> None:
+    plan = Plan.load(sets=["train.momentum=.9", "personalise.refit=no", "privacy.delta=1e-6"])
+    assert (plan.train.momentum, plan.personalise.refit) == (0.9, False)
+    own = plan.change(model={"name": "net.py:Net", "args": {"bias": True, "depth": 1}})
+    assert own.model.args["bias"] is True
+
+
+def test_settings_of_a_method_are_as_strict() -> None:
+    with pytest.raises(PlanError, match=r"method\.args\.proximal_mu: a number is needed"):
+        method_of(MethodSettings(name="fedprox", args={"proximal_mu": True}))
 
 
 def test_a_plan_is_frozen() -> None:

@@ -101,5 +101,5 @@ def test_report_says_what_the_second_of_two_gives_more(tmp_path: Path) -> None:
     said = fedhome("report", "a", "b", folder=tmp_path)
     assert said.returncode == 0, said.stderr
     told = " ".join(said.stdout.split())
-    assert "b less a, personalised: +0.250 (+0.250 to +0.250, 95 % over homes), 3 homes" in told
+    assert "b minus a, personalised: +0.250 (+0.250 to +0.250, 95 % over homes), 3 homes" in told
     assert (tmp_path / "comparison.html").exists()

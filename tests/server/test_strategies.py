@@ -127,6 +127,58 @@ def test_a_helper_that_a_strategy_calls_itself_is_no_misspelt_function() -> None
         strategy_of(plan.change(strategy={"name": name_of(Unhelped())}), 3)
 
 
+def test_a_misspelt_function_that_only_an_unused_one_names_is_refused() -> None:
+    class Unused(flower.FedAvg):
+        def aggregate_trian(self, server_round: int, replies: Any) -> Any:
+            """Is named below, by what nothing calls."""
+
+        def try_it(self) -> Any:
+            return self.aggregate_trian(0, self.mean)
+
+        @property
+        def mean(self) -> Any:
+            return self.try_it()
+
+    class Used(Unused):
+        def __repr__(self) -> str:
+            return f"Used({self.mean})"
+
+    plan = tiny.plan()
+    with given({"strategy": Unused()}), pytest.raises(PlanError, match="aggregate_trian"):
+        strategy_of(plan.change(strategy={"name": name_of(Unused())}), 3)
+    with given({"strategy": Used()}):
+        assert isinstance(strategy_of(plan.change(strategy={"name": name_of(Used())}), 3), Used)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "why"),
+    [
+        ("fedadam", {"eta": True}, "'fedadam' wants a number as 'eta', .* (it is true)"),
+        ("switched", {"often": 1}, "wants true or false as 'often', not a number (it is 1)"),
+        ("switched", {"often": False, "share": 1, "both": True, "fraction_train": 1}, ""),
+        ("switched", {"share": True}, "wants a number as 'share'"),
+        ("switched", {"fraction_train": False}, "wants a number as 'fraction_train'"),
+    ],
+)
+def test_true_is_no_number_and_a_number_not_true(name: str, args: dict[str, Any], why: str) -> None:
+    class Switched(flower.FedAvg):
+        def __init__(
+            self, often: bool = False, share: float = 0.5, both: Any = None, **kwargs: Any
+        ) -> None:
+            super().__init__(**kwargs)
+            self.told = often, share, both
+
+    plan = tiny.plan()
+    with given({"strategy": Switched}):
+        named = name_of(Switched) if name == "switched" else name
+        told = plan.change(strategy={"name": named, "args": args})
+        if not why:
+            assert isinstance(strategy_of(told, 3), Switched)
+            return
+        with pytest.raises(PlanError, match=why.replace("(", r"\(").replace(")", r"\)")):
+            strategy_of(told, 3)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", [*STRATEGIES, *WRAPPERS])
 def test_every_strategy_learns_the_same_in_both_engines(name: str, tmp_path: Path) -> None:

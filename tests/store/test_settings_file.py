@@ -17,12 +17,14 @@ class Lamp:
 
     name: str
     watts: float = 7.5
+    on: bool = False
+    sockets: int = 1
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "lamp.toml"
     write_settings(path, Lamp(name="Küche", watts=4.0))
-    assert path.read_text("utf-8") == 'name = "Küche"\nwatts = 4.0\n'
+    assert path.read_text("utf-8") == 'name = "Küche"\nwatts = 4.0\non = false\nsockets = 1\n'
     assert read_settings(path, Lamp, made_by="lamp init") == Lamp(name="Küche", watts=4.0)
     path.write_text('name = "hall"\n')
     assert read_settings(path, Lamp, made_by="lamp init").watts == 7.5
@@ -55,6 +57,21 @@ def test_settings_that_nobody_knows_are_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not know: colour, wats\n") as refused:
         read_settings(path, Lamp, made_by="lamp init")
     assert refused.value.hint == "look at their spelling, or remove these lines"
+
+
+def test_a_value_of_another_kind_is_refused_with_all_others(tmp_path: Path) -> None:
+    """True would be read as 1, and 1 as true."""
+    path = tmp_path / "lamp.toml"
+    path.write_text("name = 3\nwatts = true\non = 1\nsockets = false\n")
+    with pytest.raises(RunError) as refused:
+        read_settings(path, Lamp, made_by="lamp init")
+    assert refused.value.message == (
+        f"{path}: name is 3, and has to be a text in quotes; watts is true, and has to be a "
+        "number; on is 1, and has to be true or false; sockets is false, and has to be a whole "
+        "number"
+    )
+    path.write_text('name = "hall"\nwatts = 4\n')  # a whole number is a number
+    assert read_settings(path, Lamp, made_by="lamp init").watts == 4
 
 
 def test_a_folder_without_its_settings_is_told_in_words(tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ class Raw:
     Args:
         rows: All rows; cells of text files are text. A column without a name is called
             :data:`UNNAMED`, further ones ``(unnamed) 2`` and so on.
-        files: Name and number of rows of each file, in the order of ``rows``.
+        files: Name and number of rows of each file, in the order of ``rows``; of a folder's files
+            with the name of the folder before it.
         notes: What was assumed or left out, in plain sentences.
         formats: How each file was written, in a few plain words.
         units: Units by column, where a row below a header gives them.
@@ -165,7 +166,7 @@ def read_files(path: Path) -> Raw:
         raise SourceError(f"{path}: there is no such file or folder", hint=LAYOUT_HINT)
     tables: list[FileTable] = []
     for file in paths:
-        sources, said = sources_of(file)
+        sources, said = sources_of(file, inside=path.name if is_folder else "")
         notes += said
         for source in sources:
             tables += _read(source)
@@ -231,7 +232,7 @@ def _what_there_is(folder: Path) -> str:
             except OSError:
                 continue
             if kind is not None:
-                return f"{file.name} is {kind.words}: {kind.hint}"
+                return f"{folder.name}/{file.name} is {kind.words}: {kind.hint}"
     return LAYOUT_HINT
 
 

@@ -139,16 +139,17 @@ def _stream(
     return io.BufferedReader(_Guarded(opened, name=name, kind=kind, most=most), BLOCK)
 
 
-def sources_of(path: Path) -> tuple[list[Source], list[str]]:
+def sources_of(path: Path, *, inside: str = "") -> tuple[list[Source], list[str]]:
     """Return the files of tables in a file: itself, or what an archive holds; and notes.
 
     Args:
         path: An existing file.
+        inside: Name of the folder that it is one of, for messages; empty: it is read alone.
 
     Raises:
         SourceError: It cannot be opened, or is not what its name says.
     """
-    name, lower = path.name, path.name.lower()
+    name, lower = f"{inside}/{path.name}" if inside else path.name, path.name.lower()
     with typed_errors(name, "file"):
         size = path.stat().st_size
 
@@ -160,34 +161,34 @@ def sources_of(path: Path) -> tuple[list[Source], list[str]]:
         head = stream.read(HEAD_BYTES)
     if lower.endswith(".gz"):
         refuse_other_kinds(name, head, GZIP)
-        return [_gzip(path, size)], []
+        return [_gzip(path, size, name)], []
     if lower.endswith(".zip"):
         refuse_other_kinds(name, head, ZIP)
-        return _members(path, size)
+        return _members(path, size, name)
     suffix = next((end for end in (*_READABLE, *JSON_SUFFIXES) if lower.endswith(end)), ".csv")
     return [Source(name=name, suffix=suffix, size=size, opened=plain, path=path)], []
 
 
-def _gzip(path: Path, size: int) -> Source:
+def _gzip(path: Path, size: int, name: str) -> Source:
     inner = path.name[: -len(".gz")].lower()
     suffix = next((end for end in (*PLAIN_TEXT, *JSON_SUFFIXES) if inner.endswith(end)), ".csv")
 
     def opened() -> BinaryIO:
-        with typed_errors(path.name, "gzip file"):
+        with typed_errors(name, "gzip file"):
             stream = gzip.open(path, "rb")  # noqa: SIM115  (closed with what wraps it)
         most = most_unfolded(size)
-        return _stream(stream, name=path.name, kind="gzip file", most=most)  # type: ignore[arg-type]
+        return _stream(stream, name=name, kind="gzip file", most=most)  # type: ignore[arg-type]
 
-    return Source(name=path.name, suffix=suffix, size=size, opened=opened, packed="gzip")
+    return Source(name=name, suffix=suffix, size=size, opened=opened, packed="gzip")
 
 
-def _members(path: Path, size: int) -> tuple[list[Source], list[str]]:
-    with typed_errors(path.name, "zip archive"), zipfile.ZipFile(path) as archive:
+def _members(path: Path, size: int, name: str) -> tuple[list[Source], list[str]]:
+    with typed_errors(name, "zip archive"), zipfile.ZipFile(path) as archive:
         files = [entry for entry in archive.infolist() if not entry.is_dir()]
     if len(files) > _MOST_MEMBERS:
-        raise unreadable(path.name, f"it holds {len(files)} files", hint=_BOMB_HINT)
+        raise unreadable(name, f"it holds {len(files)} files", hint=_BOMB_HINT)
     if sum(entry.file_size for entry in files) > most_unfolded(size):
-        raise bomb(path.name)
+        raise bomb(name)
     visible = [entry for entry in files if not _hidden(entry.filename)]
     tables = sorted(
         (entry for entry in visible if entry.filename.lower().endswith(_READABLE)),
@@ -198,16 +199,20 @@ def _members(path: Path, size: int) -> tuple[list[Source], list[str]]:
         tables = [entry for entry in tables if entry not in words]
     if not tables:
         raise unreadable(
-            path.name,
+            name,
             "no CSV, Parquet or xlsx file is in the archive",
             hint="pack the files of one home, without archives inside",
         )
     names = [entry.filename for entry in tables]
     if len(set(names)) < len(names):
-        raise unreadable(path.name, "two files in it have the same name", hint=_BOMB_HINT)
+        raise unreadable(name, "two files in it have the same name", hint=_BOMB_HINT)
     others = len(visible) - len(tables)
-    notes = [f"{path.name}: {counted(others, 'file')} in it without a table {was(others)} left out"]
-    sources = [_member(path, size, entry, alone=len(tables) == 1) for entry in tables]
+    notes = [f"{name}: {counted(others, 'file')} in it without a table {was(others)} left out"]
+    alone = len(tables) == 1
+    sources = [
+        _member(path, size, entry, name if alone else f"{name}/{entry.filename}")
+        for entry in tables
+    ]
     return sources, notes if others else []
 
 
@@ -215,8 +220,7 @@ def _hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
-def _member(path: Path, size: int, entry: zipfile.ZipInfo, *, alone: bool) -> Source:
-    name = path.name if alone else f"{path.name}/{entry.filename}"
+def _member(path: Path, size: int, entry: zipfile.ZipInfo, name: str) -> Source:
 
     def opened() -> BinaryIO:
         with typed_errors(name, "zip archive"):

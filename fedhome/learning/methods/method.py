@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from fedhome.learning.params import Params
+from fedhome.plan.section import Settings
 from fedhome.plan.settings import Plan
 
 if TYPE_CHECKING:  # it imports methods
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # it imports methods
     from fedhome.learning.home_round import HomeRound, RoundEnd
 
 
-class Method(BaseModel):
+class Method(Settings):
     """A federated method: its home half, and what its server half tells it.
 
     A method is a subclass whose fields are its settings (``method.args`` of a plan) and whose
@@ -39,10 +39,6 @@ class Method(BaseModel):
         shown: What secure sums show of a home by this method and by no other, as its people are
             told before they agree; empty: nothing.
     """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
-    )
 
     told_by: ClassVar[Mapping[str, str]] = {}
     strategy: ClassVar[str] = ""
