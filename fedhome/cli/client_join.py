@@ -10,6 +10,7 @@ import typer
 
 from fedhome.cli.console import Console, say
 from fedhome.cli.narrow import fitting
+from fedhome.cli.row_blocks import print_rows
 from fedhome.wire.moments import when
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def join(  # noqa: PLR0917 - typer gives them by name
         print_alike(console, [request.findings.report])
     console.print()
     if request.findings.matches:
-        console.print(inputs_table(request))
+        print_rows(console, inputs_table(request), prose=("unit",))
     for note in request.findings.notes:
         say(console, f"note: {note}")
     console.print()

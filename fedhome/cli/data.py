@@ -55,7 +55,7 @@ def list_(*, as_json: JsonFlag = False) -> None:
         table.add_row(
             dataset.name, str(dataset.homes), escape(dataset.title), dataset.licence, cached
         )
-    print_rows(Console(), table, prose="what")
+    print_rows(Console(), table, prose=("what",))
 
 
 @app.command()

@@ -25,6 +25,7 @@ from fedhome.cli.fleet_words import (
 from fedhome.cli.group import Group
 from fedhome.cli.json_fleets import FleetShown, InviteEntry, ListedHome
 from fedhome.cli.json_out import JsonFlag, print_json
+from fedhome.cli.row_blocks import print_rows
 from fedhome.errors import DirectoryError
 from fedhome.fleet.admission import INVITER, INVITER_KEY, SERVER
 from fedhome.fleet.alike_names import alike_in
@@ -61,7 +62,7 @@ def init(
     ):
         table.add_row(*row)
     console = Console()
-    console.print(table)
+    print_rows(console, table, prose=("what it is", "who gets it"))
     say(
         console,
         f"\nnext: `fedhome server init DIR --host NAME --fleet {folder}` for the server, then "
@@ -216,7 +217,7 @@ def show(fleet: Folder = Path(), *, as_json: JsonFlag = False) -> None:
             table.add_row(escape(home), "", *none, "", f"invited until {when(expires)}")
         root = owned.root
     console = Console()
-    console.print(table)
+    print_rows(console, table)
     for first, other in alike_in(name for name, _ in listed):
         say(console, f"\n{first!a} and {other!a} look the same: take care which one you revoke")
     names = ", ".join(key_name(key) for key in root.keys)

@@ -28,6 +28,7 @@ from fedhome.cli.fleet_words import (
     table_of,
     tier_told,
 )
+from fedhome.cli.row_blocks import print_rows
 from fedhome.errors import DirectoryError, LinkError, ParameterError, SecAggError
 from fedhome.fleet import owner_requests
 from fedhome.fleet.alike_names import check_apart
@@ -245,7 +246,7 @@ def _confirm(console: Console, new: dict[str, Enrolment], plan: Plan, *, yes: bo
     for home, one in new.items():
         shown = [escape(tier_told(one.entry.tier, plan))] if carries else []
         table.add_row(escape(home), fingerprint(one.entry), when(one.time), *shown)
-    console.print(table)
+    print_rows(console, table)
     say(
         console,
         "\ncompare each fingerprint with what the device shows: a stranger who read the invite "

@@ -10,6 +10,7 @@ import typer
 
 from fedhome.cli.console import Console, say
 from fedhome.cli.fleet_words import CardFile, Folder, needed_card, plan_of
+from fedhome.cli.row_blocks import print_rows
 from fedhome.counted import counted, was
 from fedhome.data.inputs import HOW_NAMED, NOT_NAMED
 from fedhome.errors import PlanError, StateError
@@ -130,7 +131,7 @@ def _named(plan: Plan, examples: Path | None, console: Console) -> Plan:
     from fedhome.cli.like import schema_table  # noqa: PLC0415
 
     found = read_like(plan, examples)
-    console.print(schema_table(found.schema))
+    print_rows(console, schema_table(found.schema), prose=("words",))
     for note in found.notes:
         say(console, f"note: {note}")
     console.print()

@@ -27,7 +27,7 @@ from fedhome.cli.opened_registry import (
     opened_registry,
     passphrase_of,
 )
-from fedhome.cli.row_blocks import print_rows
+from fedhome.cli.row_blocks import print_facts, print_rows
 from fedhome.counted import counted
 from fedhome.errors import RegistryError
 from fedhome.fleet.entries import Anchor
@@ -175,14 +175,6 @@ def show(
         print_json(release_shown(chosen, opened.load(chosen) if chosen.kept else None))
         return
     manifest, fidelity = chosen.manifest, chosen.manifest.fidelity
-    table = Table(
-        show_edge=False,
-        header_style="bold",
-        title=f"release {chosen.number} of fleet {manifest.fleet.hex()}",
-        title_justify="left",
-    )
-    for name in ("what", "value"):
-        table.add_column(name, overflow="fold")
     private = "no noise was added"
     for one in manifest.privacy:
         private = f"{one.mechanism}: noise {one.noise:g}, ε {one.epsilon:g} at δ {one.delta:g}"
@@ -213,9 +205,7 @@ def show(
         model = opened.load(chosen)
         pairs = zip(model.layout.names, model.layout.shapes, strict=True)
         rows["parameters"] = "\n".join(f"{name} {list(shape)}" for name, shape in pairs)
-    for name, value in rows.items():
-        table.add_row(name, escape(value))
-    Console().print(table)
+    print_facts(Console(), f"release {chosen.number} of fleet {manifest.fleet.hex()}", rows)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from fedhome.cli.console import Console, say
 from fedhome.cli.group import Group
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_pipeline import PipelinePlanned
+from fedhome.cli.row_blocks import print_rows
 from fedhome.errors import PlanError
 from fedhome.pipeline.device_table import read_devices
 from fedhome.pipeline.split_plan import SplitPart, SplitPlan, split
@@ -50,7 +51,7 @@ def plan(
         for part in found.parts:
             console.print(escape(_line(found, part)), highlight=False)
     else:
-        console.print(_table(found))
+        print_rows(console, _table(found))
     for line in _told(found):
         say(console, line, wrapped=True)
 

@@ -21,6 +21,7 @@ from fedhome.cli.group import Group
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_plans import DerivedEntry, NumbersTable, PlanExplained, SettingEntry
 from fedhome.cli.plan_options import PlanOrDefaults, SetsOption
+from fedhome.cli.row_blocks import print_rows
 from fedhome.cli.scenarios import named_plan
 from fedhome.errors import PlanError
 from fedhome.learning.plan_notes import notes_on
@@ -36,6 +37,7 @@ app = typer.Typer(cls=Group, no_args_is_help=True)
 
 _TABLE_WIDTH = 72
 """Columns of a screen below which a table would cut its words to pieces."""
+_VALUE = "value, and why"
 _COMMENT_WIDTH = 78
 _MOST_HOMES = 1_000_000  # chances of larger fleets take more memory than there is
 
@@ -64,7 +66,7 @@ def explain(
         console.print(_table(rows))
     if resolved.aggregation_mode(count) != "plain":
         console.print()
-        console.print(_derived(resolved, count))
+        print_rows(console, _derived(resolved, count), prose=(_VALUE,))
     for note in notes_on(resolved):
         console.print(f"\nnote: {escape(note)}", highlight=False)
 
@@ -166,7 +168,7 @@ def numbers(
                 shown.add_column(name, overflow="fold")
             for row in table.rows:
                 shown.add_row(*(escape(cell.strip("`")) for cell in row))
-            console.print(shown)
+            print_rows(console, shown, prose=table.header)
 
 
 def settings(
@@ -239,7 +241,7 @@ def _derived(plan: Plan, homes: int) -> Table:
         title=f"secure sums over {homes} homes ({plan.aggregation_mode(homes)} in a simulation)",
         title_justify="left",
     )
-    for name in ("parameter", "value, and why"):
+    for name in ("parameter", _VALUE):
         table.add_column(name, overflow="fold")
     for name, meaning in _derived_rows(plan, homes):
         table.add_row(name, escape(meaning))

@@ -14,6 +14,7 @@ from fedhome.cli.group import Group
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_plans import NoiseEntry, NoisePlan
 from fedhome.cli.plan_options import PlanOrDefaults
+from fedhome.cli.row_blocks import print_rows
 from fedhome.cli.scenarios import named_plan
 from fedhome.plan.privacy_outlook import LONGEST_NOISE, MOST_ERROR, Outlook, ways_out, with_noise
 from fedhome.plan.private_plan import check_delta, check_size
@@ -22,6 +23,7 @@ from fedhome.plan.settings import Plan
 app = typer.Typer(cls=Group, no_args_is_help=True)
 
 _OTHERS = (1.0, 2.0, 4.0, 8.0, 16.0)
+_VALUE = "value, and why"
 _PARAMETERS = 5761  # of the default plan's model
 
 
@@ -56,9 +58,9 @@ def plan(
     if as_json:
         print_json(_noise_plan(chosen, outlook, parameters, {*_OTHERS, epsilon}))
         return
-    console.print(_facts(chosen, outlook, parameters))
+    print_rows(console, _facts(chosen, outlook, parameters), prose=(_VALUE,))
     console.print()
-    console.print(_by_epsilon(chosen, homes, parameters, {*_OTHERS, epsilon}))
+    print_rows(console, _by_epsilon(chosen, homes, parameters, {*_OTHERS, epsilon}))
     noise = (
         f"a round's noise is {outlook.noise_length(parameters):.2g} clips long, "
         f"{outlook.error_of_the_mean:.2g} in each number"
@@ -85,7 +87,7 @@ def _facts(plan: Plan, outlook: Outlook, parameters: int) -> Table:
         f"{outlook.rounds} rounds, {outlook.homes:,} homes",
         title_justify="left",
     )
-    for name in ("quantity", "value, and why"):
+    for name in ("quantity", _VALUE):
         table.add_column(name, overflow="fold")
     for name, text in (
         (

@@ -14,6 +14,7 @@ from rich.table import Table
 from fedhome.cli.console import Console
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_plans import ReasonEntry
+from fedhome.cli.row_blocks import print_rows
 from fedhome.errors import PluginError
 from fedhome.reasons import AT_HOME, CONNECTING, JOINING, QUESTIONS, RELEASES, STARTING, Reason
 from fedhome.spelling import did_you_mean
@@ -64,11 +65,12 @@ def reasons(
         )
         return
     table = Table(show_edge=False)
-    for heading in ("word", "met where", "why", "what to do"):
+    headings = ("word", "met where", "why", "what to do")
+    for heading in headings:
         table.add_column(heading, overflow="fold")
     for place, one, reason in rows:
         table.add_row(*map(escape, (one, place.replace("`", ""), reason.why, reason.remedy)))
-    Console().print(table)
+    print_rows(Console(), table, prose=headings[1:])
 
 
 def as_markdown(rows: list[tuple[str, str, Reason]]) -> str:
