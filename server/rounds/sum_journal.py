@@ -193,9 +193,9 @@ class SumJournal:
         """
         if missing == self.missing(name):
             return
-        self._missing[name] = dict(missing)
         if self.folder is not None:
-            disk.put(self._path(name + _MISSING), json.dumps(self._missing[name]).encode())
+            disk.put(self._path(name + _MISSING), json.dumps(dict(missing)).encode())
+        self._missing[name] = dict(missing)
 
     def missing(self, name: str) -> dict[str, str]:
         """Return why homes are not in a sum, by name; nothing where it is not known.
