@@ -72,10 +72,9 @@ def _failing(step: str) -> Iterator[None]:
     def fails(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no room")
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(StateError) as caught:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, step, fails)
         yield
-    assert caught.value.reason == "disk-full"
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -83,7 +82,7 @@ def test_numbers_that_a_full_disk_did_not_keep_are_not_used(tmp_path: Path, step
     """Else the next process asks for numbers that homes know, and they refuse."""
     path, settings = tmp_path / "turns", Plan.load().aggregation
     scale = LastingScale(settings, path, directory=b"d" * 32)
-    with _failing(step):
+    with _failing(step), pytest.raises(StateError, match="No space left"):
         scale.sum_number += 1
     for _ in range(3):  # there is room again
         scale.sum_number += 1
@@ -95,7 +94,7 @@ def test_a_weight_that_a_full_disk_did_not_keep_is_set_once_more(tmp_path: Path,
     """Else it was this process's alone: homes count once in an epoch, so the next had none."""
     path, settings = tmp_path / "turns", Plan.load().aggregation
     scale = LastingScale(settings, path, directory=b"d" * 32)
-    with _failing(step):
+    with _failing(step), pytest.raises(StateError, match="No space left"):
         scale.count_alike()
     assert scale.weight_cap is None, "it is asked for again"
     scale.count_alike()
