@@ -73,10 +73,12 @@ def paths_of(home_folder: HomeFolder, source: Path | None = None) -> WatchedPath
     folders = [place / MODEL, place / READINGS]
     data = source or (Path(settings.data) if settings.data else None)
     if data is not None and (source or not folders[-1].is_dir()):
-        files.append(data)
+        # A database that is being written changes in the file beside it. The other such file, -shm,
+        # holds no reading, and changes with every look.
+        files += [data, data.with_name(f"{data.name}-wal")]
         for root, _, names in os.walk(data):
             folders.append(Path(root))
-            files += [Path(root, name) for name in sorted(names)]
+            files += [Path(root, name) for name in sorted(names) if not name.endswith("-shm")]
     return WatchedPaths(files=_texts(files), folders=_texts(folders))
 
 

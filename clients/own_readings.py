@@ -88,7 +88,14 @@ def read_files(
         if read.table.rows:  # else no column is known yet
             check_rules(read, settings)
         return read
-    read = read_home(source, home=name, settings=settings, numbers=numbers, wanted=wanted)
+    read = read_home(
+        source,
+        home=name,
+        settings=settings,
+        numbers=numbers,
+        wanted=wanted,
+        step=plan.data.step,
+    )
     check_rules(read, settings)
     return read
 

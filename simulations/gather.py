@@ -193,7 +193,14 @@ def _read_all(plan: Plan, numbers: Sequence[str]) -> FolderRead:
             hint=f"known data sets: {', '.join(known)}; or name a callable of yours as "
             '"module:attribute"',
         )
-    return read_folder(folder, data, target=data.target, numbers=numbers, wanted=_wanted(plan.data))
+    return read_folder(
+        folder,
+        data,
+        target=data.target,
+        numbers=numbers,
+        wanted=_wanted(data),
+        step=data.step,
+    )
 
 
 def _wanted(data: DataSettings) -> set[str] | None:

@@ -57,7 +57,7 @@ class FollowedFiles:
         self._path, self._recorder, self._told, self._fault = path, recorder, told, fault
         self._writes = PatientWrites(recorder, fault, pause=pause)
         self._growing: dict[Path, _Growing] = {}
-        self._whole: dict[Path, tuple[int, int]] = {}
+        self._whole: dict[Path, list[tuple[int, int]]] = {}
         self._faults: dict[Path, str] = {}
 
     def look(self) -> None:
@@ -124,12 +124,18 @@ class FollowedFiles:
                     self._told(path, known.lines.lines, done)
 
     def _read_whole(self, path: Path) -> None:
-        stat = path.stat()
-        state = (stat.st_size, stat.st_mtime_ns)
+        state = _state(path)
         if self._whole.get(path) == state:
             return
         self._whole[path] = state  # also where it cannot be read: it is tried when it has changed
         self._told(path, None, self._recorder.file(path))
+
+
+def _state(path: Path) -> list[tuple[int, int]]:
+    """Return what tells one state of a file from another: of a database, also what waits for it."""
+    waits = path.with_name(f"{path.name}-wal")
+    stats = [path.stat(), *([waits.stat()] if waits.exists() else [])]
+    return [(one.st_size, one.st_mtime_ns) for one in stats]
 
 
 def _is_followed(path: Path) -> bool:

@@ -168,7 +168,12 @@ class Recorder:
             return self._json_file(path)
         how = self.understanding
         read = read_home(
-            path, home=how.home, settings=how.settings, numbers=how.numbers, wanted=how.wanted
+            path,
+            home=how.home,
+            settings=how.settings,
+            numbers=how.numbers,
+            wanted=how.wanted,
+            step=self._plan.data.step,
         )
         return self._kept(how.with_near_names(read), str(path))
 

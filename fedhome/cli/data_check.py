@@ -56,7 +56,8 @@ def check(
     resolved = Plan.parse(table, where=plan or "the settings")
     wanted = plan is not None or "target" in table["data"]
     target = resolved.data.target if wanted else None
-    read = _read(resolved) if wanted else read_folder(source, resolved.data)
+    step = resolved.data.step
+    read = _read(resolved) if wanted else read_folder(source, resolved.data, step=step)
     found: FoundHomes | FedHomeError | None = _found(read, resolved) if wanted else None
     if plot is not None:
         from fedhome.server.report.readings import write_readings  # noqa: PLC0415
@@ -102,7 +103,7 @@ def convert(
     resolved = Plan.parse(table_of(source, plan, sets), where=plan or "the settings")
     if out.exists():
         raise SourceError(f"{out} is there already", hint="name a folder that is not there yet")
-    read = read_folder(source, resolved.data)
+    read = read_folder(source, resolved.data, step=resolved.data.step)
     console = Console()
     with disk.errors_of(out):
         make_folder(out.parent)

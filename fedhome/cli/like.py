@@ -94,13 +94,13 @@ def _read(plan: Plan, source: Path) -> tuple[Sequence[HomeTable], list[str]]:
     data = plan.data
     if source.is_dir():
         try:
-            read = read_folder(source, data, target=data.target)
+            read = read_folder(source, data, target=data.target, step=data.step)
         except DataError:  # or the files of one home, each with some of its columns
-            whole = read_home(source, settings=data)
+            whole = read_home(source, settings=data, step=data.step)
             if data.target not in whole.table.columns:
                 raise
             return [whole.table], list(whole.notes)
         left_out = [f"left out: {home.home}: {home.told}" for home in read.excluded]
         return read.homes, [*left_out, *read.notes]
-    one = read_home(source, settings=data)
+    one = read_home(source, settings=data, step=data.step)
     return [one.table], list(one.notes)

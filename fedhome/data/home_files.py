@@ -62,6 +62,7 @@ def read_home(
     settings: ReadingSettings = _AS_IT_IS,
     numbers: Collection[str] = (),
     wanted: Collection[str] | None = None,
+    step: str = "",
 ) -> HomeFilesRead:
     """Read one home's file, or the folder of its files, which are joined in time.
 
@@ -75,11 +76,12 @@ def read_home(
         numbers: Columns that must hold numbers: words in them are an error.
         wanted: Columns that will be used; what is wrong in another one is told and costs that
             column alone. None: all may be.
+        step: The plan's ``data.step``, as of `data_files.read_files`.
 
     Raises:
         SourceError: What cannot be read or does not make sense, with file and row.
     """
-    raw = read_files(path)
+    raw = read_files(path, step=step)
     name = home or stem(path)
     if settings.home_column:
         raw = _of_home(raw, settings.home_column, name)
@@ -133,7 +135,10 @@ def read_rows(
     rows_read = raw.rows.num_rows
     rows, told = with_half_days(raw.rows)
     raw = replace(raw, rows=rows, notes=(*raw.notes, *told))
-    if settings.pivot:
+    if raw.time:
+        times = TimeColumns(names=(raw.time,))
+        raw = replace(raw, notes=(*raw.notes, *_without_effect(settings)))
+    elif settings.pivot:
         raw = _with_row_units(raw, settings, settings.pivot[-1], leave=settings.pivot[:1])
         raw = pivoted(raw, settings)
         times = TimeColumns(names=(raw.rows.column_names[0],))
@@ -258,6 +263,21 @@ class _Columns:
         return [*told, f"left out, because nothing is in them: {', '.join(self.empty)}"]
 
 
+def _without_effect(settings: ReadingSettings) -> list[str]:
+    """Return sentences on settings that say nothing of a database, and on what it leaves open."""
+    told = [
+        f"data.{name} says nothing of a database of Home Assistant, and is for other homes' files"
+        for name in ("time", "pivot")
+        if getattr(settings, name)
+    ]
+    if not settings.time_zone:
+        told.append(
+            "Home Assistant's database does not say the home's zone: hours and weekdays are those "
+            "of UTC; data.time_zone names the zone"
+        )
+    return told
+
+
 def _is_nameless(source: str) -> bool:
     return source.startswith(UNNAMED) or bool(_NUMBERED.fullmatch(source))
 
@@ -326,4 +346,6 @@ def _cells(raw: Raw, source: str, settings: ReadingSettings, numeric: bool) -> C
     read = read_cells(
         raw.rows[source], name=source, settings=settings, location_of=raw.location, numeric=numeric
     )
+    if raw.time and read.kind == "number":  # an entity's name says nothing of its unit
+        return replace(read, unit=raw.units.get(source, ""))
     return replace(read, unit=read.unit or raw.units.get(source, ""))

@@ -20,6 +20,7 @@ from fedhome.data.files.data_files import (
     stem,
 )
 from fedhome.data.files.file_kinds import not_read
+from fedhome.data.files.home_assistant_database import of_database
 from fedhome.data.files.packed_files import JSON_SUFFIXES
 from fedhome.data.home_files import HomeFilesRead, check_rules, read_home, read_rows
 from fedhome.data.homes_settings import HOMES_FILE, read_homes_settings
@@ -80,6 +81,7 @@ def read_folder(
     target: str | None = None,
     numbers: Collection[str] = (),
     wanted: Collection[str] | None = None,
+    step: str = "",
 ) -> FolderRead:
     """Read every home of a folder; homes that cannot be used are left out and reported.
 
@@ -94,6 +96,7 @@ def read_folder(
         target: The column to predict; every home must have values in it.
         numbers: Columns that must hold numbers: words in them are an error.
         wanted: Columns that will be used, as of `read_home`; None: all may be.
+        step: The plan's ``data.step``, as of `read_home`.
 
     Raises:
         SourceError: No such folder, nothing in it, or a ``homes.toml`` that is wrong.
@@ -122,7 +125,7 @@ def read_folder(
             excluded.append(Exclusion(home, reason))
             continue
         try:
-            read = _read_source(source, home, own.get(home, settings), numbers, wanted)
+            read = _read_source(source, home, own.get(home, settings), numbers, wanted, step=step)
         except SourceError as error:
             excluded.append(Exclusion(home, error.message, error.hint))
             continue
@@ -158,9 +161,13 @@ def _read_source(
     settings: ReadingSettings,
     numbers: Collection[str],
     wanted: Collection[str] | None,
+    *,
+    step: str,
 ) -> HomeFilesRead:
     if isinstance(source, Path):
-        read = read_home(source, home=home, settings=settings, numbers=numbers, wanted=wanted)
+        read = read_home(
+            source, home=home, settings=settings, numbers=numbers, wanted=wanted, step=step
+        )
     else:
         read = read_rows(source, home=home, settings=settings, numbers=numbers, wanted=wanted)
     if isinstance(settings, HomeReading):
@@ -282,7 +289,7 @@ def _entries(folder: Path) -> tuple[list[Path], list[str]]:
                 continue
             if path.is_dir() or is_data_file(path):
                 paths.append(path)
-            else:
+            elif not of_database(path):
                 others.append(path.name)
     return paths, others
 

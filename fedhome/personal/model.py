@@ -270,7 +270,12 @@ class PersonalModel:
         wanted = {*schema.columns, self.target}
         if isinstance(readings, (str, Path)):
             read = read_home(
-                Path(readings), home=self.home, settings=settings, numbers=numbers, wanted=wanted
+                Path(readings),
+                home=self.home,
+                settings=settings,
+                numbers=numbers,
+                wanted=wanted,
+                step=self.plan.data.step,
             )
         else:
             read = read_table(self.home, readings, settings, numbers=numbers, wanted=wanted)

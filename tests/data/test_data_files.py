@@ -519,7 +519,7 @@ def test_parquet_in_an_archive(tmp_path: Path) -> None:
         ("a.dat", b'{"time": {"0": "2024-03-01T00:00Z"}, "lux": {"0": 4}}', "a JSON file"),
         ("a.xml", b'<?xml version="1.0"?><feed xmlns="http://naesb.org/espi">', "a Green Button"),
         ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "an old Excel workbook"),
-        ("a.db", b"SQLite format 3\0", "an SQLite database"),
+        ("a.bak", b"SQLite format 3\0", "an SQLite database"),
         (
             "a.ods",
             b"PK\x03\x04" + bytes(26) + b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet",

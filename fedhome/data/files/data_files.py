@@ -16,12 +16,20 @@ from fedhome.data.files.file_kinds import (
     HEAD_BYTES,
     JSON,
     PARQUET,
+    SQLITE,
     ZIP,
     kind_of,
     refuse_other_kinds,
 )
+from fedhome.data.files.home_assistant_database import is_home_assistants, of_database
+from fedhome.data.files.home_assistant_table import read_home_assistant
 from fedhome.data.files.json_files import looks_like_records, read_json
-from fedhome.data.files.packed_files import JSON_SUFFIXES, Source, sources_of
+from fedhome.data.files.packed_files import (
+    DATABASE_SUFFIXES,
+    JSON_SUFFIXES,
+    Source,
+    sources_of,
+)
 from fedhome.data.files.parquet_files import read_parquet
 from fedhome.data.files.table_file import FileTable
 from fedhome.data.files.workbooks import read_workbook
@@ -32,12 +40,13 @@ SUFFIXES = (
     *(".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".zip", ".xlsx", ".parquet"),
     *JSON_SUFFIXES,
     *(f"{suffix}.gz" for suffix in JSON_SUFFIXES),
+    *DATABASE_SUFFIXES,
 )
 _OF_HOMES = "homes.toml"  # says how homes are read, where a folder is of several
 LAYOUT_HINT = (
     "a data folder holds one file of readings (.csv, .tsv, .txt, .csv.gz, .zip, .xlsx, .parquet, "
-    ".json, .jsonl), or one sub-folder of such files, for each home; each file has a header row, a "
-    "column of times and one column per reading"
+    ".json, .jsonl, or Home Assistant's .db), or one sub-folder of such files, for each home; each "
+    "file has a header row, a column of times and one column per reading"
 )
 
 
@@ -63,6 +72,7 @@ class Raw:
     formats: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     places: NDArray[np.int64] | None = None
+    time: str = ""
 
     def location(self, row: int) -> str:
         """Return the file and the row in it, counted from 1 below the header, of a row."""
@@ -89,17 +99,21 @@ class Raw:
             formats=self.formats,
             units=self.units,
             places=np.asarray(places, dtype=np.int64),
+            time=self.time,
         )
 
 
 def is_data_file(path: Path) -> bool:
     """Tell whether a path names a file that :func:`read_files` can read.
 
-    A ``.txt`` file is one if a table stands in it, a ``.json`` file if objects for readings do.
+    A ``.txt`` file is one if a table stands in it, a ``.json`` file if objects for readings do, and
+    a database if it is Home Assistant's.
     """
     name = path.name.lower()
     if name.startswith(".") or not name.endswith(SUFFIXES):
         return False
+    if name.endswith(DATABASE_SUFFIXES) and path.is_file():
+        return is_home_assistants(path)
     look = looks_like_table if name.endswith(".txt") else looks_like_records
     open_name = name.removesuffix(".gz")
     if not (name.endswith(".txt") or open_name.endswith(JSON_SUFFIXES)) or not path.is_file():
@@ -134,13 +148,16 @@ def stem(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)]
 
 
-def read_files(path: Path) -> Raw:
+def read_files(path: Path, *, step: str = "") -> Raw:
     """Read one file, or all data files of a folder one below the other in the order of names.
+
+    Where a folder holds a database of Home Assistant, as its own folder does, it alone is read.
 
     Args:
         path: A text table (``.csv``, ``.tsv``, ``.txt``, each also as ``.gz``), a ``.zip`` of one
             home's files, a workbook (``.xlsx``), a Parquet file, JSON (:mod:`.json_files`, also as
-            ``.gz``), or a folder of such files.
+            ``.gz``), a database of Home Assistant, or a folder of such files.
+        step: The plan's ``data.step``, for a database, which has no rows of its own.
 
     Raises:
         SourceError: No such file or folder, nothing in it, or a file that cannot be read.
@@ -153,6 +170,8 @@ def read_files(path: Path) -> Raw:
             paths = sorted(file for file in path.iterdir() if file.is_file() and is_data_file(file))
             if not paths:
                 raise SourceError(f"{path} holds no file of readings", hint=_what_there_is(path))
+            databases = [file for file in paths if file.name.lower().endswith(DATABASE_SUFFIXES)]
+            paths = databases or paths
             notes += _beside(path, paths)
     elif there and not path.is_file():  # whoever opens a pipe waits for ever for its other end
         raise SourceError(
@@ -169,7 +188,7 @@ def read_files(path: Path) -> Raw:
         sources, said = sources_of(file, inside=path.name if is_folder else "")
         notes += said
         for source in sources:
-            tables += _read(source)
+            tables += _read(source, step)
     notes += [note for table in tables for note in table.notes]
     try:
         rows = pa.concat_tables([table.rows for table in tables], promote_options="permissive")
@@ -186,6 +205,7 @@ def read_files(path: Path) -> Raw:
         formats=tuple(table.format for table in tables),
         units=_units(tables),
         places=_places(tables),
+        time=tables[0].time,
     )
 
 
@@ -194,11 +214,18 @@ _READERS: Mapping[str, Callable[[Source], Sequence[FileTable]]] = {
     ".xlsx": read_workbook,
     **dict.fromkeys(JSON_SUFFIXES, read_json),
 }
-_KINDS = {".parquet": PARQUET, ".xlsx": ZIP, **dict.fromkeys(JSON_SUFFIXES, JSON)}
+_KINDS = {
+    ".parquet": PARQUET,
+    ".xlsx": ZIP,
+    **dict.fromkeys(JSON_SUFFIXES, JSON),
+    **dict.fromkeys(DATABASE_SUFFIXES, SQLITE),
+}
 
 
-def _read(source: Source) -> Sequence[FileTable]:
+def _read(source: Source, step: str) -> Sequence[FileTable]:
     refuse_other_kinds(source.name, source.head(), _KINDS.get(source.suffix))
+    if source.suffix in DATABASE_SUFFIXES:
+        return read_home_assistant(source, step=step)
     reader = _READERS.get(source.suffix)
     return [read_text(source)] if reader is None else reader(source)
 
@@ -208,7 +235,10 @@ def _beside(folder: Path, read: Sequence[Path]) -> list[str]:
     others = sorted(
         f"{path.name}/" if path.is_dir() else path.name
         for path in folder.iterdir()
-        if path not in read and not path.name.startswith(".") and path.name != _OF_HOMES
+        if path not in read
+        and not path.name.startswith(".")
+        and path.name != _OF_HOMES
+        and not of_database(path)
     )
     return [f"in {folder.name}/, left out: {some(others)}"] if others else []
 

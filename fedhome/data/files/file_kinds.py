@@ -46,21 +46,11 @@ _NEM12 = FileKind(
     "a NEM12 file, in which a row holds the readings of a day",
     "convert it to a row a reading: the package nemreader does so",
 )
-_HISTORY = (
-    "SELECT entity_id, state, last_updated_ts AS time FROM states JOIN states_meta "
-    "USING (metadata_id)"
-)
-_BY_HOUR = (
-    "SELECT statistic_id, coalesce(mean, sum) AS value, start_ts AS time FROM statistics JOIN "
-    "statistics_meta ON metadata_id = statistics_meta.id"
-)
-_SQLITE = FileKind(
+SQLITE = FileKind(
     "an SQLite database",
-    "export the table of readings as CSV. Of Home Assistant's (home-assistant_v2.db) this does so: "
-    f'sqlite3 -readonly -csv -header FILE "{_HISTORY}" > history.csv, and '
-    'data.pivot = ["entity_id", "state"] reads it, as it reads what the history page exports; '
-    f'what it keeps by the hour for years: sqlite3 -readonly -csv -header FILE "{_BY_HOUR}" > '
-    'hours.csv, and data.pivot = ["statistic_id", "value"]',
+    "Home Assistant's (home-assistant_v2.db) is read as it is, under a name that ends with .db; of "
+    "another one export the table of readings as CSV: sqlite3 -readonly -csv -header FILE "
+    '"SELECT * FROM readings" > readings.csv',
 )
 _TAR = FileKind("a tar archive", _UNPACK)
 _MQTT = FileKind(
@@ -84,7 +74,7 @@ _BY_BYTES: tuple[tuple[bytes, FileKind], ...] = (
     (b"PK\x05\x06", ZIP),
     (b"PAR1", PARQUET),
     (b"PARE", FileKind("an encrypted Parquet file", "save it without encryption")),
-    (b"SQLite format 3\0", _SQLITE),
+    (b"SQLite format 3\0", SQLITE),
     (b"%PDF", FileKind("a PDF document", _PORTAL)),
     (b"\xd0\xcf\x11\xe0", FileKind("an old Excel workbook (.xls)", "save it as .xlsx or as CSV")),
     (b"\x89HDF", FileKind("an HDF5 file", "save its table as Parquet")),

@@ -27,6 +27,7 @@ FREE_BYTES = 2**24
 BLOCK = 1 << 20
 PLAIN_TEXT = (".csv", ".tsv", ".txt")
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 _READABLE = (*PLAIN_TEXT, ".parquet", ".xlsx")
 _BOMB_HINT = "unpack it yourself, if you know what it is, and give the file as it is"
 _SYSTEM_HINT = "let the user that runs this read it, and see whether its disk is whole"
@@ -44,7 +45,8 @@ class Source:
 
     Args:
         name: Its name, as messages give it.
-        suffix: ``.csv``, ``.tsv``, ``.txt``, ``.parquet``, ``.xlsx``, or one of `JSON_SUFFIXES`.
+        suffix: ``.csv``, ``.tsv``, ``.txt``, ``.parquet``, ``.xlsx``, or one of `JSON_SUFFIXES`
+            and `DATABASE_SUFFIXES`.
         size: Bytes that it takes on the disk, packed.
         opened: Returns its bytes from the start; errors of what reads them are typed.
         packed: How it is packed, in words; empty where it is not.
@@ -165,7 +167,8 @@ def sources_of(path: Path, *, inside: str = "") -> tuple[list[Source], list[str]
     if lower.endswith(".zip"):
         refuse_other_kinds(name, head, ZIP)
         return _members(path, size, name)
-    suffix = next((end for end in (*_READABLE, *JSON_SUFFIXES) if lower.endswith(end)), ".csv")
+    known = (*_READABLE, *JSON_SUFFIXES, *DATABASE_SUFFIXES)
+    suffix = next((end for end in known if lower.endswith(end)), ".csv")
     return [Source(name=name, suffix=suffix, size=size, opened=plain, path=path)], []
 
 

@@ -32,7 +32,8 @@ class FileTable:
         rows: The rows; cells of text files are text.
         format: How the file was written, in a few plain words.
         notes: What was assumed or left out, in plain sentences.
-        units: Units by column, where a row below the header gives them.
+        units: Units by column, where a row below the header gives them, or the file's kind.
+        time: The column of times, where the file's kind says it; columns are readings then.
         places: Row of the file, from 0 below the header, of each row; None where they are the
             file's rows one after the other.
     """
@@ -42,6 +43,7 @@ class FileTable:
     format: str
     notes: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+    time: str = ""
     places: NDArray[np.int64] | None = None
 
     @property
