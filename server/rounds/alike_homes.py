@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.counted import counted
-from fedhome.errors import OpeningError
+from fedhome.errors import OpeningError, RoundError
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
 from fedhome.secagg.alike import fitting
@@ -53,7 +53,18 @@ class AlikeHomes:
         """Return a model that differs from one in last digits, ``[size]``.
 
         From now on sums about it are held against those about that one.
+
+        Raises:
+            RoundError: There is a sum about that one of which it is not known who is in it.
         """
+        if self._journal.elsewhere(hash_of(model)):
+            raise RoundError(
+                "homes have helped to open a sum about the run's model that this server does not "
+                "know: another server has its keys, or its folder was put back; by a second sum "
+                "and that one single homes could be told",
+                hint="end the other server, or bring the newest folder back; else begin with a new "
+                "model: `fedhome server run PLAN --fresh`",
+            )
         other = np.nextafter(model, np.float32(np.inf))
         before = hash_of(model)
         self._nearly[hash_of(other)] = (*self._nearly.get(before, ()), before)

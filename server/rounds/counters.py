@@ -84,18 +84,26 @@ class LastingScale(Scale):
             ) from None
 
     def count(self, totals: Sequence[Total]) -> None:
-        """Set the greatest weight from a count of the homes' examples, and keep it."""
+        """Set the greatest weight from a count of the homes' examples, and keep it.
+
+        Raises:
+            StateError: It cannot be written; it is not set then, and is counted again.
+        """
         super().count(totals)
         self._keep_weight()
 
     def count_alike(self) -> None:
-        """Let all homes count alike, and keep that."""
+        """Let all homes count alike, and keep that; raises as `count`."""
         super().count_alike()
         self._keep_weight()
 
     def _keep_weight(self) -> None:
         record = {"directory": self._epoch, "weight_cap": self.weight_cap}
-        disk.put(self._weights, json.dumps(record).encode())
+        try:
+            disk.put(self._weights, json.dumps(record).encode())
+        except StateError:
+            self.weight_cap = None  # the next run could not count it once more
+            raise
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Continue from what `memory` returned."""
@@ -109,10 +117,11 @@ class LastingScale(Scale):
 
     @sum_number.setter
     def sum_number(self, value: int) -> None:
-        self._sum_number = max(value, self._first)
-        if self._sum_number > self._reserved:
-            self._reserved = self._sum_number + _AT_ONCE
-            disk.put(self._path, str(self._reserved).encode())
+        number = max(value, self._first)
+        if number > self._reserved:  # counts once it is durable: else the next one would not be
+            disk.put(self._path, str(number + _AT_ONCE).encode())
+            self._reserved = number + _AT_ONCE
+        self._sum_number = number
 
 
 class Serials:

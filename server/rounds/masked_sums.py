@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -30,6 +31,7 @@ from fedhome.secagg import (
 )
 from fedhome.secagg.shell_roster import tier_numbers
 from fedhome.secagg.workings import ServerWorkings
+from fedhome.server.rounds.answered_elsewhere import AnsweredElsewhere
 from fedhome.server.rounds.bundle_stock import WRONG_SHARES, BundleStock, no_help
 from fedhome.server.rounds.counters import Serials
 from fedhome.server.rounds.left_out import LeftOut
@@ -111,6 +113,7 @@ class ProtocolChannel(Channel):
             used=serials.used if serials else None,
             workings=workings,
         )
+        self._elsewhere = AnsweredElsewhere(self.journal, directory.corrupt)
         self.journal.begin_epoch(directory.hash)
 
     @property
@@ -192,7 +195,7 @@ class ProtocolChannel(Channel):
                 "opened now: homes answer once"
             )
         else:
-            summed = self._uploads(group, request)
+            summed = self._uploads(group, request, name)
             group.missing = self._missing_from(group, summed.arrived)
             self.journal.keep_missing(name, group.missing)
         group.homes = len(summed.arrived)
@@ -219,7 +222,7 @@ class ProtocolChannel(Channel):
             self.journal.give_up(name)
             return None
 
-    def _uploads(self, group: GroupSum, request: SumRequest) -> Aggregator:
+    def _uploads(self, group: GroupSum, request: SumRequest, own: str) -> Aggregator:
         messages = {self._name(message): message for message in group.messages}
         count = len(group.messages)
         least = least_in_a_sum(self.plan, fleet=self.fleet, roster=count)
@@ -243,6 +246,7 @@ class ProtocolChannel(Channel):
         self.traffic.down += len(requests) * (len(manifest) + 4 * request.form.elements)
         enough = max(summed.manifest.a_min, quorum_of(self.plan, len(names)))
         uploads: dict[str, bytes] = {}
+        self._elsewhere.begin()
         for index, reply in self.replies(requests, request.timeout_s, enough=enough):
             name = names[index]
             try:
@@ -251,6 +255,7 @@ class ProtocolChannel(Channel):
                 summed.receive(name, upload := blobs.get("upload", b""))
             except FedHomeError as error:
                 group.failed.append((messages[name], error.message))
+                self._elsewhere.hear(own, name, error.message)
                 continue
             if after:  # some may have to be left out
                 uploads[name] = upload
@@ -301,26 +306,19 @@ class ProtocolChannel(Channel):
         Raises:
             OpeningError: Too few of them help, or too few of their shares are right.
         """
+        ask = partial(self._ask_members, name=name, timeout_s=timeout_s, notes=notes)
         if not summed.elected:
             checks = self.stock.check_requests()
             polls = {
                 member: {"request": poll} | ({"check": checks[member]} if member in checks else {})
                 for member, poll in summed.polls().items()
             }
-            self._ask_members(
-                polls,
-                summed.receive_vote,
-                timeout_s,
-                notes,
-                until=lambda: summed.elected,
-            )
+            ask(polls, summed.receive_vote, until=lambda: summed.elected)
         requests = {one: {"request": data} for one, data in summed.requests().items()}
         # From the first share on, members help to open this sum and no other about this model.
         self.journal.keep_homes(name, summed.arrived)
         self.journal.keep_closed(name, summed.snapshot())
-        self._ask_members(
-            requests, summed.receive_opening, timeout_s, notes, until=lambda: summed.enough
-        )
+        ask(requests, summed.receive_opening, until=lambda: summed.enough)
         self.stock.judge(summed.wrong, notes)
         return summed.open()
 
@@ -328,14 +326,15 @@ class ProtocolChannel(Channel):
         self,
         records: Mapping[str, Mapping[str, bytes]],
         receive: Callable[[str, bytes], None],
+        *,
+        name: str,
         timeout_s: float | None,
         notes: list[str],
-        *,
         until: Callable[[], bool],
     ) -> None:
-        """Ask members, and take what comes back until it is enough."""
+        """Ask members about a sum, and take what comes back until it is enough."""
         liars = self.stock.checks.liars
-        asked = {name: one for name, one in records.items() if name not in liars}
+        asked = {member: one for member, one in records.items() if member not in liars}
         for member, reply in self._ask_each(HELP, asked, timeout_s):
             try:
                 blobs = blobs_of(reply)
@@ -344,6 +343,7 @@ class ProtocolChannel(Channel):
                     self.stock.checks.receive(member, blobs["checked"])
             except FedHomeError as error:
                 notes.append(no_help(member, reply, "did not help to open", error))
+                self._elsewhere.hear(name, member, error.message)
             if until():
                 return
 

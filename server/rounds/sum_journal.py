@@ -81,12 +81,13 @@ class SumJournal:
         self._missing: dict[str, dict[str, str]] = {}
         self._homes: dict[str, frozenset[str]] = {}
         self._tries: dict[str, int] = {}
+        self._elsewhere: frozenset[str] = frozenset()
         self._directory = ""
         if folder is not None:
             with disk.errors_of(folder):
                 make_folder(folder, mode=0o700)
             if (folder / _TRIES).exists():
-                self._directory, self._tries = _tries_in(folder / _TRIES)
+                self._directory, self._tries, self._elsewhere = _tries_in(folder / _TRIES)
 
     def begin_epoch(self, directory: bytes) -> None:
         """Take note of the directory that is in force.
@@ -124,9 +125,26 @@ class SumJournal:
         """Return whether homes answer no more about it, and nothing was opened that is of use."""
         return self._tries.get(name, 0) >= MOST_TRIES
 
+    def keep_elsewhere(self, name: str) -> None:
+        """Record that homes have helped to open a sum that is not in here: it is spent, too.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        self._elsewhere |= {name}
+        self.spend(name)
+
+    def elsewhere(self, model_hash: bytes) -> bool:
+        """Return whether homes have helped to open a sum about a model that is not in here."""
+        return model_hash.hex()[:32] in map(_model_in, self._elsewhere)
+
     def _keep_tries(self) -> None:
         if self.folder is not None:
-            record = {"directory": self._directory, "tries": self._tries}
+            record = {
+                "directory": self._directory,
+                "tries": self._tries,
+                "elsewhere": sorted(self._elsewhere),
+            }
             disk.put(self._path(_TRIES), json.dumps(record).encode())
 
     @property
@@ -193,9 +211,9 @@ class SumJournal:
         """
         if missing == self.missing(name):
             return
-        self._missing[name] = dict(missing)
         if self.folder is not None:
-            disk.put(self._path(name + _MISSING), json.dumps(self._missing[name]).encode())
+            disk.put(self._path(name + _MISSING), json.dumps(dict(missing)).encode())
+        self._missing[name] = dict(missing)
 
     def missing(self, name: str) -> dict[str, str]:
         """Return why homes are not in a sum, by name; nothing where it is not known.
@@ -311,11 +329,12 @@ def _model_in(name: str) -> str:
     return name.rsplit("-", 2)[1]
 
 
-def _tries_in(path: Path) -> tuple[str, dict[str, int]]:
+def _tries_in(path: Path) -> tuple[str, dict[str, int], frozenset[str]]:
     try:
         record = json.loads(disk.read(path))
         tries = {str(name): int(count) for name, count in record["tries"].items()}
-        return str(record["directory"]), tries
+        elsewhere = frozenset(map(str, record.get("elsewhere", ())))
+        return str(record["directory"]), tries, elsewhere
     except (ValueError, TypeError, KeyError, AttributeError):
         raise _damaged(path) from None
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +63,42 @@ def test_turns_go_on_over_processes(tmp_path: Path) -> None:
     assert second.sum_number >= asked
     second.sum_number = 0  # what a checkpoint of an earlier run says is no way back
     assert second.sum_number >= asked
+
+
+@contextmanager
+def _failing(step: str) -> Iterator[None]:
+    """Let a step of writing a file fail, as on a full disk."""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, step, fails)
+        yield
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_numbers_that_a_full_disk_did_not_keep_are_not_used(tmp_path: Path, step: str) -> None:
+    """Else the next process asks for numbers that homes know, and they refuse."""
+    path, settings = tmp_path / "turns", Plan.load().aggregation
+    scale = LastingScale(settings, path, directory=b"d" * 32)
+    with _failing(step), pytest.raises(StateError, match="No space left"):
+        scale.sum_number += 1
+    for _ in range(3):  # there is room again
+        scale.sum_number += 1
+    assert LastingScale(settings, path, directory=b"d" * 32).sum_number >= scale.sum_number
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_weight_that_a_full_disk_did_not_keep_is_set_once_more(tmp_path: Path, step: str) -> None:
+    """Else it was this process's alone: homes count once in an epoch, so the next had none."""
+    path, settings = tmp_path / "turns", Plan.load().aggregation
+    scale = LastingScale(settings, path, directory=b"d" * 32)
+    with _failing(step), pytest.raises(StateError, match="No space left"):
+        scale.count_alike()
+    assert scale.weight_cap is None, "it is asked for again"
+    scale.count_alike()
+    assert LastingScale(settings, path, directory=b"d" * 32).weight_cap == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"-1", b"12a", b"\xff", b"1" * 9])

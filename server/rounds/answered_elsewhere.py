@@ -1,0 +1,56 @@
+"""Sums that homes know and their server does not: another one has its keys, or it was put back.
+
+What comes of such a sum may lie beside what this server adds up. If it asked about a model that
+hardly differs, over nearly the same homes, the difference would show one of them; and who was in
+the other sum it cannot know. So it makes no such model. More homes have to say so than may be
+corrupt.
+"""
+
+from __future__ import annotations
+
+from fedhome.reasons import word_in
+from fedhome.server.rounds.sum_journal import SumJournal
+
+OPENED, PASSED = "opened-before", "replayed"
+
+
+class AnsweredElsewhere:
+    """Hears of such sums from what homes say as they refuse.
+
+    Args:
+        journal: Knows the server's own sums, and keeps which others there are.
+        corrupt: How many homes may lie.
+    """
+
+    def __init__(self, journal: SumJournal, corrupt: int) -> None:
+        self._journal, self._corrupt = journal, corrupt
+        self._said: dict[str, set[str]] = {OPENED: set(), PASSED: set()}
+
+    def begin(self) -> None:
+        """Forget what homes have said: they are asked once more."""
+        for homes in self._said.values():
+            homes.clear()
+
+    def hear(self, name: str, home: str, text: str) -> None:
+        """Take note of a refusal.
+
+        Args:
+            name: Of the sum that was asked for, in the journal.
+            home: Who refused.
+            text: What it said.
+
+        Raises:
+            StateError: It cannot be kept.
+        """
+        word = word_in(text)
+        homes = self._said.get(word)
+        if homes is None or home in homes:
+            return
+        homes.add(home)
+        if len(homes) != self._corrupt + 1:
+            return
+        if word == PASSED:
+            # They did not look at what was asked: it was no attempt at this sum.
+            self._journal.tried(name, times=-1)
+        elif self._journal.homes_in(name) is None:
+            self._journal.keep_elsewhere(name)
