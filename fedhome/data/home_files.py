@@ -14,6 +14,7 @@ from fedhome.data.columns.cells import read_cells
 from fedhome.data.columns.column_read import ColumnRead
 from fedhome.data.columns.row_units import with_row_units
 from fedhome.data.columns.unit_columns import are_offsets, mixed_units, told_in_turns
+from fedhome.data.columns.units import unit_of_name
 from fedhome.data.files.data_files import Raw, read_files, stem
 from fedhome.data.files.table_file import UNNAMED
 from fedhome.data.odd_course import odd_course
@@ -168,6 +169,8 @@ def read_rows(
                     raise
                 columns.notes.append(f"column {source!r} was left out: {error.message}")
                 continue
+            if name != source and not read.unit and read.kind == "number":
+                read = replace(read, unit=unit_of_name(name))  # who renames it says what it holds
             if lasts is not None:
                 read = replace(read, values=lasts.taken_back(read.values))
             columns.add(name, source, read, axis)
@@ -316,7 +319,8 @@ def _renaming(
         raise SourceError(
             f"{raw.files[0][0]} has no column {unknown[0]!r}, which data.rename gives another "
             f"name{did_you_mean(unknown[0], names)}",
-            hint=f"its columns are: {', '.join(names)}",
+            hint=f"its columns are: {', '.join(names)}; what single homes have goes into "
+            "data.rename of theirs alone, in homes.toml, or data.features names what is used",
         )
     twins = [name for name in new.values() if list(renamed.values()).count(name) > 1]
     if twins:

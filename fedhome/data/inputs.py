@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.classes import by_number, classes_of
-from fedhome.data.columns.units import conversion, converted, unit_of_name
+from fedhome.data.columns.units import conversion, converted, is_power_for_energy, unit_of_name
 from fedhome.data.late_inputs import late_columns
 from fedhome.data.series.examples import Targets
 from fedhome.data.table import HomeTable
@@ -42,6 +42,7 @@ _RENAME = (
     "a home whose files call a column otherwise says so: `fedhome client join INVITE --data "
     'SOURCE --set \'rename={"COLUMN"="INPUT"}\'`'
 )
+_ENERGY = "energy is the mean power of a step times its hours: 500 W over an hour are 0.5 kWh; "
 _OTHER = "correct what the files hold, or ask the fleet's owner what the plan means by it"
 
 
@@ -171,6 +172,7 @@ def matched(table: HomeTable, schema: InputSchema, targets: Targets) -> MatchedH
     faults += [f"has a rule of its own for {name!r}, and no such column" for name in strange]
     matches, notes = [], list(_unused(table, specs))
     columns: dict[str, NDArray[np.float64]] = {}
+    power = False
     for spec in specs if not faults else ():
         values, unit = table.columns[spec.name], table.units.get(spec.name, "")
         if spec.name == schema.target.name:
@@ -182,7 +184,8 @@ def matched(table: HomeTable, schema: InputSchema, targets: Targets) -> MatchedH
             notes += _unknown_words(spec.name, table.columns[spec.name], values)
         scale = conversion(unit, spec.unit) if unit and spec.unit else (1.0, 0.0)
         if scale is None:
-            faults.append(f"its {spec.name} is in {unit}, and the plan has it in {spec.unit}")
+            faults.append(f"has its {spec.name} in {unit}, and the plan has it in {spec.unit}")
+            power |= is_power_for_energy(unit, spec.unit)
             continue
         if scale != (1.0, 0.0):
             values = converted(values, unit, spec.unit)
@@ -194,7 +197,8 @@ def matched(table: HomeTable, schema: InputSchema, targets: Targets) -> MatchedH
         whole = all(spec.name in table.columns for spec in specs)
         have = f"its columns are: {', '.join(table.columns) or 'none'}; {_RENAME}"
         raise InputsError(
-            f"home {table.home!r} {'; '.join(faults)}", hint=_OTHER if whole else have
+            f"home {table.home!r} {'; '.join(faults)}",
+            hint=f"{_ENERGY if power else ''}{_OTHER}" if whole else have,
         )
     labels = {spec.name: spec.words for spec in specs if spec.words and spec.name in table.labels}
     brought = replace(

@@ -154,8 +154,8 @@ def test_units_that_are_no_measures_of_the_same() -> None:
     home = replace(table(temp=[1, 2], load=[1, 2]), units={"temp": "kWh", "load": "W"})
     with pytest.raises(InputsError) as refused:
         matched(home, schema(TEMP, unit="kWh"), "continuous")
-    assert "its temp is in kWh, and the plan has it in °C" in refused.value.message
-    assert "its load is in W, and the plan has it in kWh" in refused.value.message
+    assert "has its temp in kWh, and the plan has it in °C" in refused.value.message
+    assert "has its load in W, and the plan has it in kWh" in refused.value.message
     assert conversion("bananas", "kWh") is None
 
 

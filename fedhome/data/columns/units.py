@@ -251,6 +251,16 @@ def _unit_or_phase(name: str, bracket: re.Match[str]) -> str:
     return unit_named(word) if len(word) > 1 else ""
 
 
+def is_power_for_energy(from_unit: str, to_unit: str) -> bool:
+    """Tell whether a unit is one of power, and another one of energy.
+
+    >>> is_power_for_energy("W", "kWh"), is_power_for_energy("kW", "W")
+    (True, False)
+    """
+    found = [_UNITS.get(unit_named(unit)) for unit in (from_unit, to_unit)]
+    return [one and one.quantity for one in found] == ["power", "energy"]
+
+
 def conversion(from_unit: str, to_unit: str) -> tuple[float, float] | None:
     """Return ``(scale, offset)`` with ``to = from * scale + offset``; None if there is none.
 
