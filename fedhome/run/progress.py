@@ -45,7 +45,10 @@ from fedhome.run.waiting import FAILED, THERE, WAITING, failure_of, repetition, 
 OnEvent = Callable[[Event], None]
 _EXCLUDED = "home-excluded"
 _SHOWN = {_EXCLUDED: 5, DROPPED: 1}  # lines for events of a kind: others stay in the log
-_WHY = "; `fedhome server status` says why a home does not connect, and what to do"
+_WHY = (
+    "; `fedhome server status` says whom the server turns away and why, and `fedhome client "
+    "status`, at the home, whether its agent runs"
+)
 
 
 @contextmanager

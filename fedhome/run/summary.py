@@ -94,15 +94,21 @@ def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:
     if len(tables) < 2:  # noqa: PLR2004
         return
     rows = over_seeds(tables)
-    title = f"over {len(tables)} seeds and {max(row.homes for row in rows)} homes"
+    score = next(
+        str(event.data["score"])
+        for event in folders[0].read_events()
+        if event.event == "fleet-ready"
+    )
+    title = (
+        f"{score} on test rows, over {len(tables)} seeds and {max(row.homes for row in rows)} homes"
+    )
     console.print(_models(title, rows, narrow=console.width < _WIDE))
     for line in _explained(rows, {}, tables, narrow=console.width < _WIDE):
         console.print(line, style="dim")
     joined = [new for folder in folders if (new := folder.read_cold_start()) is not None]
     if joined:
         points = cold_start_points(pa.concat_tables(joined))
-        ready = next(e.data for e in folders[0].read_events() if e.event == "fleet-ready")
-        console.print(_new_homes(points, str(ready["score"])))
+        console.print(_new_homes(points, score))
         console.print(f"new homes of all {len(joined)} seeds, each by itself", style="dim")
         console.print(_strongest(points), style="dim")
     paths = " ".join(shlex.quote(str(folder.path)) for folder in folders)

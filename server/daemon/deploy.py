@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
+from fedhome.counted import counted
 from fedhome.errors import FedHomeError, PlanError, RoundError
 from fedhome.flower.messages import quiet
 from fedhome.flower.run_grid import run_grid
@@ -27,6 +28,7 @@ from fedhome.plan.settings import Plan
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.progress import ProgressLines
+from fedhome.run.waiting import few
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.current_run import AGAIN, DONE, PAUSED
 from fedhome.server.daemon.flower_bundle import app_bundle
@@ -203,9 +205,9 @@ def _gather(
     Raises:
         RoundError: Too few came within ``enough_s``, or within the plan's own time.
     """
-    begin, announced = time.monotonic(), False
-    while (connected := grid.connected_count()) < len(grid.homes):
-        waited = time.monotonic() - begin
+    begin, announced, whole = time.monotonic(), False, len(grid.homes)
+    while away := grid.away():
+        waited, connected = time.monotonic() - begin, whole - len(away)
         if waited > wait_s and connected >= plan.aggregation.min_cohort:
             return
         if waited > wait_s and math.isinf(enough_s):
@@ -213,14 +215,16 @@ def _gather(
             return
         if waited > max(wait_s, enough_s):
             raise RoundError(
-                f"{connected} of {len(grid.homes)} homes connected within {waited:.0f} s",
+                f"{connected} of {whole} homes connected within {waited:.0f} s",
                 hint="start the homes' agents; their logs say why they cannot connect",
             )
         if waited > _SILENT_S and not announced:
-            log.append(
-                "note", text=f"waiting for homes: {connected} of {len(grid.homes)} are there"
-            )
             announced = True
+            if connected < plan.aggregation.min_cohort and math.isinf(enough_s):
+                patience.await_homes(0)  # the run's state says so, not its log alone
+                continue
+            there = f"{connected} of {counted(whole, 'home')} are there"
+            log.append("note", text=f"waiting for {few(away)}, {wait_s:.0f} s at most: {there}")
         time.sleep(_POLL_S)
 
 

@@ -133,9 +133,10 @@ class HomesGrid(GridAround):
             self._on_look(online, {self.name_of(number) for number in answering})
         return sorted(answering) or sorted(self.names)
 
-    def connected_count(self) -> int:
-        """Return how many homes are online."""
-        return len(self._online())
+    def away(self) -> list[str]:
+        """Return the names of the homes that are not online, in the order of the directory."""
+        online = {self.name_of(number) for number in self._online()}
+        return [home for home in self.homes if home not in online]
 
     def present(self) -> set[str]:
         """Return the names of the homes that are there and answer."""

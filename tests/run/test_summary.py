@@ -142,7 +142,7 @@ def test_seeds_are_printed_together_where_there_are_several(tmp_path: Path) -> N
     assert out.getvalue() == ""
     print_seeds(Console(file=out, width=120), runs)
     said = out.getvalue()
-    assert "over 2 seeds and 8 homes" in said
+    assert "skill on test rows, over 2 seeds and 8 homes" in said
     assert "gain over the best alone: +0.175 (" in said
     assert f"side by side: fedhome report '{runs[0].path}' '{runs[1].path}'" in said
 

@@ -153,8 +153,8 @@ def test_a_run_waits_for_the_home_that_is_missing_and_says_so_once(log: EventLog
     assert what_it_waits_for([waiting, over]) == ""
     lines = ProgressLines(Console())
     assert lines.line(waiting) == (
-        f"{what_it_waits_for([waiting])}; `fedhome server status` says why a home does not "
-        "connect, and what to do"
+        f"{what_it_waits_for([waiting])}; `fedhome server status` says whom the server "
+        "turns away and why, and `fedhome client status`, at the home, whether its agent runs"
     )
     assert lines.line(over) == "enough are there, after 140 s"
 
