@@ -343,3 +343,14 @@ def test_settings_of_homes_that_cannot_be_read_are_not_called_wrong(tmp_path: Pa
     (tmp_path / "homes.toml").mkdir()
     with pytest.raises(SourceError, match=r"homes\.toml cannot be read: Is a directory"):
         read_folder(tmp_path)
+
+
+def test_a_renamed_column_has_the_unit_that_its_new_name_tells(tmp_path: Path) -> None:
+    """Its numbers were taken to be in the unit of another home's file."""
+    text = "time,Außentemperatur,Temp [°F]\n2024-01-01T12:00Z,9.1,48\n2024-01-01T13:00Z,8.7,47\n"
+    csv_file(tmp_path, text)
+    rename = {"Außentemperatur": "outdoor_c", "Temp [°F]": "indoor_c"}
+    read = read_home(tmp_path / "home.csv", settings=ReadingSettings(rename=rename))
+    assert read.table.units == {"outdoor_c": "°C", "indoor_c": "°F"}
+    other = ReadingSettings(rename={"Außentemperatur": "outdoor"})
+    assert read_home(tmp_path / "home.csv", settings=other).table.units == {"Temp [°F]": "°F"}
