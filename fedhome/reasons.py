@@ -116,7 +116,7 @@ QUESTIONS: Mapping[str, Reason] = {
     ),
     "no-ring": Reason("one-time keys, without members' keys of this half day"),
     "noise": Reason(
-        "a sum without the noise that the plan asks for, or of noise that hides nothing",
+        "a sum without the noise of the plan, with too little, or with some that it does not have",
         "run the plan that the homes agreed to",
     ),
     "not-listed": Reason(

@@ -155,6 +155,7 @@ def policy_of(plan: Plan) -> Policy:
         exact_clip=settings.clip is not None,
         exact_weight=settings.greatest_weight is not None,
         most_a_day=most_sums_a_day(plan),
+        noise=plan.privacy.mechanism != "none",
         tiers=tuple(tier.name for tier in plan.slicing.in_order()),
     )
     if plan.privacy.mechanism == "none":

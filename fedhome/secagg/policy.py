@@ -41,6 +41,7 @@ class Policy:
         most_a_day: In how many sums the home takes part on one day.
         longest_s: Longest time until a manifest expires, s.
         security: Each promise may fail with a chance of 2^-security.
+        noise: Whether homes add noise to what they sum; None: as the server says.
         tiers: Names of the plan's tiers, from the smallest slice to the largest; none: all homes
             carry the whole model, and no sum is about a part of it.
 
@@ -62,6 +63,7 @@ class Policy:
     most_a_day: int = (1 << 31) - 1
     longest_s: int = 86_400
     security: int = 40
+    noise: bool | None = None
     tiers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -128,7 +130,7 @@ class Policy:
 
         Raises:
             ManifestError: ``plan``, ``groups``, ``duplicate``, ``group``, ``roster``, ``share``,
-                ``a-min``, ``graph``, ``encoding`` or ``shell`` (of a sliced model).
+                ``a-min``, ``graph``, ``noise``, ``encoding`` or ``shell`` (of a sliced model).
         """
         for reason, message in chain(
             self._plan_faults(manifest),
@@ -180,6 +182,9 @@ class Policy:
             yield "a-min", f"a sum over {manifest.a_min} of {count} homes; {least} are needed"
         if manifest.degree and not self._graph_holds(manifest, directory):
             yield "graph", f"a masking graph of degree {manifest.degree} could fall apart"
+        if self.noise is not None and self.noise != (form.noise is not None):
+            # What noise hides is not checked where there is some: with too little it would show.
+            yield "noise", f"a sum {'without' if self.noise else 'with'} noise: not by this plan"
         fixed, weight = form.fixed, self.most_weight
         if form.homes < count:
             yield "encoding", f"sums over {count} homes could wrap"

@@ -20,6 +20,7 @@ from fedhome.flower.messages import array_record, blobs_of, with_sum_record
 from fedhome.plan.judged_rounds import adaptation_of
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
+from fedhome.privacy.noise import Noise
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import MOST_BINS, bins_for, score_counts
@@ -38,7 +39,7 @@ from fedhome.questions.settings import check_settings
 from fedhome.run.compared_models import MODELS
 from fedhome.secagg import FixedPoint
 from fedhome.secagg.sum_messages import Upload
-from helpers import tiny
+from helpers import cheated_fleet, tiny
 from helpers.cheated_fleet import HOMES, LEARNING, PLAN, ROWS, Fleet
 from helpers.secagg_attacker import refused
 from helpers.secagg_world import World, form_of, names_of
@@ -450,6 +451,42 @@ def test_of_few_homes_the_mean_score_is_counted_and_no_step() -> None:
 )
 def test_bins_are_as_coarse_as_the_cohort(homes: int, cohort: int, bins: int) -> None:
     assert bins_for(homes, cohort=cohort) == bins
+
+
+# --- noise that a plan does not have
+
+_EUCLID = PLAN.change(aggregation={"clip_in": "l2"})
+_NEXT_TO_NONE = Noise(1.0, HOMES - 1)  # a step, of the 32 767 that a flag has
+_BY_SCORE = tiny.ending(bins=MOST_BINS)
+
+
+def _with_noise(kind: str, settings: dict[str, Any]) -> Fleet:
+    fixed = FixedPoint(16, 1.0, "l2", 1)
+    return Fleet(kind, settings, plan=_EUCLID, fixed=fixed, noise=_NEXT_TO_NONE)
+
+
+@pytest.mark.parametrize("kind", [TRAIN, EVALUATE, OUTCOME])
+def test_homes_refuse_noise_that_their_plan_does_not_have(kind: str) -> None:
+    """What noise would hide is not checked where there is some: how little is for the server."""
+    fleet = _with_noise(kind, _BY_SCORE if kind == OUTCOME else {"server-round": 2})
+    refused(ManifestError, "noise", lambda: fleet.ask("h00"))
+    assert fleet.parts["h00"].words is None
+
+
+@pytest.mark.long
+def test_control_with_next_to_no_noise_scores_were_counted_in_steps_that_tell_single_homes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        cheated_fleet, "policy_of", lambda plan: replace(policy_of(plan), noise=None)
+    )
+    fleet = _with_noise(OUTCOME, _BY_SCORE)
+    values = fleet.open().values
+    names = [f"global-{number}" for number in range(MOST_BINS) if f"global-{number}" in values]
+    counts = np.array([values[name] for name in names])
+    assert np.abs(counts - np.round(counts)).max() < 0.001
+    assert np.round(counts).sum() == HOMES
+    assert (np.round(counts) == 1).any(), "a step with one home: its score"
 
 
 # --- what a failure tells

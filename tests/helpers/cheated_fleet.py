@@ -7,6 +7,7 @@ fleet's true server key and signs what it likes.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from fedhome.flower.messages import array_record, blobs_of, take_identity, with_
 from fedhome.learning.own_state import StatesInMemory
 from fedhome.plan.protocol import policy_of, terms_hash
 from fedhome.plan.settings import Plan
+from fedhome.privacy.noise import Noise
+from fedhome.questions import private_sums
 from fedhome.questions.question_table import TRAIN, summed
 from fedhome.questions.settings import settings_hash
 from fedhome.questions.transfer import count_of
@@ -62,6 +65,7 @@ class Fleet:
         rows: Of each home its rows to learn from, for validation and for the test.
         fixed: How updates become whole numbers; None: as of sixteen bits, and a clip of one.
         plan: The homes' plan.
+        noise: That homes are to add, whatever their plan says.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Fleet:
         rows: Sequence[tuple[int, int, int]] = (ROWS,) * HOMES,
         fixed: FixedPoint | None = None,
         plan: Plan = PLAN,
+        noise: Noise | None = None,
     ) -> None:
         take_identity(1)
         self.kind, self.settings = kind, dict(settings)
@@ -107,6 +112,9 @@ class Fleet:
             scalars=scalars_of(asked, plan),
             homes=HOMES,
         )
+        if noise is not None:
+            fewer = private_sums.scalars_of(kind, form.scalars, form.fixed.bits)
+            form = replace(form, scalars=fewer, noise=noise)
         self.sum: Sum = self.world.draw_up(
             purpose=kind.rpartition(".")[2],
             plan=terms_hash(plan),
