@@ -119,7 +119,7 @@ class FollowedFiles:
                 # Only now, so that a file of which nothing can be made out is tried anew.
                 self._growing[path] = known
                 known.offset += len(block)
-                done = self._writes.kept(batch, known.lines)
+                done = self._writes.kept(batch, known.lines.lines)
                 if batch.table is not None or batch.refused:
                     self._told(path, known.lines.lines, done)
 

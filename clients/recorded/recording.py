@@ -27,7 +27,9 @@ from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.table import CLOCKS_APART_S, HomeTable
 from fedhome.errors import DataError, SourceError
 from fedhome.learning.tasks import kind_of
+from fedhome.plan.input_settings import InputKind, InputSpec
 from fedhome.plan.own_reading import NOTHING_OWN, reading_of
+from fedhome.plan.reading_settings import HomeReading
 from fedhome.plan.settings import Plan
 
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -149,10 +151,28 @@ class Recorder:
         wanted = {data.target, *data.rules, *(spec.name for spec in data.inputs or ())}
         return Understanding(
             home=self._settings.home,
-            settings=reading_of(data, self._reading),
+            settings=self.settings,
             numbers=frozenset(numbers),
             wanted=frozenset(wanted),
         )
+
+    @property
+    def settings(self) -> HomeReading:
+        """How what comes is to be read: as the plan, the home and the caller say."""
+        return reading_of(self._plan.data, self._reading)
+
+    @property
+    def columns(self) -> dict[str, InputSpec | None]:
+        """What the plan uses, by name; None of what is whatever comes."""
+        data, task = self._plan.data, self._plan.task
+        target: InputSpec | None = InputSpec(name=data.target, unit=data.target_unit)
+        if kind_of(task.kind).targets != "continuous":
+            kinds: dict[str, InputKind] = {"binary": "flag"}
+            kind = "words" if task.classes else kinds.get(task.kind)
+            target = InputSpec(name=data.target, kind=kind) if kind else None
+        found: dict[str, InputSpec | None] = dict.fromkeys(data.rules)
+        found |= {spec.name: spec for spec in data.inputs or ()}
+        return {**found, data.target: found.get(data.target) or target}
 
     def file(self, path: Path) -> Recorded:
         """Record a file, or a folder of files, as it is now.

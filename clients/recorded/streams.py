@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final
 
-from fedhome.clients.recorded.arriving_lines import ArrivingLines, LinesRead, RefusedLine
+from fedhome.clients.recorded.arriving_lines import LinesRead, RefusedLine
 from fedhome.clients.recorded.recording import Recorded, Recorder
 from fedhome.errors import DataError, StateError
 
@@ -44,8 +44,12 @@ class PatientWrites:
     ) -> None:
         self._recorder, self._waiting, self._pause = recorder, waiting, pause
 
-    def kept(self, batch: LinesRead, lines: ArrivingLines) -> Recorded:
+    def kept(self, batch: LinesRead, lines: int) -> Recorded:
         """Record what lines hold, however long the disk takes nothing; return what became of it.
+
+        Args:
+            batch: What they hold.
+            lines: How many have come so far.
 
         Raises:
             StateError: The store cannot be used, and waiting does not help, or is given up.
@@ -56,7 +60,7 @@ class PatientWrites:
                 return self._recorder.keep(batch)
             except DataError as error:
                 why = f"none of the last {batch.lines:,} lines: {error.with_hint}"
-                refused = (*batch.refused, RefusedLine(lines.lines, why))
+                refused = (*batch.refused, RefusedLine(lines, why))
                 nothing = LinesRead(table=None, lines=0, refused=refused, notes=batch.notes)
                 return self._recorder.keep(nothing)
             except StateError as error:
@@ -98,7 +102,7 @@ def record_stream(
     patience = PatientWrites(recorder, waiting, pause=stop.wait)
     for some in _gathered(stream, most_lines, most_s, stop):
         batch = lines.take(some)
-        told(lines.lines, patience.kept(batch, lines))
+        told(lines.lines, patience.kept(batch, lines.lines))
 
 
 def _gathered(

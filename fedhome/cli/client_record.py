@@ -17,6 +17,7 @@ import typer
 from rich.markup import escape
 
 from fedhome.cli import ages
+from fedhome.cli.client_record_mqtt import BrokerOptions, broker_recording, is_broker
 from fedhome.cli.console import Console, say
 from fedhome.counted import counted
 from fedhome.errors import RunError, SourceError
@@ -35,7 +36,8 @@ def record(
         str | None,
         typer.Argument(
             help="CSV, JSON lines, Parquet, or a folder of such files; - for standard input, for "
-            "as long as it comes. Without it, the home's own files alone are taken in.",
+            "as long as it comes; or a broker, as mqtt://broker.local (see --topic). Without it, "
+            "the home's own files alone are taken in.",
             metavar="FILE",
             show_default=False,
         ),
@@ -73,11 +75,55 @@ def record(
         float,
         typer.Option(
             "--within",
-            help="Seconds after which a line of a pipe is on the disk; with --follow, between "
-            "two looks.",
+            help="Seconds after which a line of a pipe, or a message, is on the disk; with "
+            "--follow, between two looks.",
             min=0.01,
         ),
     ] = 5.0,
+    topics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--topic",
+            help="Of a broker: what to take, such as 'zigbee2mqtt/+'; several may be named.",
+            metavar="TOPIC",
+            show_default=False,
+        ),
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a broker: times are rounded down to it, such as 1s or 5m; of several readings "
+            "within, the last counts.",
+            metavar="LENGTH",
+            show_default="1m",
+        ),
+    ] = None,
+    time_field: Annotated[
+        str | None,
+        typer.Option(
+            "--time",
+            help="Of a broker: the field that says when a message was read, such as last_seen. "
+            "Without it, the time of its arrival counts.",
+            metavar="FIELD",
+            show_default=False,
+        ),
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a broker: file of the user's password; or set FEDHOME_MQTT_PASSWORD.",
+            show_default=False,
+        ),
+    ] = None,
+    authorities: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca",
+            help="Of a broker at mqtts://: file of the certificates that vouch for it.",
+            metavar="FILE",
+            show_default="this device's",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="A line of JSON each, as docs/json.md describes it.")
     ] = False,
@@ -92,13 +138,30 @@ def record(
     from fedhome.clients.recorded.recording import Recorder  # noqa: PLC0415 - arrow
     from fedhome.plan.own_reading import parse_reading  # noqa: PLC0415
 
-    if follow and source in {None, "-"}:
-        raise RunError("what is to be followed?", hint="name a file or a folder; a pipe goes on")
+    options = BrokerOptions(
+        topics=topics,
+        every=every,
+        time_field=time_field,
+        password_file=password_file,
+        authorities=authorities,
+    )
+    broker = _broker_of(source, options, follow=follow)
     home_folder = HomeFolder(folder)
     told = _Told(home_folder.settings.home, as_json=as_json)
     recorder = Recorder(home_folder, reading=parse_reading(sets or []), clock=ages.now)
     if keep_days is not None:
         home_folder.change_settings(replace(home_folder.settings, keep_days=keep_days))
+    from_broker = None
+    if broker:  # what is said of it is checked before the store is made
+        from_broker = broker_recording(
+            recorder,
+            broker,
+            options,
+            told=lambda messages, done: told.done(broker, done, messages),
+            waiting=told.waiting,
+            stop=_stopping(),
+            most_s=within_s,
+        )
     begun = recorder.begin(filled=not without_data)
     if begun is not None:
         told.begun(begun)
@@ -107,41 +170,71 @@ def record(
             f"{home_folder.settings.home} has a store already: it cannot begin without its files",
             hint="leave --without-data out",
         )
-    if source == "-":
-        from fedhome.clients.recorded.streams import record_stream  # noqa: PLC0415
-
-        stop = _stopping()
-        record_stream(
-            recorder,
-            # Not sys.stdin: at its end Python waits for whoever reads from that.
-            os.fdopen(os.dup(sys.stdin.fileno()), "rb"),
-            lambda lines, done: told.done("-", done, lines),
-            told.waiting,
-            most_s=within_s,
-            stop=stop,
-        )
-        if not told.came:
-            told.waiting("nothing came by standard input, and nothing was recorded")
+    if from_broker is not None:
+        told.noun = "message"
+        from_broker.run()
+        told.waiting(from_broker.summary)
+        told.refused += from_broker.refused
+    elif source == "-":
+        _from_pipe(recorder, told, within_s)
     elif source is not None and follow:
-        from fedhome.clients.recorded.followed_files import FollowedFiles  # noqa: PLC0415
-
-        told.several, stop = True, _stopping()
-        followed = FollowedFiles(
-            Path(source),
-            recorder,
-            lambda path, lines, done: told.done(str(path), done, lines),
-            told.waiting,
-            pause=stop.wait,
-        )
-        while not stop.is_set():
-            followed.look()
-            stop.wait(within_s)
+        _followed(Path(source), recorder, told, within_s)
     elif source is not None:
         told.done(source, _recorded(recorder, Path(source), home=folder))
     elif begun is None:
         told.nothing()
     if told.refused:
         raise typer.Exit(1)
+
+
+def _broker_of(source: str | None, options: BrokerOptions, *, follow: bool) -> str:
+    """Return the source if it is the address of a broker, else nothing.
+
+    Raises:
+        SourceError: It is none, and something is said of one.
+        RunError: It is to be followed, and goes on by itself.
+    """
+    broker = source if source is not None and is_broker(source) else ""
+    if not broker:
+        options.check_unused()
+    if follow and (broker or source in {None, "-"}):
+        raise RunError(
+            "what is to be followed?", hint="name a file or a folder; a pipe and a broker go on"
+        )
+    return broker
+
+
+def _from_pipe(recorder: Recorder, told: _Told, within_s: float) -> None:
+    from fedhome.clients.recorded.streams import record_stream  # noqa: PLC0415
+
+    stop = _stopping()
+    record_stream(
+        recorder,
+        # Not sys.stdin: at its end Python waits for whoever reads from that.
+        os.fdopen(os.dup(sys.stdin.fileno()), "rb"),
+        lambda lines, done: told.done("-", done, lines),
+        told.waiting,
+        most_s=within_s,
+        stop=stop,
+    )
+    if not told.came:
+        told.waiting("nothing came by standard input, and nothing was recorded")
+
+
+def _followed(path: Path, recorder: Recorder, told: _Told, within_s: float) -> None:
+    from fedhome.clients.recorded.followed_files import FollowedFiles  # noqa: PLC0415
+
+    told.several, stop = True, _stopping()
+    followed = FollowedFiles(
+        path,
+        recorder,
+        lambda path, lines, done: told.done(str(path), done, lines),
+        told.waiting,
+        pause=stop.wait,
+    )
+    while not stop.is_set():
+        followed.look()
+        stop.wait(within_s)
 
 
 def _recorded(recorder: Recorder, path: Path, *, home: Path) -> Recorded:
@@ -178,12 +271,14 @@ class _Told:
         refused: Lines that were not recorded, so far.
         several: Whether what comes is of several files, which are named then.
         came: Whether anything has come so far.
+        noun: What comes, one by one.
     """
 
     def __init__(self, home: str, *, as_json: bool) -> None:
         self._home, self._as_json = home, as_json
         self._out, self._notes = Console(soft_wrap=True), set[str]()
         self.refused, self.several, self.came = 0, False, False
+        self.noun = "line"
 
     def begun(self, filling: Filling) -> None:
         """Say what the store began with."""
@@ -210,14 +305,14 @@ class _Told:
 
             self._line(asdict(rows_recorded(source, done, lines)))
             return
-        up_to = "" if lines is None else f" up to line {lines:,}"
+        up_to = "" if lines is None else f" up to {self.noun} {lines:,}"
         of = f" of {source}" if self.several else ""
         self._say(f"recorded {counted(done.rows, 'row')}{of}{up_to}: {_counts(done)}")
         for one in done.refused[:_MOST_SHOWN]:
             whole = " in full" if one.partly else ""
-            self._say(f"line {one.line:,} was not recorded{whole}: {one.why}")
+            self._say(f"{self.noun} {one.line:,} was not recorded{whole}: {one.why}")
         if (more := len(done.refused) - _MOST_SHOWN) > 0:
-            self._say(f"{more:,} more lines were not recorded: --json names all")
+            self._say(f"{more:,} more {self.noun}s were not recorded: --json names all")
         for note in done.notes:
             self._say(f"note: {note}")
 

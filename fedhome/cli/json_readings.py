@@ -29,8 +29,9 @@ class RowsRecorded:
     """What became of readings that came: those that count here are on the disk.
 
     Args:
-        source: The file; ``-`` for standard input.
-        lines: How many lines of it have come by now; null of a file that is no text of rows.
+        source: The file; ``-`` for standard input; or the broker's address.
+        lines: How many lines of it have come by now, or messages; null of a file that is no text of
+            rows.
         rows: Rows that came since the last such line, and were understood.
         new: Rows of a time that was not there.
         filled: Rows that completed one of their time.

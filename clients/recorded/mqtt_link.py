@@ -1,0 +1,370 @@
+"""One connection to a broker, by paho-mqtt: MQTT 5, with or without TLS."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from fedhome.clients.recorded.mqtt_messages import MOST_BYTES
+from fedhome.errors import SourceError
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, MQTTMessage
+
+SCHEMES: Final = {"mqtt": 1883, "mqtts": 8883}
+PASSWORD: Final = "FEDHOME_MQTT_PASSWORD"  # noqa: S105 - the variable's name
+KEPT_S: Final = 7 * 86_400
+"""For as long a broker is asked to keep messages while nobody takes them."""
+_ALIVE_S = 30  # the broker is asked after as much silence whether it is there
+_ANSWER_S = 15.0
+_LOOK_S = 0.25
+_PACKET = 16 * MOST_BYTES  # larger ones no broker that keeps to MQTT 5 sends
+_LONGEST_TOPIC = 65_535  # bytes
+_TAKEN_OVER = 142
+_LATER = frozenset({136, 137, 151, 159})  # not available, busy, over its quota or rate
+_NOT_ALLOWED = frozenset({134, 135})
+_NO_MQTT_5 = 132
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerAddress:
+    """Where a broker is, and as whom it is asked.
+
+    Args:
+        host: Its name or address.
+        port: Its port.
+        tls: Whether it is spoken to under TLS.
+        user: The user's name; empty: none.
+        password: The user's; it is never shown.
+        authorities: File of the certificates that vouch for it; None: those of this device.
+    """
+
+    host: str
+    port: int
+    tls: bool
+    user: str = ""
+    password: str = field(default="", repr=False)
+    authorities: Path | None = None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"mqtt{'s' if self.tls else ''}://{host}:{self.port}"
+
+    @property
+    def in_the_clear(self) -> bool:
+        """Whether others on the way can read what is said."""
+        return not self.tls and self.host not in {"localhost", "127.0.0.1", "::1"}
+
+    @classmethod
+    def parse(
+        cls, text: str, *, password: str = "", authorities: Path | None = None
+    ) -> BrokerAddress:
+        """Return the address in a text such as ``mqtts://user@broker.local``.
+
+        Raises:
+            SourceError: It is none, or holds a password.
+        """
+        hint = "write it as mqtt://broker.local, or mqtts://USER@HOST:PORT"
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:
+            raise SourceError("the broker's address cannot be read", hint=hint) from None
+        if parts.password is not None:
+            raise SourceError(
+                "the broker's address holds a password, which others on this device could read",
+                hint=f"leave it out: --password-file FILE, or the variable {PASSWORD}",
+            )
+        if parts.scheme not in SCHEMES or not parts.hostname or parts.path.strip("/"):
+            raise SourceError(f"{text!r} is no address of a broker", hint=hint)
+        tls, user = parts.scheme == "mqtts", unquote(parts.username or "")
+        if password and not user:
+            raise SourceError(
+                "there is a password for the broker, and no user",
+                hint=f"name the user: {parts.scheme}://USER@{parts.hostname}",
+            )
+        if authorities is not None and not tls:
+            raise SourceError(
+                "--ca has no effect without TLS", hint=f"write mqtts://{parts.hostname}"
+            )
+        return cls(
+            host=parts.hostname,
+            port=port or SCHEMES[parts.scheme],
+            tls=tls,
+            user=user,
+            password=password,
+            authorities=authorities,
+        )
+
+
+def check_filter(topic: str) -> None:
+    """Refuse what can name no topics.
+
+    Raises:
+        SourceError: It is empty, too long, or has a ``+`` or ``#`` where there can be none.
+    """
+    levels = topic.split("/")
+    stray = any(("+" in one or "#" in one) and len(one) > 1 for one in levels)
+    if (
+        not topic
+        or "\0" in topic
+        or len(topic.encode()) > _LONGEST_TOPIC
+        or stray
+        or "#" in levels[:-1]
+    ):
+        raise SourceError(
+            f"{topic[:80]!r} names no topics of MQTT",
+            hint="+ stands for one level and # for all below, each alone between slashes: "
+            "zigbee2mqtt/+, home/#",
+        )
+
+
+class BrokerGoneError(Exception):
+    """The broker cannot be reached, or refuses.
+
+    Args:
+        why: What happened, in words.
+        hint: What to do about it.
+        passing: Whether waiting may help.
+        taken_over: Whether another one has taken this one's place.
+    """
+
+    def __init__(
+        self, why: str, *, hint: str = "", passing: bool = True, taken_over: bool = False
+    ) -> None:
+        super().__init__(why)
+        self.why, self.hint, self.passing, self.taken_over = why, hint, passing, taken_over
+
+
+class Receipt(NamedTuple):
+    """What tells a broker that a message is on the disk."""
+
+    number: int
+    quality: int
+
+
+Taken = Callable[[str, bytes, bool, Receipt], None]
+"""Takes a topic, what a message holds, whether it was kept from before, and its receipt."""
+
+
+class BrokerLink:
+    """A connection to a broker; it takes messages while `attend` is called.
+
+    Args:
+        address: Where the broker is.
+        topics: What is taken.
+        name: By which the broker knows who takes it, and keeps for it what it misses.
+        kept: Whether the broker is to keep it.
+        take: Takes each message.
+        stop: Tells whether it is to be given up.
+
+    Raises:
+        SourceError: paho-mqtt is not installed, or a file of certificates cannot be used.
+        BrokerGoneError: It cannot be reached, or refuses.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        topics: tuple[str, ...],
+        *,
+        name: str,
+        kept: bool,
+        take: Taken,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._address, self._topics, self._take = address, topics, take
+        self._fault: BrokerGoneError | None = None
+        self._ready = False
+        self.kept_before = False
+        self._client = self._made(name, kept)
+        self._connect(kept)
+        try:
+            self._await_answer(stop)
+        except BrokerGoneError:
+            self.close()
+            raise
+
+    def attend(self, wait_s: float) -> None:
+        """Take what comes; return when something came, or after a while.
+
+        Args:
+            wait_s: How long to wait for it.
+
+        Raises:
+            BrokerGoneError: The connection is lost.
+        """
+        failed = self._client.loop(min(wait_s, _LOOK_S))
+        if self._fault is not None:
+            raise self._fault
+        if failed:
+            raise BrokerGoneError("the connection was lost")
+
+    def acknowledge(self, receipts: list[Receipt]) -> None:
+        """Tell the broker that messages are on the disk."""
+        for one in receipts:
+            self._client.ack(one.number, one.quality)
+
+    def close(self) -> None:
+        """End the connection; the broker is told."""
+        self._client.disconnect()
+
+    def _await_answer(self, stop: Callable[[], bool]) -> None:
+        end = time.monotonic() + _ANSWER_S
+        while not self._ready:
+            if stop() or time.monotonic() > end:
+                raise BrokerGoneError("it does not answer in MQTT")
+            self.attend(_LOOK_S)
+
+    def _made(self, name: str, kept: bool) -> Client:
+        try:
+            from paho.mqtt.client import Client  # noqa: PLC0415 - an extra
+            from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion  # noqa: PLC0415
+        except ImportError:
+            raise SourceError(
+                "messages of a broker are taken by paho-mqtt, which is not installed",
+                hint="pip install 'fedhome[mqtt]'",
+            ) from None
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=name,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            reconnect_on_failure=False,
+            manual_ack=kept,
+        )
+        if self._address.user:
+            client.username_pw_set(self._address.user, self._address.password or None)
+        if self._address.tls:
+            client.tls_set_context(_context(self._address.authorities))
+        client.on_connect = self._connected
+        client.on_subscribe = self._subscribed
+        client.on_disconnect = self._disconnected
+        client.on_message = self._came
+        return client
+
+    def _connect(self, kept: bool) -> None:
+        from paho.mqtt.packettypes import PacketTypes  # noqa: PLC0415 - an extra
+        from paho.mqtt.properties import Properties  # noqa: PLC0415
+
+        asked = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        asked.SessionExpiryInterval = KEPT_S if kept else 0
+        asked.MaximumPacketSize = _PACKET
+        address = self._address
+        try:
+            self._client.connect(
+                address.host,
+                address.port,
+                keepalive=_ALIVE_S,
+                clean_start=not kept,
+                properties=asked,
+            )
+        except ssl.SSLCertVerificationError as error:
+            raise BrokerGoneError(
+                f"its certificate does not hold ({error.verify_message})",
+                hint="name the authority that signed it (--ca FILE), and the broker as its "
+                "certificate does; check this device's clock",
+                passing=False,
+            ) from None
+        except ssl.SSLError as error:
+            raise BrokerGoneError(
+                f"it speaks no TLS that this device takes ({error.reason or 'no TLS'})",
+                hint="mqtts:// is for the broker's port with TLS, mostly 8883",
+                passing=False,
+            ) from None
+        except socket.gaierror:
+            raise BrokerGoneError("its name is not known here") from None
+        except TimeoutError:
+            raise BrokerGoneError("it does not answer") from None
+        except ConnectionResetError:
+            where = " (mqtts:// is for its port with TLS, mostly 8883)" if address.tls else ""
+            raise BrokerGoneError(f"it ends the connection at once{where}") from None
+        except OSError as error:
+            why = os.strerror(error.errno).lower() if error.errno else "there is no way to it"
+            raise BrokerGoneError(why) from None
+
+    def _connected(self, client: Client, _: Any, flags: Any, reason: Any, __: Any) -> None:
+        if reason.is_failure:
+            self._fault = _refusal(int(reason.value), str(reason), self._address)
+            return
+        from paho.mqtt.subscribeoptions import SubscribeOptions  # noqa: PLC0415 - an extra
+
+        self.kept_before = bool(flags.session_present)
+        # What a broker has kept from before is no new reading: it need not send it.
+        how = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+        client.subscribe([(topic, how) for topic in self._topics])
+
+    def _subscribed(self, _: Client, __: Any, ___: int, reasons: Any, ____: Any) -> None:
+        refused = [
+            topic for topic, reason in zip(self._topics, reasons, strict=False) if reason.is_failure
+        ]
+        if not refused:
+            self._ready = True
+            return
+        self._fault = BrokerGoneError(
+            f"it does not let this user take {', '.join(refused)}",
+            hint="let the user read these topics (the broker's access list), or name others",
+            passing=False,
+        )
+
+    def _disconnected(self, _: Client, __: Any, flags: Any, reason: Any, ___: Any) -> None:
+        if self._fault is not None:
+            return
+        taken_over = int(reason.value) == _TAKEN_OVER and flags.is_disconnect_packet_from_server
+        self._fault = BrokerGoneError(
+            f"the connection was lost ({reason})", taken_over=bool(taken_over)
+        )
+
+    def _came(self, _: Client, __: Any, message: MQTTMessage) -> None:
+        receipt = Receipt(message.mid, message.qos)
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "(a topic that is no text)"
+        self._take(topic, bytes(message.payload), bool(message.retain), receipt)
+
+
+def wait_of(failures: int) -> float:
+    """Return how long to wait before the next attempt, s: a minute at most.
+
+    Args:
+        failures: How many attempts have failed, one after the other.
+    """
+    return min(math.ldexp(1.0, min(failures - 1, 6)), 60.0)
+
+
+def _context(authorities: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except (OSError, ssl.SSLError):
+        raise SourceError(
+            f"{authorities} holds no certificates that can be read",
+            hint="name the authority's certificate, in PEM (-----BEGIN CERTIFICATE-----)",
+        ) from None
+
+
+def _refusal(code: int, said: str, address: BrokerAddress) -> BrokerGoneError:
+    if code in _NOT_ALLOWED:
+        whom = "this user and password" if address.user else "anybody without a name and a password"
+        user = (
+            "" if address.user else f"name the user ({address.host} as USER@{address.host}), and "
+        )
+        return BrokerGoneError(
+            f"it does not take {whom}",
+            hint=f"{user}give the password by --password-file FILE or the variable {PASSWORD}",
+            passing=False,
+        )
+    if code == _NO_MQTT_5:
+        return BrokerGoneError(
+            "it does not speak MQTT 5",
+            hint="use a broker of our days: mosquitto does from 1.6 on",
+            passing=False,
+        )
+    return BrokerGoneError(f"it refuses: {said}", passing=code in _LATER)
