@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from fedhome.counted import counted, was
 from fedhome.data.series.windows import ROWS_A_DAY
 from fedhome.learning.mixture import STRENGTHS, FleetsBlend
 from fedhome.learning.personalise import ending
@@ -89,7 +90,8 @@ def cold_start(
     for days in sorted(set(plan.evaluation.days)):
         homes, lacking = with_days(newcomers, days)
         told = [
-            f"{at_days(days)}, {count} of {len(newcomers.tables)} new homes are left out: {why}"
+            f"{at_days(days)}, {count} of {counted(len(newcomers.tables), 'new home')} "
+            f"{was(count)} left out: {why}"
             for why, count in lacking.most_common()
         ]
         rows: list[dict[str, Any]] = []

@@ -111,7 +111,7 @@ def with_days(newcomers: Newcomers, days: float) -> FewDays:
         home.check_classes(len(schema.target.words))
         whole = examples(own, _all_of(data), schema.columns, targets)
         if _short(_before(home), _before(whole), days, timeless=table.timeless):
-            raise DataError("has fewer days before its test rows")
+            raise DataError("fewer days before the test rows")
         return home
 
     return _cut_all(newcomers.tables, cut, schema.indicators)
@@ -137,7 +137,7 @@ def rehearsing(newcomers: Newcomers, places: Sequence[int], as_new: AsNew) -> Fe
         whole = examples(table, data, schema.columns, targets)
         train = whole.times()[whole.rows("train")]
         if _short(_before(home), train, as_new.days, timeless=table.timeless):
-            raise DataError("has fewer days before its validation rows")
+            raise DataError("fewer days before the validation rows")
         return home
 
     return _cut_all([found.tables[place] for place in places], cut, schema.indicators)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedhome.run.folder import RunFolder
+from fedhome.run.homes_of_seeds import homes_of
 from fedhome.run.paired_runs import not_paired, paired_gains
 from fedhome.run.results import counted_summary, over_seeds
 from fedhome.run.strongest_alone import over_strongest
@@ -23,6 +24,8 @@ class ModelScores:
         homes: Homes with a score.
         left_out: Homes without a score that is a number; they count nowhere else.
         mean: Mean score.
+        mean_low: Lower end of an interval of 95 % of that mean, over homes.
+        mean_high: Upper end.
         median: Median score.
         p10: 10th percentile of the score.
         compared: Homes, in each seed, with a verdict on this model.
@@ -38,6 +41,8 @@ class ModelScores:
     homes: int
     left_out: int
     mean: float | None
+    mean_low: float | None
+    mean_high: float | None
     median: float | None
     p10: float | None
     compared: int
@@ -76,8 +81,8 @@ class PlanResults:
         unscored: Those of them without scores of homes, such as one that did not end: of several
             runs the models' figures are of the others alone.
         seeds: Their seeds; null where a plan names none.
-        score: The score, on test rows; of several seeds a home counts with its mean. Empty where
-            a run ended before it was known.
+        score: The score, on test rows; of several seeds a home counts with its mean, but a
+            synthetic home is another one in each. Empty where a run ended before it was known.
         models: How each model did; empty where no home was scored, and of several runs that counted
             homes' scores in sums.
         over_strongest: What is gained over the strongest way to be alone; null where nothing was
@@ -151,7 +156,7 @@ def reported(
 
 
 def _results(path: Path, runs: Sequence[RunFolder]) -> PlanResults:
-    tables = [run.read_homes() for run in runs if run.homes_path.exists()]
+    tables = homes_of(runs)
     events = {event.event: event.data for event in runs[0].read_events()}
     rows = over_seeds(tables)
     if not tables and len(runs) == 1 and "scores-counted" in events:

@@ -75,15 +75,17 @@ def _classes(target: str, names: Sequence[str]) -> TargetKind:
     return TargetKind(kind=kind, why=why)
 
 
-def usual_step(tables: Sequence[HomeTable], data: DataSettings) -> int | None:
-    """Return the step of a series: the plan's, else that of most homes; None where none keeps one.
+def steps_of(tables: Sequence[HomeTable], data: DataSettings) -> Counter[int]:
+    """Return how many homes have which step of their series, in seconds; the plan's is all homes'.
+
+    Homes that keep none are left out.
 
     Args:
         tables: The homes.
         data: The plan's settings for data.
     """
     if data.step:
-        return step_seconds(data.step)
+        return Counter({step_seconds(data.step): len(tables)})
     found: Counter[int] = Counter()
     for table in tables:
         read = np.isfinite(table.columns.get(data.target, np.empty(0)))
@@ -95,7 +97,7 @@ def usual_step(tables: Sequence[HomeTable], data: DataSettings) -> int | None:
             continue
         if clock is not None:
             found[clock.step_s] += 1
-    return found.most_common(1)[0][0] if found else None
+    return found
 
 
 def usual_days(

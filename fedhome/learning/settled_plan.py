@@ -6,7 +6,8 @@ A simulation, `fedhome up`, `fedhome data check` and what `--like` writes all go
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ import numpy as np
 from fedhome.data.series.examples import HomeExamples, Targets
 from fedhome.data.series.spans import usual_lags
 from fedhome.data.table import HomeTable
-from fedhome.data.target_kind import kind_in, usual_days, usual_step
+from fedhome.data.target_kind import kind_in, steps_of, usual_days
 from fedhome.learning.alone.pass_counts import networks_alone
 from fedhome.learning.tasks import kind_of
 from fedhome.plan.data_settings import DataSettings, Horizon, Span
@@ -69,7 +70,8 @@ def settled(plan: Plan, tables: Sequence[HomeTable], *, days: float | None = Non
     notes = []
     if why or data.horizon is None:
         notes.append(_told(plan, kind, why, horizon))
-    step_s = usual_step(tables, data)
+    steps = steps_of(tables, data)
+    step_s = steps.most_common(1)[0][0] if steps else None
     calendar = data.calendar
     if calendar and step_s is not None and step_s >= MONTH_S:
         calendar = False
@@ -93,6 +95,8 @@ def settled(plan: Plan, tables: Sequence[HomeTable], *, days: float | None = Non
         if gap is None:
             gap = step_text(max(round(DAY_S / step_s), 1) * step_s)
         notes += _in_steps(plan, lags, gap, (near, *others), step_s)
+        if len(steps) > 1:
+            notes += _of_other_steps(steps, {"lags": lags, "horizon": (near, *others)})
     series = {"horizon": horizon, "lags": lags, "gap": gap, "calendar": calendar}
     changed = plan.change(task={"kind": kind}, data=series)
     return SettledPlan(plan=changed, targets=targets, notes=tuple(notes))
@@ -150,6 +154,22 @@ def _told(plan: Plan, kind: str, why: str, horizon: Horizon) -> str:
 
 def _steps(span: Span, step_s: int) -> int:
     return span if isinstance(span, int) else max(step_seconds(span) // step_s, 1)
+
+
+def _of_other_steps(steps: Counter[int], settings: Mapping[str, Sequence[Span]]) -> Iterator[str]:
+    """Yield which settings mean another time in homes whose steps are not the usual one."""
+    counted = [name for name, spans in settings.items() if any(isinstance(s, int) for s in spans)]
+    if not counted:
+        return
+    (usual, _), *rest = steps.most_common()
+    others = ", ".join(f"{step_text(step_s)} in {homes}" for step_s, homes in rest)
+    example = f'data.horizon = "{step_text(usual)}"'
+    yield (
+        f"homes differ in their steps ({step_text(usual)} in most, {others}): "
+        f"{' and '.join(f'data.{name}' for name in counted)} in steps "
+        f"{'is' if len(counted) == 1 else 'are'} another time in each; lengths, such as "
+        f"{example}, are the same in all, and so are steps with data.step"
+    )
 
 
 def _in_steps(

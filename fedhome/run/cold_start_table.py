@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from fedhome.errors import RunError
 from fedhome.run.compared_models import EXPERTS, LAST, MODELS
+from fedhome.run.mean_intervals import MeanOverHomes
 from fedhome.run.results import described
 
 COLD_START: Final = pa.schema(
@@ -37,14 +38,20 @@ class ColdStartPoint:
         model: One of :data:`fedhome.run.compared_models.MODELS`.
         homes: Homes that have as many days.
         mean: Mean score.
+        low: Lower end of an interval of 95 % of that mean, over homes; NaN for a single home.
+        high: Upper end.
         p10: 10th percentile of the score.
+        scores: Score of each home, in one order for all models of as many days.
     """
 
     days: float
     model: str
     homes: int
     mean: float
+    low: float
+    high: float
     p10: float
+    scores: tuple[float, ...] = ()
 
 
 def cold_start_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
@@ -92,18 +99,36 @@ def cold_start_points(table: pa.Table) -> list[ColdStartPoint]:
     columns = (table[name].to_pylist() for name in ("days", "model", "score"))
     for days, model, score in zip(*columns, strict=True):
         found.setdefault((days, model), []).append(score)
-    return [
-        ColdStartPoint(
-            days=days,
-            model=model,
-            homes=len(values),
-            mean=float(np.mean(values)),
-            p10=float(np.percentile(values, 10)),
-        )
-        for days in sorted({days for days, _ in found})
-        for model in MODELS
-        if (values := found.get((days, model))) is not None
-    ]
+    points = []
+    for days in sorted({days for days, _ in found}):
+        for model in MODELS:
+            if (values := found.get((days, model))) is not None:
+                mean = MeanOverHomes.of(np.array(values))
+                points.append(
+                    ColdStartPoint(
+                        days=days,
+                        model=model,
+                        homes=len(values),
+                        mean=mean.mean,
+                        low=mean.low,
+                        high=mean.high,
+                        p10=float(np.percentile(values, 10)),
+                        scores=tuple(values),
+                    )
+                )
+    return points
+
+
+def more_than(one: ColdStartPoint | None, other: ColdStartPoint | None) -> MeanOverHomes | None:
+    """Return what one model has more than another, home by home; None where one is not known.
+
+    Args:
+        one: Of :func:`cold_start_points`.
+        other: Another with as many days.
+    """
+    if one is None or other is None or len(one.scores) != len(other.scores):
+        return None
+    return MeanOverHomes.of(np.array(one.scores) - np.array(other.scores))
 
 
 def by_days(points: Iterable[ColdStartPoint]) -> dict[float, dict[str, ColdStartPoint]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,32 @@ FEWEST_FOR_A_TEST: Final = 6
 
 _STUDENT: Final = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 %, by the number of homes
 _RESAMPLED: Final = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanOverHomes:
+    """A mean over homes, and how sure it is.
+
+    Args:
+        mean: The mean.
+        low: Lower end of an interval of 95 %, of :func:`mean_interval`; NaN for a single home.
+        high: Upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> MeanOverHomes:
+        """Return the mean of one value or more, ``[homes]``."""
+        low, high = mean_interval(values)
+        return cls(mean=float(values.mean()), low=low, high=high)
+
+    def within(self, least: float, most: float) -> MeanOverHomes:
+        """Return the same with ends of what values can be: a share is never above one."""
+        low, high = np.clip([self.low, self.high], least, most)  # what is NaN stays so
+        return MeanOverHomes(mean=self.mean, low=float(low), high=float(high))
 
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:

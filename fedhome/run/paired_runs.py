@@ -13,6 +13,7 @@ from fedhome.denied import paths_told
 from fedhome.errors import RunError
 from fedhome.run.compared_models import FEDERATED
 from fedhome.run.folder import RunFolder
+from fedhome.run.homes_of_seeds import homes_differ
 from fedhome.run.mean_intervals import mean_interval
 from fedhome.run.results import scores
 
@@ -25,7 +26,7 @@ class PairedGain:
         model: One of :data:`.FEDERATED`.
         homes: Homes that have a score in both.
         mean: Mean over homes of the second plan's score minus the first's; a home counts once, with
-            its mean over seeds.
+            its mean over seeds, but a synthetic home is another one in each.
         low: Lower end of an interval of 95 % of that mean, over homes.
         high: Upper end.
     """
@@ -89,14 +90,15 @@ def paired_gains(first: Sequence[RunFolder], second: Sequence[RunFolder]) -> lis
         {repr(run.read_plan().get("seed")): scores(run.read_homes()) for run in runs}
         for runs in (first, second)
     ]
+    others = any(map(homes_differ, first))
     gains = []
     for model in FEDERATED:
-        gaps: dict[str, list[float]] = {}
+        gaps: dict[tuple[str, str], list[float]] = {}
         for seed, before in by_seed[0].items():
             after = by_seed[1][seed].get(model, {})
             for home, score in before.get(model, {}).items():
                 if np.isfinite(gap := after.get(home, np.nan) - score):
-                    gaps.setdefault(home, []).append(gap)
+                    gaps.setdefault((home, seed if others else ""), []).append(gap)
         if gaps:
             by_home = np.array([np.mean(one) for one in gaps.values()])
             low, high = mean_interval(by_home)

@@ -168,7 +168,8 @@ def _fleet(data: Any) -> str:
         parts.append(f"{data['examples']:,} training examples{held}")
     parts.append(f"{counted(data['parameters'], 'parameter')}")
     if "unseen" in data:
-        parts.append(f"{data['unseen']} homes join after the rounds")
+        joins = counted(data["unseen"], "home") + (" joins" if data["unseen"] == 1 else " join")
+        parts.append(f"{joins} after the rounds")
     if "engine" in data:
         parts.append(f"engine {data['engine']}")
     if "aggregation" in data:
@@ -224,7 +225,7 @@ _OF_ITS_DATA: dict[str, Callable[[Any], str]] = {
     RATES_CHOSEN: rates_chosen,
     "early-stop": lambda data: f"stopped early after round {data['round']}",
     "trying-new-homes": lambda data: (
-        f"trying {data['homes']} new homes with {_listed(data['days'])} days"
+        f"trying {counted(data['homes'], 'new home')} with {_listed(data['days'])} days"
     ),
     "personalising": lambda data: f"personalising {counted(data['homes'], 'home')}",
 }

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fedhome.errors import RunError
 from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS, VERDICTS
-from fedhome.run.mean_intervals import mean_interval, wilcoxon_p
+from fedhome.run.mean_intervals import MeanOverHomes, mean_interval, wilcoxon_p
 
 
 def described(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
@@ -155,6 +155,8 @@ class SummaryRow:
         homes: Homes with a score.
         left_out: Homes without a score that is a number; they count nowhere else.
         mean: Mean score.
+        mean_low: Lower end of an interval of 95 % of that mean, resampled over homes.
+        mean_high: Upper end.
         median: Median score.
         p10: 10th percentile of the score: how the worst-off tenth fares at best.
         compared: Homes with a verdict on this model.
@@ -171,6 +173,8 @@ class SummaryRow:
     homes: int
     left_out: int
     mean: float
+    mean_low: float
+    mean_high: float
     median: float
     p10: float
     compared: int
@@ -262,12 +266,15 @@ def _summary_row(
     told = [verdict_shares(table, model) for table in tables] if model in FEDERATED else []
     compared = sum(count for count, _, _ in told)
     low, high = mean_interval(gap)
+    mean_low, mean_high = mean_interval(values)
     any_scored = len(values) > 0
     return SummaryRow(
         model=model,
         homes=len(values),
         left_out=len(every) - len(values),
         mean=float(values.mean()) if any_scored else np.nan,
+        mean_low=mean_low,
+        mean_high=mean_high,
         median=float(np.median(values)) if any_scored else np.nan,
         p10=float(np.percentile(values, 10)) if any_scored else np.nan,
         compared=compared,
@@ -287,19 +294,29 @@ def _share_of(told: Sequence[tuple[int, float, float]], place: int) -> float:
     return sum(one[0] * float(one[place]) for one in known) / total if total else np.nan
 
 
-def means_of(homes: pa.Table, names: Sequence[str]) -> dict[str, float]:
-    """Return the mean over homes of further metrics of their own models, of those in the table."""
-    models = homes["model"].to_pylist()
-    found: dict[str, float] = {}
+def means_of(tables: Sequence[pa.Table], names: Sequence[str]) -> dict[str, MeanOverHomes]:
+    """Return the means over homes of how sure their own models are, of those that they have.
+
+    Args:
+        tables: A table of homes of each run; of several a home counts with its mean.
+        names: Columns of these with values from 0 to 1.
+    """
+    by_metric = means_by_home([_own_metrics(table, names) for table in tables])
+    return {
+        name: MeanOverHomes.of(np.array(list(by_home.values()))).within(0.0, 1.0)
+        for name, by_home in by_metric.items()
+    }
+
+
+def _own_metrics(homes: pa.Table, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return further metrics of homes' own models by metric and home, where they have one."""
+    found: dict[str, dict[str, float]] = {}
     for name in names:
-        column = homes[name].to_pylist() if name in homes.column_names else []
-        values = [
-            value
-            for value, of in zip(column, models, strict=False)
-            if of == "personalised" and value is not None
-        ]
-        if values:
-            found[name] = float(np.mean(values))
+        if name in homes.column_names:
+            columns = (homes[column].to_pylist() for column in ("home", "model", name))
+            for home, model, value in zip(*columns, strict=True):
+                if model == "personalised" and value is not None:
+                    found.setdefault(name, {})[home] = value
     return found
 
 
@@ -319,6 +336,8 @@ def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
             homes=homes,
             left_out=0,
             mean=_or_nan(values["mean"]),
+            mean_low=np.nan,
+            mean_high=np.nan,
             median=_or_nan(values["median"]),
             p10=_or_nan(values["p10"]),
             compared=homes if model in FEDERATED else 0,

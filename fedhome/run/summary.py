@@ -14,12 +14,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.counted import counted
 from fedhome.errors import RunError
-from fedhome.run.cold_start_table import ColdStartPoint, best_alone, by_days, cold_start_points
+from fedhome.run.cold_start_table import (
+    ColdStartPoint,
+    best_alone,
+    by_days,
+    cold_start_points,
+    more_than,
+)
 from fedhome.run.compared_models import MODELS, with_meaning
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
+from fedhome.run.homes_of_seeds import homes_differ, homes_of
 from fedhome.run.horizon_scores import HorizonScores, horizon_scores
+from fedhome.run.mean_intervals import MeanOverHomes
 from fedhome.run.rate_words import rates_in
 from fedhome.run.results import SummaryRow, counted_summary, means_of, over_seeds, summary
 from fedhome.run.strongest_alone import over_strongest
@@ -50,9 +59,8 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         console.print(_models(title, rows, narrow=console.width < _WIDE))
         if at_each is not None:
             console.print(_horizons(at_each))
-        sure = {} if table is None else means_of(table, _SURE)
         tables = [] if table is None else [table]
-        for line in _explained(rows, sure, tables, narrow=console.width < _WIDE):
+        for line in _explained(rows, means_of(tables, _SURE), tables, narrow=console.width < _WIDE):
             console.print(line, style="dim")
         if table is None:
             told = "counted in sums over homes: no single home's score is shown"
@@ -68,7 +76,8 @@ def print_summary(console: Console, folder: RunFolder) -> None:
     if (joined := folder.read_cold_start()) is not None:
         points = cold_start_points(joined)
         console.print(_new_homes(points, str(events["fleet-ready"]["score"])))
-        console.print(_strongest(points), style="dim")
+        for line in _of_new_homes(points):
+            console.print(line, style="dim")
     for told in filter(None, (rounds_told(every), rates_in(every))):
         console.print(told, highlight=False)
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
@@ -84,13 +93,14 @@ def summary_text(folder: RunFolder) -> str:
 def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:
     """Print what several runs of one plan come to that differ in their seeds alone.
 
-    A home's score is its mean over the seeds; intervals are over homes.
+    A home's score is its mean over the seeds, but a synthetic home is another one in each;
+    intervals are over homes.
 
     Args:
         console: Where to.
         folders: The runs; of those without a table of homes nothing is said.
     """
-    tables = [folder.read_homes() for folder in folders if folder.homes_path.exists()]
+    tables = homes_of(folders)
     if len(tables) < 2:  # noqa: PLR2004
         return
     rows = over_seeds(tables)
@@ -99,18 +109,20 @@ def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:
         for event in folders[0].read_events()
         if event.event == "fleet-ready"
     )
-    title = (
-        f"{score} on test rows, over {len(tables)} seeds and {max(row.homes for row in rows)} homes"
-    )
+    homes = max(row.homes + row.left_out for row in rows)
+    title = f"{score} on test rows, over {len(tables)} seeds and {homes} homes"
     console.print(_models(title, rows, narrow=console.width < _WIDE))
-    for line in _explained(rows, {}, tables, narrow=console.width < _WIDE):
+    for line in _explained(rows, means_of(tables, _SURE), tables, narrow=console.width < _WIDE):
         console.print(line, style="dim")
+    if any(map(homes_differ, folders)):
+        console.print("synthetic homes are others in each seed: each counts by itself", style="dim")
     joined = [new for folder in folders if (new := folder.read_cold_start()) is not None]
     if joined:
         points = cold_start_points(pa.concat_tables(joined))
         console.print(_new_homes(points, score))
         console.print(f"new homes of all {len(joined)} seeds, each by itself", style="dim")
-        console.print(_strongest(points), style="dim")
+        for line in _of_new_homes(points):
+            console.print(line, style="dim")
     paths = " ".join(shlex.quote(str(folder.path)) for folder in folders)
     console.print(f"side by side: fedhome report {paths}", highlight=False, soft_wrap=True)
 
@@ -118,7 +130,7 @@ def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:
 def _new_homes(points: Sequence[ColdStartPoint], score: str) -> Table:
     """Return what new homes got, a row for each number of days; narrow enough for a phone."""
     homes = max(point.homes for point in points)
-    title = f"{homes} new homes, by days of own readings: {score}, mean/10th pct"
+    title = f"{counted(homes, 'new home')}, by days of own readings: {score}, mean/10th pct"
     table = Table(title=title, title_style="", box=box.SIMPLE, show_edge=False)
     for name in ("days", "get", "global", "alone"):
         table.add_column(name, justify="right")
@@ -127,6 +139,20 @@ def _new_homes(points: Sequence[ColdStartPoint], score: str) -> Table:
         told = (some.get("personalised"), some.get("global"), alone)
         table.add_row(f"{days:g}", *map(_pair, told))
     return table
+
+
+def _of_new_homes(points: Sequence[ColdStartPoint]) -> Iterator[str]:
+    """Yield what the table of new homes means, and how sure its differences are, a line each."""
+    yield _strongest(points)
+    for name in ("global", "alone"):
+        gains = []
+        for days, some in by_days(points).items():
+            other = best_alone(some.values()) if name == "alone" else some.get(name)
+            gain = more_than(some.get("personalised"), other)
+            if gain is not None and not math.isnan(gain.low):
+                gains.append(f"{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f}) at {days:g}")
+        if gains:
+            yield f"get minus {name}: {', '.join(gains)}, {_SURELY}"
 
 
 def _strongest(points: Sequence[ColdStartPoint]) -> str:
@@ -181,11 +207,12 @@ def _horizons(found: HorizonScores) -> Table:
 
 
 _SURE = ("coverage", "ece")
+_SURELY = "95 % over homes"
 
 
 def _explained(
     rows: Sequence[SummaryRow],
-    sure: Mapping[str, float],
+    sure: Mapping[str, MeanOverHomes],
     tables: Sequence[pa.Table],
     *,
     narrow: bool,
@@ -204,17 +231,19 @@ def _explained(
     if learnt is not None and not math.isnan(learnt.gain_low):
         yield (
             f"gain over the best alone: {learnt.gain:+.3f} "
-            f"({learnt.gain_low:+.3f} to {learnt.gain_high:+.3f}, 95 % over homes)"
+            f"({learnt.gain_low:+.3f} to {learnt.gain_high:+.3f}, {_SURELY})"
         )
         if (hardest := over_strongest(tables)) is not None:
             yield (
                 f"over {hardest.alone}, the strongest of all on test rows: {hardest.gain:+.3f} "
                 f"({hardest.low:+.3f} to {hardest.high:+.3f})"
             )
-    if "coverage" in sure:
-        yield f"bands of 80 % around predictions hold {sure['coverage']:.0%} of the test rows"
-    if "ece" in sure:
-        yield f"stated probabilities are off by {sure['ece']:.3f} on average (calibration error)"
+    if (held := sure.get("coverage")) is not None:
+        between = "" if math.isnan(held.low) else f" ({held.low:.0%} to {held.high:.0%}, {_SURELY})"
+        yield f"bands of 80 % hold {held.mean:.0%} of the test rows{between}"
+    if (off := sure.get("ece")) is not None:
+        between = "" if math.isnan(off.low) else f" ({off.low:.3f} to {off.high:.3f}, {_SURELY})"
+        yield f"stated probabilities are off by {off.mean:.3f}{between}"
 
 
 def rounds_told(events: Iterable[Event]) -> str:

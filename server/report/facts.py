@@ -6,14 +6,14 @@ import math
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fedhome.counted import counted
 from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import with_meaning
 from fedhome.run.events import SPENT
-from fedhome.run.results import SummaryRow, summary
+from fedhome.run.results import SummaryRow, means_of, summary
 from fedhome.run.strongest_alone import over_strongest
 from fedhome.server.report.number_words import (
     NOTHING,
@@ -81,6 +81,13 @@ def side_by_side(runs: Sequence[RunResults]) -> dict[str, list[str]]:
     }
 
 
+_SURE: Final[Mapping[str, tuple[Callable[[float], str], str]]] = {
+    "coverage": (share, "of the test rows lie inside bands of 80\N{NO-BREAK SPACE}%"),
+    "ece": (number, "calibration error of stated probabilities"),
+}
+"""How sure predictions are, by metric: how it is written, and what it is."""
+
+
 def headlines(run: RunResults) -> list[tuple[str, str]]:
     """Return the few numbers that say most, each with what it is."""
     rows = {row.model: row for row in run.summary() if row.homes}
@@ -102,6 +109,12 @@ def headlines(run: RunResults) -> list[tuple[str, str]]:
             ends = f"{signed(hardest.low)} to {signed(hardest.high)}"
             told += f" (95\N{NO-BREAK SPACE}%: {ends})"
         numbers.append((signed(hardest.gain), told))
+    sure = {} if run.homes is None else means_of([run.homes], list(_SURE))
+    for name, held in sure.items():
+        written, meaning = _SURE[name]
+        if not math.isnan(held.low):
+            meaning += f" (95\N{NO-BREAK SPACE}%: {written(held.low)} to {written(held.high)})"
+        numbers.append((written(held.mean), meaning))
     if learnt.compared:
         numbers.append((share(learnt.helped), "of the homes helped"))
         numbers.append((share(learnt.hurt), "of the homes hurt"))
@@ -115,11 +128,18 @@ def gain(row: SummaryRow) -> str:
     return f"{signed(row.gain)} ({signed(row.gain_low)} to {signed(row.gain_high)})"
 
 
+def mean(row: SummaryRow) -> str:
+    """Return a row's mean score with its interval, as far as there is one."""
+    if math.isnan(row.mean_low):
+        return number(row.mean)
+    return f"{number(row.mean)} ({number(row.mean_low)} to {number(row.mean_high)})"
+
+
 def summary_cells(row: SummaryRow) -> list[str]:
     """Return a row of the summary as text, in the order of :data:`SUMMARY_COLUMNS`."""
     return [
         with_meaning(row.model),
-        number(row.mean),
+        mean(row),
         number(row.median),
         number(row.p10),
         gain(row),
@@ -132,7 +152,7 @@ def summary_cells(row: SummaryRow) -> list[str]:
 
 SUMMARY_COLUMNS: Final = (
     ("Model", "what the homes predict with"),
-    ("Mean", "over homes, each counting once"),
+    ("Mean", "over homes, each counting once, with an interval of 95 %"),
     ("Median", "over homes"),
     ("10th pct.", "a tenth of the homes score lower"),
     ("Gain", "mean over homes against the best alone, with an interval of 95 %"),

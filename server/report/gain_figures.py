@@ -9,8 +9,14 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fedhome.run.cold_start_table import ColdStartPoint, best_alone, by_days, cold_start_points
-from fedhome.run.mean_intervals import mean_interval
+from fedhome.run.cold_start_table import (
+    ColdStartPoint,
+    best_alone,
+    by_days,
+    cold_start_points,
+    more_than,
+)
+from fedhome.run.mean_intervals import FEWEST_FOR_A_TEST, mean_interval
 from fedhome.run.results import differences
 from fedhome.server.report.figures import Figure, text
 from fedhome.server.report.run_results import RunResults
@@ -125,6 +131,10 @@ def cold_start(run: RunResults) -> Figure | None:
         for row, name in enumerate(("mean", "p10"), 1):
             if any(curve):
                 plot.add_trace(_curve(label, colour, dash, curve, name, first=row == 1), row, 1)
+    for at, some in enumerate(points.values()):
+        got = some.get("personalised")
+        if got is not None and got.homes >= FEWEST_FOR_A_TEST:  # of fewer they dwarf the curves
+            plot.add_trace(_stroke([at, at], [got.low, got.high], GREEN, 4), 1, 1)
     styled(plot, 480, showlegend=True)
     score = text(run.score_name)
     plot.update_yaxes(title_text=f"mean {score}", row=1, col=1)
@@ -136,7 +146,7 @@ def cold_start(run: RunResults) -> Figure | None:
     )
     plot.update_xaxes(title_text="days of own readings; below, homes that have them", row=2, col=1)
     told = [
-        f"at {one:g} day(s) {point.mean:.3f}, 10th percentile {point.p10:.3f}"
+        f"at {one:g} day(s) {point.mean:.3f}, 10th percentile {point.p10:.3f}" + _more(some)
         for one, some in points.items()
         if (point := some.get("personalised"))
     ]
@@ -144,11 +154,23 @@ def cold_start(run: RunResults) -> Figure | None:
         key="cold-start",
         title="Homes that join afterwards",
         reading="What a home gets that took no part in the rounds, with few days of its own "
-        "readings. The green curve should lie above the others; the strongest way to be alone is "
-        "known from test rows only, so that no home could choose it beforehand.",
+        "readings. The green curve should lie above the others; where six homes or more "
+        "were tried, its strokes are intervals of 95 % over these. The strongest way to be alone is known from test rows only, so that no home "
+        "could choose it beforehand.",
         alt=f"A new home gets, in mean {run.score_name}: {'; '.join(told)}.",
         plot=plot,
     )
+
+
+def _more(some: dict[str, ColdStartPoint]) -> str:
+    """Return what a new home gets more than other models, with intervals, as words."""
+    against = (("global", some.get("global")), ("the strongest alone", best_alone(some.values())))
+    told = ""
+    for name, other in against:
+        gain = more_than(some.get("personalised"), other)
+        if gain is not None and not math.isnan(gain.low):
+            told += f", minus {name} {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+    return told
 
 
 def _in_days(some: dict[str, ColdStartPoint]) -> str:

@@ -230,6 +230,8 @@ def test_a_home_whose_target_stands_still_takes_part(targets: Any) -> None:
     assert np.isfinite(home.y).all()
     assert "never changes in training" in home.notes[-1]
     assert "7" not in home.notes[-1], "a home's log shows no readings"
+    ends = "ends with that value" if targets == "continuous" else "mixes what the fleet knows"
+    assert ends in home.notes[-1]
 
 
 def test_the_unit_of_a_target_that_stood_still_is_that_of_validation() -> None:

@@ -127,6 +127,32 @@ def test_a_home_ends_with_its_own_mixture() -> None:
     assert ended.null.tolist() == [0, 0]  # the same trained twice: these homes have no batches
 
 
+@pytest.mark.parametrize("still", [True, False])
+def test_a_home_whose_numbers_never_changed_ends_with_its_value(
+    monkeypatch: pytest.MonkeyPatch, *, still: bool
+) -> None:
+    """The other home mixes as ever; so does this one where a training row differs."""
+    homes, names = Points([[0, 0, 0], [2, -2, 0]]), ("tuned", "naive")
+    rows = homes.rows
+
+    def without_an_error(part: Any) -> Any:
+        """No learning says 0 in the first home, which is right on all its rows but the first."""
+        found = rows(part)
+        naive = found.naive.copy()
+        naive[: found.counts[0]] = 0
+        if not still and part == "train+validation":
+            naive[0] = 1
+        return found._replace(naive=naive)
+
+    monkeypatch.setattr(homes, "rows", without_an_error)
+    fleet = FleetsBlend(matrix=np.diag([1.0, 1.0]), strength=10.0, alone=(1.0, 2, 0))
+    ended = ending.end(_experts(homes, np.full(1, 1, np.float32)), names, fleet)
+    assert (ended.weights[0].tolist() == [0, 1]) == still
+    assert 0 < ended.weights[1, 0] < 1
+    if still:
+        assert ended.models["personalised"].losses[0] == 0
+
+
 @pytest.mark.long
 def test_a_home_in_which_everything_diverged_ends_with_what_needs_no_learning() -> None:
     nan = np.full(1, np.nan, np.float32)

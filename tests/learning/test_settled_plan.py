@@ -61,6 +61,22 @@ def test_numbers_that_have_times_are_predicted_a_step_ahead() -> None:
     assert settled(found.plan, [table([1.0] * 9)]) == replace(found, notes=found.notes[1:])
 
 
+def test_steps_that_are_another_time_in_some_homes_are_told() -> None:
+    homes = [table(np.sin(np.arange(200)), step=step) for step in (3600, 3600, 900)]
+    told = settled(plan(), homes).notes[-1]
+    assert told == (
+        "homes differ in their steps (1h in most, 15min in 1): data.horizon in steps is another "
+        'time in each; lengths, such as data.horizon = "1h", are the same in all, and so are steps '
+        "with data.step"
+    )
+    assert (
+        "data.lags and data.horizon in steps are"
+        in settled(plan(data={"lags": [1]}), homes).notes[-1]
+    )
+    for one in ({"horizon": "1h"}, {"step": "1h"}):
+        assert "differ" not in " ".join(settled(plan(data=one), homes).notes)
+
+
 def test_words_are_classes_of_rows_of_their_own() -> None:
     found = settled(plan(), [table([0, 1, 2], words=("cook", "eat", "sleep"))])
     assert (found.plan.task.kind, found.targets) == ("multi-class", "multi-class")

@@ -52,6 +52,29 @@ def test_what_the_note_says_is_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        (
+            {"personalise": {"name": "none", "refit": False, "experts": ["tuned"]}},
+            'personalise.experts, personalise.refit have no effect: personalise.name is "none"',
+        ),
+        (
+            {"personalise": {"opponents": ["seasonal"], "patience": 2}},
+            "personalise.patience has no effect: personalise.opponents names no network alone",
+        ),
+        (
+            {"evaluation": {"days": [2.0]}},
+            "evaluation.days has no effect: no home is new (evaluation.unseen = 0)",
+        ),
+        ({"evaluation": {"days": [2.0], "unseen": 0.2}}, ""),
+        ({"personalise": {"name": "none", "local_batches": [32]}}, ""),
+    ],
+)
+def test_settings_without_effect_are_noted(sections: dict[str, Any], told: str) -> None:
+    assert notes_on(Plan.load(**sections)) == ([told] if told else [])
+
+
 def test_up_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stopped(Exception):  # noqa: N818 - before any process is started
         pass

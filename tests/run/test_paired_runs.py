@@ -49,6 +49,21 @@ def test_a_gain_is_over_homes_each_with_its_mean_over_seeds(tmp_path: Path) -> N
         assert (gain.low, gain.high) == pytest.approx((0.0232, 0.3101), abs=1e-4)
 
 
+def test_synthetic_homes_are_others_in_each_seed(tmp_path: Path) -> None:
+    """Gaps of 0, 0 and 0 with one seed, of 0.3, 0.2 and 0.4 with the other: six homes."""
+    made = "synthetic"
+    first = [run(tmp_path / f"a/{seed}", FIRST, seed=seed, source=made) for seed in (1, 2)]
+    more = {"oak": 0.4, "elm": 0.4, "fir": 0.8}
+    second = [
+        run(tmp_path / "b/2", more, seed=2, source=made),
+        run(tmp_path / "b/1", FIRST, seed=1, source=made),
+    ]
+    (_, gain) = paired_gains(first, second)
+    assert gain.homes == 6
+    assert gain.mean == pytest.approx(0.9 / 6)
+    assert gain.low < 0.1  # those without a gain are no part of those with one
+
+
 def test_a_home_without_a_number_in_one_of_them_counts_in_neither(tmp_path: Path) -> None:
     first = run(tmp_path / "a", FIRST | {"ash": None})
     second = run(tmp_path / "b", {"oak": 0.3, "elm": None, "ash": 0.9})

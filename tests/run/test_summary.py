@@ -69,8 +69,19 @@ def test_every_model_is_printed_and_the_gain_has_its_interval(tmp_path: Path) ->
     assert cells[-2:] == ["12%", "50%"]
     assert "gain over the best alone: +0.125 (" in said
     assert "settings: with the rate and passes that suit all homes together" in said
-    assert "bands of 80 % around predictions hold 35% of the test rows" in said
-    assert means_of(run.read_homes(), ["coverage", "ece"]) == {"coverage": np.mean(range(8)) / 10}
+    assert "bands of 80 % hold 35% of the test rows" in said
+    assert " of the test rows (20% to 51%, 95 % over homes)" in said
+    (held,) = means_of([run.read_homes()], ["coverage", "ece"]).values()
+    assert held.mean == pytest.approx(np.mean(range(8)) / 10)
+    assert held.low < held.mean < held.high
+
+
+def test_an_interval_of_a_share_is_one_of_shares() -> None:
+    """Of two homes with 0.5 and 1 Student's would end above one."""
+    rows = [{**row, "coverage": share} for row, share in zip(_rows(), (0.5, 1.0), strict=False)]
+    table = homes_table({**row, "model": "personalised"} for row in rows)
+    (held,) = means_of([table], ["coverage"]).values()
+    assert (held.mean, held.low, held.high) == (0.75, 0.0, 1.0)
 
 
 @pytest.mark.parametrize("width", [65, 45])
@@ -147,6 +158,29 @@ def test_seeds_are_printed_together_where_there_are_several(tmp_path: Path) -> N
     assert f"side by side: fedhome report '{runs[0].path}' '{runs[1].path}'" in said
 
 
+def test_synthetic_homes_of_several_seeds_count_each_by_itself(tmp_path: Path) -> None:
+    """The mean of two strangers is less uneven than they: 16 homes here, and not 8 means."""
+    runs = [_run(tmp_path / f"seed {seed}") for seed in (1, 2)]
+    for seed, run in enumerate(runs, 1):
+        run.write_plan(f'seed = {seed}\n[data]\nsource = "synthetic"\n')
+        run.write_homes(homes_table(_rows(seed - 1.0)))
+    out = StringIO()
+    print_seeds(Console(file=out, width=120), runs)
+    said = out.getvalue()
+    assert "over 2 seeds and 16 homes" in said
+    assert "synthetic homes are others in each seed: each counts by itself" in said
+    assert "bands of 80 % hold 35% of the test rows (" in said
+    scores = [0.5 + gain for run in runs for gain in _personalised(run)]
+    (line,) = [line for line in said.splitlines() if "personalised" in line]
+    assert f"{np.percentile(scores, 10):.3f}" in line
+    assert "gain over the best alone: +0.625 (" in said
+
+
+def _personalised(run: RunFolder) -> list[float]:
+    rows = run.read_homes().to_pylist()
+    return [row["score"] - 0.5 for row in rows if row["model"] == "personalised"]
+
+
 def test_new_homes_of_several_seeds_are_one_table(tmp_path: Path) -> None:
     """Homes of one name in two seeds are two: 0.1 to 0.4 have the mean 0.25."""
     runs = [_run(tmp_path / f"seed {seed}") for seed in (1, 2)]
@@ -173,3 +207,4 @@ def test_new_homes_of_several_seeds_are_one_table(tmp_path: Path) -> None:
     assert "4 new homes, by days of own readings: skill, mean/10th pct" in said
     assert "new homes of all 2 seeds, each by itself" in out.getvalue()
     assert "0.25/0.13" in out.getvalue()
+    assert "get minus global: +0.00 (+0.00 to +0.00) at 1, 95 % over homes" in said

@@ -66,7 +66,7 @@ def shown(targets: str = "continuous", name: str = "home-000", **changes: Any) -
     return replace(found, **changes)
 
 
-def new_homes(run: RunFolder) -> None:
+def new_homes(run: RunFolder, count: int = 5) -> None:
     run.write_cold_start(
         cold_start_table(
             {
@@ -81,7 +81,7 @@ def new_homes(run: RunFolder) -> None:
             }
             for model, score in (("personalised", 0.4), ("global", 0.3), ("trees", 0.2))
             for days in (1.0, 3.0, 7.0)
-            for number in range(5)
+            for number in range(count)
         )
     )
 
@@ -124,12 +124,24 @@ def test_new_homes_are_a_curve_of_means_and_of_percentiles(run: RunFolder) -> No
     new_homes(run)
     page = page_of(run)
     data = page.plots["cold-start"]["data"]
-    gets = [trace for trace in data if trace["name"] == "what a new home gets"]
+    gets = [trace for trace in data if trace.get("name") == "what a new home gets"]
     assert gets[0]["y"] == pytest.approx([0.412, 0.432, 0.472])
     assert gets[1]["y"] == pytest.approx([0.4104, 0.4304, 0.4704])
     strongest = next(trace for trace in data if trace["name"].startswith("strongest"))
     assert strongest["customdata"] == ["trees"] * 3
+    made = next(figure for figure in figures(results_of(run)) if figure.key == "cold-start")
+    assert ", minus global " in made.alt
+    assert ", minus the strongest alone " in made.alt
     assert page.plots["cold-start"]["layout"]["xaxis"]["ticktext"] == ["1<br>5", "3<br>5", "7<br>5"]
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_of_six_new_homes_the_curve_has_intervals(run: RunFolder, count: int) -> None:
+    new_homes(run, count)
+    data = page_of(run).plots["cold-start"]["data"]
+    strokes = [trace["y"] for trace in data if "name" not in trace and trace["x"] == [0, 0]]
+    scores = 0.4 + 1.0 / 100 + np.arange(6) / 1000
+    assert strokes == ([pytest.approx(list(mean_interval(scores)))] if count == 6 else [])
 
 
 def test_gains_have_intervals_over_homes(run: RunFolder) -> None:

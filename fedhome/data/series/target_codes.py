@@ -36,7 +36,7 @@ def _continuous(rows: HomeRows, data: DataSettings) -> HomeExamples:
     unit, middle = 1.0, 0.0
     notes: tuple[str, ...] = ()
     if _still(train):
-        notes = (_never_changes(data.target, "value"),)
+        notes = (_never_changes(data.target, "value", _VALUE),)
     if not data.series:
         naive = np.full(len(y), train.mean())
     seasonal, anchors = rows.seasonal, np.empty(0)
@@ -82,11 +82,15 @@ def _still(y: NDArray[np.float64], rounded: float = 0.0) -> bool:
     return bool(float(np.ptp(y)) <= max(_STILL * max(1.0, float(np.abs(y).max())), rounded))
 
 
-def _never_changes(target: str, what: str) -> str:
+_VALUE = "ends with that value if it does not change in validation either"
+_MIXED = "mixes what the fleet knows with that class"
+
+
+def _never_changes(target: str, what: str, ends: str) -> str:
     """Return a note that does not say what it always is: a home's log shows no readings."""
     return (
         f"its target {target!r} never changes in training (always the same {what}): it takes part, "
-        f"and what it keeps is the fleet's model or that {what}"
+        f"and {ends}"
     )
 
 
@@ -129,7 +133,7 @@ def _labelled(
     common = float(np.bincount(train).argmax())
     notes: tuple[str, ...] = ()
     if bool((train == train[0]).all()):
-        notes = (_never_changes(data.target, "class"),)
+        notes = (_never_changes(data.target, "class", _MIXED),)
     return HomeExamples(
         home=rows.home,
         x=rows.x,

@@ -28,6 +28,7 @@ from fedhome.learning.personalise.sureness import how_sure
 from fedhome.learning.tasks.segments import Floats, Segments
 from fedhome.run.compared_models import ALONE, FEDERATED
 
+_ROUNDED = 1e-6  # of a unit of the target: float32 has no more digits
 _WORSE = -1e9  # what a row that says nothing is worse by
 
 
@@ -146,6 +147,10 @@ class HomeMixtures(NamedTuple):
 def mix(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> HomeMixtures:
     """Return what each home's mixture states.
 
+    A home whose numbers have not changed so far ends with that value, where ``naive`` is among the
+    experts: in units of no error the fleet's weights would mix it with guesses. A class that a home
+    has not seen yet the fleet may know, so that of classes it mixes as all do.
+
     Args:
         experts: The homes and their models.
         names: The experts of the plan.
@@ -161,6 +166,11 @@ def mix(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> HomeMixtu
             for home in errors
         ]
     )
+    if "naive" in names and experts.cohort.learning.task.kind.targets == "continuous":
+        still = _still(experts)
+        value = np.eye(len(names))[list(names).index("naive")]
+        weights[still] = value
+        left_out[np.repeat(still, experts.cohort.counts("validation"))] = value
     rows = np.repeat(weights, experts.cohort.counts("test"), axis=0)
     stated = Statements(
         _mixed([experts.judged(name) for name in names], left_out),
@@ -204,6 +214,14 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
         verdicts={name: _verdict(experts, test[name], test["alone"]) for name in FEDERATED},
         null=null,
     )
+
+
+def _still(experts: Experts) -> NDArray[np.bool_]:
+    """Return in which homes no learning was right on all rows before the test rows, ``[homes]``."""
+    rows = experts.cohort.rows("train+validation")
+    said = experts.cohort.learning.task.naive_output(rows.naive)
+    exact = (np.abs(experts.truth("train+validation") - said) <= _ROUNDED).all(axis=1)
+    return np.asarray(Segments(counts=rows.counts).mean(np.asarray(exact, np.float64)) == 1.0)
 
 
 def _alone(experts: Experts, fleet: FleetsBlend) -> dict[str, Statements]:
