@@ -154,9 +154,9 @@ def cold_start(run: RunResults) -> Figure | None:
         key="cold-start",
         title="Homes that join afterwards",
         reading="What a home gets that took no part in the rounds, with few days of its own "
-        "readings. The green curve should lie above the others; where six homes or more "
-        "were tried, its strokes are intervals of 95 % over these. The strongest way to be alone is known from test rows only, so that no home "
-        "could choose it beforehand.",
+        "readings. The green curve should lie above the others; where six homes or more were "
+        "tried, its strokes are intervals of 95 % over these. The strongest way to be alone is "
+        "known from test rows only, so that no home could choose it beforehand.",
         alt=f"A new home gets, in mean {run.score_name}: {'; '.join(told)}.",
         plot=plot,
     )
