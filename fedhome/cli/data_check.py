@@ -175,9 +175,17 @@ def _print_use(console: Console, read: FolderRead, found: FoundHomes | FedHomeEr
             wrapped=True,
         )
     told = {item.home for item in read.excluded}
-    others = [one for one in found.gathered.excluded if one[0] not in told]
+    others = [
+        (home, _of_it(home, why)) for home, why in found.gathered.excluded if home not in told
+    ]
     for reason in told_once(others):
         say(console, f"left out: {reason}", wrapped=True)
+
+
+def _of_it(home: str, reason: str) -> str:
+    """Return why a home is left out without its name: what holds for several is told once."""
+    name = f"home {home!r} "
+    return f"it {reason.removeprefix(name)}" if reason.startswith(name) else reason
 
 
 def _too_few(plan: Plan, homes: int) -> str:

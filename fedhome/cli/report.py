@@ -28,8 +28,8 @@ def report(
 ) -> None:
     """Rebuild the report of a run, or compare several runs in one.
 
-    Of two it also says what the second gives homes more than the first, home by home: of two runs,
-    or of two folders that --seeds wrote.
+    It also says what each gives homes more than the first, home by home: of runs, or of folders
+    that --seeds wrote.
     """
     from fedhome.server.report import write_report  # noqa: PLC0415 - found only at run time
 
@@ -43,28 +43,38 @@ def report(
         print_json(reported(written, runs, plans))
         return
     console = Console()
-    if len(plans) == 2:  # noqa: PLR2004  (one and the other)
-        _print_gains(console, *plans, names=[shown(str(run)) for run in runs])
+    if len(plans) > 1:
+        _print_gains(console, plans, names=[shown(str(run)) for run in runs])
     say(console, f"report: {written}")
 
 
 def _print_gains(
-    console: Console,
-    first: Sequence[RunFolder],
-    second: Sequence[RunFolder],
-    *,
-    names: Sequence[str],
+    console: Console, plans: Sequence[Sequence[RunFolder]], *, names: Sequence[str]
 ) -> None:
-    one, other = names
-    if why := not_paired(first, second):
-        say(console, f"not compared home by home: {why}", wrapped=True)
-        return
+    """Print what each plan gives homes more than the first, and why that cannot be said."""
+    first, one = plans[0], names[0]
     seeds = f" and {counted(len(first), 'seed')}" if len(first) > 1 else ""
-    for gain in paired_gains(first, second):
-        interval = f" ({gain.low:+.3f} to {gain.high:+.3f}, 95 % over homes)"
-        text = (
-            f"{other} minus {one}, {gain.model}: {gain.mean:+.3f}"
-            f"{interval if gain.low == gain.low else ''}, "
-            f"{counted(gain.homes, 'home')}{seeds}"
-        )
-        say(console, text, wrapped=True)
+    apart: dict[str, list[str]] = {}
+    for other, second in zip(names[1:], plans[1:], strict=True):
+        if why := not_paired(first, second):
+            apart.setdefault(why, []).append(other)
+            continue
+        for gain in paired_gains(first, second):
+            known = [gain.mean, *([gain.low, gain.high] if gain.low == gain.low else [])]
+            mean, *ends = _signed(known)
+            interval = f" ({' to '.join(ends)}, 95 % over homes)" if ends else ""
+            text = (
+                f"{other} minus {one}, {gain.model}: {mean}{interval}, "
+                f"{counted(gain.homes, 'home')}{seeds}"
+            )
+            say(console, text, wrapped=True)
+    for why, others in apart.items():
+        whose = f" with {one}: {', '.join(others)}" if len(plans) > 2 else ""  # noqa: PLR2004
+        say(console, f"not compared home by home{whose}: {why}", wrapped=True)
+
+
+def _signed(values: Sequence[float]) -> list[str]:
+    """Return differences with their signs, and decimals by which the largest has two digits."""
+    largest = max(map(abs, values))
+    decimals = next((d for d in (3, 4, 5) if largest * 10**d >= 10), 3 if not largest else 5)  # noqa: PLR2004
+    return [f"{value:+.{decimals}f}" for value in values]

@@ -80,10 +80,7 @@ def fleet_examples(
             home = examples(own.table, data, schema.columns, targets)
             home.check_classes(len(schema.target.words))
         except DataError as error:
-            # The same of several homes is told once, with all their names.
-            why = error.message.removeprefix(f"home {table.home!r}").removeprefix(":").strip()
-            reason = why if why == error.message else f"it {why}"
-            excluded.append(Exclusion(table.home, reason, error.hint))
+            excluded.append(Exclusion(table.home, error.message, error.hint))
             continue
         homes.append(home)
         usable.append(own.table)

@@ -25,6 +25,7 @@ _MANIFEST, _MODEL = "manifest", "model"
 _OURS = re.compile(r"\d{8}\.(manifest|model)(\.new)?")
 _ROUND = re.compile(r"\d{1,7}")
 _HASH = re.compile(r"[0-9a-f]{8,64}")
+_SHOWN = 12  # digits of a hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +88,16 @@ def number_of(index: Index, release: Reference) -> int:
         numbers = []
     if len(numbers) != 1:
         several = "several releases are" if numbers else "no release is"
+        told = str(release)
+        instead = ""
+        if _ROUND.fullmatch(told) and 1 <= int(told) <= len(entries):
+            entry = entries[int(told) - 1]
+            instead = (
+                f"; a number is a round's: release {told} is of round {entry.round}, and its hash "
+                f"begins with {entry.hash.hex()[:_SHOWN]}"
+            )
         raise RegistryError(
-            f"{several} meant by {release!r}",
+            f"{several} meant by {release!r}{instead}",
             reason="unknown",
             hint="name a round, the first 8 or more digits of a hash, or latest; "
             "`fedhome model list` shows them",

@@ -55,6 +55,8 @@ def repetition(event: Event) -> str:
 def failure_of(event: Event) -> str:
     """Return why a round failed, of an event ``round-failed``."""
     data: Any = event.data
+    if data.get("reason") and not data["homes"]:  # how many answered is in it, where it matters
+        return str(data["reason"])
     why = f" ({data['reason']})" if data.get("reason") else ""
     return f"{counted(data['homes'], 'home')} answered, {data['needed']} are needed{why}"
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from fedhome.errors import RegistryError
 from fedhome.keys.sealing import Scrypt
 from fedhome.registry import (
     FORMATS,
@@ -114,6 +115,8 @@ def test_releases_are_found_by_round_and_by_hash(shelf: Shelf) -> None:
     # Two runs have a round 2: the newer one is meant.
     registry.publish(draft(2, run=b"q" * 32), SERVER)
     assert registry.find(2).number == 4
+    with pytest.raises(RegistryError, match="release 4 is of round 2, and its hash begins with"):
+        registry.find(4)
 
 
 def test_privacy_is_told(tmp_path: Path) -> None:

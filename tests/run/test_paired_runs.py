@@ -118,3 +118,9 @@ def test_report_says_what_the_second_of_two_gives_more(tmp_path: Path) -> None:
     told = " ".join(said.stdout.split())
     assert "b minus a, personalised: +0.250 (+0.250 to +0.250, 95 % over homes), 3 homes" in told
     assert (tmp_path / "comparison.html").exists()
+    run(tmp_path / "c/seed-1", {home: score - 0.00021 for home, score in FIRST.items()})
+    run(tmp_path / "d/seed-2", FIRST, seed=2)
+    told = " ".join(fedhome("report", "a", "c", "d", "b", folder=tmp_path).stdout.split())
+    assert "c minus a, personalised: -0.00021 (-0.00021 to -0.00021, 95 % over homes)" in told
+    assert "b minus a, personalised: +0.250 (" in told
+    assert "not compared home by home with a: d: their seeds are not the same" in told

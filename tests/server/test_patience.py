@@ -219,6 +219,17 @@ def test_pauses_grow_up_to_the_longest_and_begin_anew(log: EventLog) -> None:
     )
 
 
+def test_a_sum_that_could_not_be_opened_is_told_by_its_cause(log: EventLog) -> None:
+    """Five of five had answered, and five are needed: "0 homes answered, 3 are needed", it said."""
+    clock = Clock(lambda _: set(FIVE))
+    why = "4 homes are fewer than min_cohort = 5; 1 of 5 homes said: its disk is full"
+    patient(Plan.load(), clock, log).pause(1, homes=0, needed=3, reason=why)
+    assert what_it_waits_for(read_events(log.path)) == (
+        f"round 1 failed once: {why}; it is repeated at 2026-11-28 17:41 UTC, or when another "
+        "home comes"
+    )
+
+
 def test_a_pause_ends_when_another_home_comes_but_not_before_the_first_one(log: EventLog) -> None:
     plan = Plan.load(rounds={"pause_s": 10, "most_pause_s": 1000})
     six = {*FIVE, "ivy"}
