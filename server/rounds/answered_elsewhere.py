@@ -24,12 +24,12 @@ class AnsweredElsewhere:
 
     def __init__(self, journal: SumJournal, corrupt: int) -> None:
         self._journal, self._corrupt = journal, corrupt
-        self._said: dict[str, set[str]] = {OPENED: set(), PASSED: set()}
+        self._said: dict[tuple[str, str], set[str]] = {}
 
-    def begin(self) -> None:
-        """Forget what homes have said: they are asked once more."""
-        for homes in self._said.values():
-            homes.clear()
+    def begin(self, name: str) -> None:
+        """Forget what homes have said of a sum: they are asked once more."""
+        for word in (OPENED, PASSED):
+            self._said[name, word] = set()
 
     def hear(self, name: str, home: str, text: str) -> None:
         """Take note of a refusal.
@@ -43,8 +43,10 @@ class AnsweredElsewhere:
             StateError: It cannot be kept.
         """
         word = word_in(text)
-        homes = self._said.get(word)
-        if homes is None or home in homes:
+        if word not in (OPENED, PASSED):
+            return
+        homes = self._said.setdefault((name, word), set())
+        if home in homes:
             return
         homes.add(home)
         if len(homes) != self._corrupt + 1:

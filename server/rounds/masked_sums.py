@@ -246,7 +246,7 @@ class ProtocolChannel(Channel):
         self.traffic.down += len(requests) * (len(manifest) + 4 * request.form.elements)
         enough = max(summed.manifest.a_min, quorum_of(self.plan, len(names)))
         uploads: dict[str, bytes] = {}
-        self._elsewhere.begin()
+        self._elsewhere.begin(own)
         for index, reply in self.replies(requests, request.timeout_s, enough=enough):
             name = names[index]
             try:

@@ -104,11 +104,13 @@ def test_fewer_homes_than_may_be_corrupt_stop_nothing(where: str, tmp_path: Path
     for word in (OPENED, PASSED, "expired"):
         for home in ("a", "b", "b"):
             heard.hear(NAME, home, in_words(word))
-    heard.begin()
+    heard.begin(NAME)
     heard.hear(NAME, "c", in_words(OPENED))
-    assert not journal.elsewhere(MODEL)
+    heard.hear(name_of("train", MODEL, 1), "d", in_words(OPENED))
+    heard.hear(name_of("train", MODEL, 2), "e", in_words(OPENED))
+    assert not journal.elsewhere(MODEL), "each sum counts its own"
     assert not journal.spent(NAME)
-    heard.begin()
+    heard.begin(NAME)
     for home in "abc":
         heard.hear(NAME, home, in_words(OPENED))
     for kept in (journal, *([SumJournal(folder)] if folder else [])):
@@ -131,7 +133,7 @@ def test_a_number_that_has_passed_is_no_attempt() -> None:
     heard = AnsweredElsewhere(journal, 1)
     for _ in range(2 * MOST_TRIES):
         journal.tried(NAME)
-        heard.begin()
+        heard.begin(NAME)
         for home in "abcd":
             heard.hear(NAME, home, in_words(PASSED))
     assert not journal.spent(NAME)
