@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Final
 
 import numpy as np
@@ -28,8 +29,8 @@ _LENGTH = 4
 class FloatTable(Message, label="pipeline-numbers", most=MOST_BYTES):
     """float32 numbers in rows; ``columns`` 0: a bias."""
 
-    rows: Annotated[int, number()]
-    columns: Annotated[int, number()]
+    rows: Annotated[int, number(MOST_BYTES)]
+    columns: Annotated[int, number(MOST_BYTES)]
     data: Annotated[bytes, octets(most=MOST_BYTES)]
 
 
@@ -88,10 +89,12 @@ def layers_in(arrays: Sequence[Floats]) -> list[Layer]:
     """Return layers from arrays that are a weight and a bias in turn.
 
     Raises:
-        WireError: They are not.
+        WireError: They are not, or a layer does not read what the one before it makes.
     """
     pairs = list(zip(arrays[::2], arrays[1::2], strict=False))
-    if not pairs or len(arrays) % 2 or any(w.ndim != 2 or b.shape != w.shape[:1] for w, b in pairs):  # noqa: PLR2004
+    fits = bool(pairs) and len(arrays) % 2 == 0
+    fits = fits and all(w.ndim == 2 and b.shape == w.shape[:1] for w, b in pairs)  # noqa: PLR2004
+    if not fits or any(a[0].shape[0] != b[0].shape[1] for a, b in pairwise(pairs)):
         raise WireError("layers came that are none", reason="shape")
     return pairs
 

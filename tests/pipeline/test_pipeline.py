@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
@@ -22,13 +23,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fedhome.errors import LayoutError, ModelError, PipelineError, PlanError, StateError
+from fedhome.errors import (
+    LayoutError,
+    ModelError,
+    PipelineError,
+    PlanError,
+    StateError,
+    WireError,
+)
 from fedhome.models.cut_slices import FinishedModel
 from fedhome.ops.tls import KEY
 from fedhome.pipeline.device_table import HomeDevice, read_devices
 from fedhome.pipeline.home_keys_folder import TOKEN, make_keys
 from fedhome.pipeline.layer_slice import Floats, LayerSlice, layers_of, widths_of
-from fedhome.pipeline.part_server import MOST_CONNECTIONS, PartServer
+from fedhome.pipeline.part_messages import (
+    BACKWARD,
+    FORWARD,
+    GIVE,
+    LOAD,
+    FloatTable,
+    PartRequest,
+    layers_in,
+    packed,
+)
+from fedhome.pipeline.part_server import MOST_CONNECTIONS, PartServer, _answered, _Part
 from fedhome.pipeline.pipeline_run import PipelineRun, RemotePart
 from fedhome.pipeline.split_plan import SplitPlan, bytes_of, split
 from helpers.json_guide import checked
@@ -203,6 +221,43 @@ def test_what_is_no_network_of_layers_is_refused() -> None:
     with pytest.raises(ModelError, match="for other rows"):
         part.backward(np.zeros((2, 2), np.float32), 0.1)
     assert widths_of(part.layers) == WIDTHS
+
+
+_ROOM = 1 << 20
+_SIZES = st.integers(0, 2)
+_LAYERS = st.lists(st.tuples(_SIZES, _SIZES), max_size=3).map(
+    lambda sizes: [shape for out, into in sizes for shape in ((out, into), (out,))]
+)
+_SHAPES = _LAYERS | st.lists(st.tuples(_SIZES) | st.tuples(_SIZES, _SIZES), max_size=4)
+_TABLES = _SHAPES.map(lambda some: packed([np.ones(one, np.float32) for one in some]))
+
+
+@given(
+    loaded=_TABLES,
+    asked=st.tuples(_SIZES, _SIZES).map(lambda one: packed([np.ones(one, np.float32)])) | _TABLES,
+    last=st.integers(0, 1),
+    what=st.sampled_from([LOAD, FORWARD, BACKWARD, GIVE, "bake"]),
+)
+def test_a_device_answers_whatever_comes_with_a_word_and_no_end(
+    loaded: tuple[FloatTable, ...], asked: tuple[FloatTable, ...], last: int, what: str
+) -> None:
+    part, rate = _Part(_ROOM), struct.pack("<d", 0.1)
+    for one, numbers in ((LOAD, loaded), (FORWARD, asked), (what, asked)):
+        request = PartRequest(what=one, last=last, rate=rate, numbers=numbers)
+        _answered(part, PartRequest.from_bytes(request.to_bytes()))
+
+
+def test_a_table_without_numbers_has_no_endless_rows() -> None:
+    with pytest.raises(WireError):
+        FloatTable.from_bytes(FloatTable(rows=0, columns=1 << 62, data=b"").to_bytes())
+
+
+def test_a_layer_reads_what_the_one_before_it_makes() -> None:
+    arrays = [np.ones(shape, np.float32) for shape in ((4, 3), (4,), (1, 5), (1,))]
+    with pytest.raises(WireError, match="layers came that are none"):
+        layers_in(arrays)
+    arrays[2] = arrays[2][:, :4]
+    assert len(layers_in(arrays)) == 2
 
 
 @contextmanager
