@@ -72,40 +72,43 @@ def run_rates(one: LearningSet, seed: int, folder: Path, sets: Sequence[str]) ->
 
 
 def rates_table(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table in Markdown: a row for each set and way, means over seeds.
+    """Return a table in Markdown: a row for each set, of the seeds that all ways have.
 
-    Losses are of validation rows. The score is that of the homes' fine-tuned models on test rows,
-    with its gain over the plan's rates, home by home, and a 95 % interval over homes.
+    Losses are means over seeds, of validation rows. The score is that of homes' fine-tuned models
+    on test rows at the plan's rates; gains over it are told home by home, with a 95 % interval.
     """
-    head = ["set (seeds)", "rates", "chosen, by seed", "rounds", "loss", "score", "gain"]
-    rows = [head, ["---"] * len(head)]
+    head = ["set (seeds)", *(f"loss, {way}" for way in RATE_WAYS), "chosen, by seed", "score"]
+    rows = [[*head, *(f"gain, {way}" for way, sets in RATE_WAYS.items() if sets)]]
+    rows.append(["---"] * len(rows[0]))
     for one in SETS:
-        runs = [run for run in measured if run["set"] == one.name]
-        base = {run["seed"]: run["tuned"] for run in runs if not run["sets"]}
-        for way, sets in RATE_WAYS.items():
-            some = [run for run in runs if run["sets"] == list(sets) and run["seed"] in base]
-            if not some:
-                continue
-            chosen = ["{:g}, {:g}".format(*run["rates"]) for run in some] if sets else []
-            loss, rounds = (np.mean([run[name] for run in some]) for name in ("loss", "rounds"))
-            mean = np.mean([np.mean(list(run["tuned"].values())) for run in some])
-            name = f"{one.name} ({len(some)}), {some[0]['score']}"
-            cells = [name, way, "; ".join(chosen), f"{rounds:.0f}", f"{loss:.3f}", f"{mean:.3f}"]
-            rows.append([*cells, _gain(some, base, one) if sets else ""])
+        ways = [
+            {r["seed"]: r for r in measured if (r["set"], r["sets"]) == (one.name, list(sets))}
+            for sets in RATE_WAYS.values()
+        ]
+        seeds = sorted(set.intersection(*(set(way) for way in ways)))
+        if not seeds:
+            continue
+        plain, *chosen = ([way[seed] for seed in seeds] for way in ways)
+        losses = [np.mean([run["loss"] for run in runs]) for runs in (plain, *chosen)]
+        score = np.mean([np.mean(list(run["tuned"].values())) for run in plain])
+        rates = ["{:g}, {:g}".format(*run["rates"]) for run in chosen[-1]]
+        cells = [f"{one.name} ({len(seeds)}), {plain[0]['score']}", *(f"{x:.3f}" for x in losses)]
+        gains = (_gain(runs, plain, one) for runs in chosen)
+        rows.append([*cells, "; ".join(rates), f"{score:.3f}", *gains])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _gain(
-    runs: Sequence[Mapping[str, Any]], base: Mapping[int, Mapping[str, float]], one: LearningSet
+    runs: Sequence[Mapping[str, Any]], plain: Sequence[Mapping[str, Any]], one: LearningSet
 ) -> str:
     told = [
         {
             "seed": run["seed"],
             "gains": {
-                "plan": {home: run["tuned"][home] - was for home, was in base[run["seed"]].items()}
+                "plan": {home: run["tuned"][home] - was for home, was in of["tuned"].items()}
             },
         }
-        for run in runs
+        for run, of in zip(runs, plain, strict=True)
     ]
     gains = gains_over(told, "plan", same_homes=one.read is not None)
     low, high = mean_interval(gains)
