@@ -112,7 +112,7 @@ def _read(name: str, every_s: int, connection: sqlite3.Connection) -> FileTable:
         name=name,
         rows=_table(spans, columns),
         format=f"database of Home Assistant{version}",
-        notes=tuple(f"{name}: {note}" for note in notes),
+        notes=tuple(notes),  # without the file's name: each home has one, and most are called alike
         units={one: unit_named(column.unit) for one, column in columns.items()},
         time=TIME,
     )
