@@ -65,6 +65,7 @@ def read_files(
     *,
     name: str | None = None,
     reading: Mapping[str, Any] = NOTHING_OWN,
+    whole: bool = False,
 ) -> HomeFilesRead:
     """Read a home's readings as its plan, and the home itself, say.
 
@@ -73,6 +74,7 @@ def read_files(
         source: File or folder of its readings, or its store.
         name: Its name in the fleet; None: that of the file.
         reading: How its files are to be read, where that differs from the plan.
+        whole: Whether what the plan does not use is read as well, where it need not be.
 
     Raises:
         DataError: The readings cannot be used.
@@ -95,6 +97,7 @@ def read_files(
         numbers=numbers,
         wanted=wanted,
         step=plan.data.step,
+        whole=whole,
     )
     check_rules(read, settings)
     return read
@@ -106,6 +109,7 @@ def read_own(
     *,
     name: str | None = None,
     reading: Mapping[str, Any] = NOTHING_OWN,
+    whole: bool = False,
 ) -> OwnReadings:
     """Read a home's readings, and find the plan's inputs in them; arguments as of `read_files`.
 
@@ -116,7 +120,7 @@ def read_own(
     """
     targets = kind_of(plan.task.kind).targets
     schema = schema_of(plan, targets)  # a plan without inputs is refused before anything is read
-    read = read_files(plan, source, name=name, reading=reading)
+    read = read_files(plan, source, name=name, reading=reading, whole=whole)
     if isinstance(source, ReadingStore) and not read.table.rows:
         raise _none_yet(read.table.home)
     if (

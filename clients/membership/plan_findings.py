@@ -86,7 +86,7 @@ def read_findings(
     from fedhome.clients.home import home_of  # noqa: PLC0415
     from fedhome.clients.own_readings import read_own  # noqa: PLC0415
 
-    own = read_own(plan, source, name=home, reading=reading)
+    own = read_own(plan, source, name=home, reading=reading, whole=True)
     device = home_of(plan, own, tier=tier).device
     table = own.read.table
     timed = table.rows and not table.timeless

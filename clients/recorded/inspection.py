@@ -166,7 +166,7 @@ def inspected(home_folder: HomeFolder) -> HomeInspected:
     """
     settings, plan = home_folder.settings, Plan.load(home_folder.plan_path)
     source = source_of(home_folder)
-    read = read_files(plan, source, name=settings.home, reading=settings.reading)
+    read = read_files(plan, source, name=settings.home, reading=settings.reading, whole=True)
     table = read.table
     shown = HomeInspected(
         home=settings.home,

@@ -125,7 +125,11 @@ class Recorder:
         source = Path(self._settings.data)
         try:
             read = read_files(
-                self._plan, source, name=self._settings.home, reading=self._settings.reading
+                self._plan,
+                source,
+                name=self._settings.home,
+                reading=self._settings.reading,
+                whole=True,
             )
         except DataError as error:
             hint = "or begin without these: --without-data"

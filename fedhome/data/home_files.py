@@ -64,6 +64,7 @@ def read_home(
     numbers: Collection[str] = (),
     wanted: Collection[str] | None = None,
     step: str = "",
+    whole: bool = True,
 ) -> HomeFilesRead:
     """Read one home's file, or the folder of its files, which are joined in time.
 
@@ -78,15 +79,29 @@ def read_home(
         wanted: Columns that will be used; what is wrong in another one is told and costs that
             column alone. None: all may be.
         step: The plan's ``data.step``, as of `data_files.read_files`.
+        whole: Whether other columns than ``wanted`` are read as well; else they are where it costs
+            nothing. Where one that is wanted is not found, all are, for the message.
 
     Raises:
         SourceError: What cannot be read or does not make sense, with file and row.
     """
-    raw = read_files(path, step=step)
+    used = None if whole or wanted is None else _called(wanted, settings)
+    raw = read_files(path, step=step, used=used)
     name = home or stem(path)
     if settings.home_column:
         raw = _of_home(raw, settings.home_column, name)
-    return read_rows(raw, home=name, settings=settings, numbers=numbers, wanted=wanted)
+    read = read_rows(raw, home=name, settings=settings, numbers=numbers, wanted=wanted)
+    there = {*read.table.columns, *read.empty}
+    if used is None or not raw.time or there.issuperset(wanted or ()):
+        return read
+    return read_home(path, home=home, settings=settings, numbers=numbers, wanted=wanted, step=step)
+
+
+def _called(wanted: Collection[str], settings: ReadingSettings) -> frozenset[str]:
+    """Return what a home's files may call the columns that are used."""
+    own = settings.rules if isinstance(settings, HomeReading) else {}
+    sources = (source for source, name in settings.rename.items() if name in wanted)
+    return frozenset({*wanted, *own, *sources})
 
 
 def check_rules(read: HomeFilesRead, settings: HomeReading) -> None:

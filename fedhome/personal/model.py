@@ -276,6 +276,7 @@ class PersonalModel:
                 numbers=numbers,
                 wanted=wanted,
                 step=self.plan.data.step,
+                whole=False,
             )
         else:
             read = read_table(self.home, readings, settings, numbers=numbers, wanted=wanted)

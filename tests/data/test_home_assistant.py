@@ -298,6 +298,31 @@ def test_a_home_learns_from_years_and_leaves_ten_days_alone(tmp_path: Path) -> N
     assert "sensor.load from binary_sensor.door, and earlier" in " ".join(done.stdout.split())
 
 
+def test_a_home_need_not_read_what_is_not_used(database: AssistantDatabase) -> None:
+    """All is read for the message where something is not there under any of its names."""
+    for name in ("sensor.power", "sensor.energy", "sensor.other"):
+        database.statistics(name, {0: 1.0, 1: 2.0, 2: 4.0}, unit="kWh", counts="energy" in name)
+    database.states("sensor.mode", [(0, "a"), (3 * HOUR, "b")], device_class="enum")
+    database.states("light.hall", [(0, "on"), (3 * HOUR, "off")])
+    database.close()
+    all_of_it = read_home(database.path)
+    settings = ReadingSettings(rename={"sensor.power": "load", "sensor.old": "mode"})
+    few = read_home(
+        database.path,
+        settings=settings,
+        wanted={"load", "sensor.energy", "light.hall"},
+        whole=False,
+    )
+    assert list(few.table.columns) == ["light.hall", "sensor.energy", "load"]
+    for name in ("light.hall", "sensor.energy"):
+        assert column(few, name) == column(all_of_it, name)
+    assert few.table.columns["load"].tolist() == [1, 2, 4]
+    assert "of 5 entities and series those that are used were read" in " | ".join(few.notes)
+    lacking = read_home(database.path, wanted={"sensor.powr"}, whole=False)
+    assert list(lacking.table.columns) == list(all_of_it.table.columns)
+    assert read_home(database.path, wanted={"sensor.mode"}).table.rows == all_of_it.table.rows
+
+
 # --- what Home Assistant itself wrote
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,7 +148,7 @@ def stem(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)]
 
 
-def read_files(path: Path, *, step: str = "") -> Raw:
+def read_files(path: Path, *, step: str = "", used: Collection[str] | None = None) -> Raw:
     """Read one file, or all data files of a folder one below the other in the order of names.
 
     Where a folder holds a database of Home Assistant, as its own folder does, it alone is read.
@@ -158,6 +158,7 @@ def read_files(path: Path, *, step: str = "") -> Raw:
             home's files, a workbook (``.xlsx``), a Parquet file, JSON (:mod:`.json_files`, also as
             ``.gz``), a database of Home Assistant, or a folder of such files.
         step: The plan's ``data.step``, for a database, which has no rows of its own.
+        used: Columns that will be used: others of a database are not read. None: all may be.
 
     Raises:
         SourceError: No such file or folder, nothing in it, or a file that cannot be read.
@@ -188,7 +189,7 @@ def read_files(path: Path, *, step: str = "") -> Raw:
         sources, said = sources_of(file, inside=path.name if is_folder else "")
         notes += said
         for source in sources:
-            tables += _read(source, step)
+            tables += _read(source, step, used)
     notes += [note for table in tables for note in table.notes]
     try:
         rows = pa.concat_tables([table.rows for table in tables], promote_options="permissive")
@@ -222,10 +223,10 @@ _KINDS = {
 }
 
 
-def _read(source: Source, step: str) -> Sequence[FileTable]:
+def _read(source: Source, step: str, used: Collection[str] | None) -> Sequence[FileTable]:
     refuse_other_kinds(source.name, source.head(), _KINDS.get(source.suffix))
     if source.suffix in DATABASE_SUFFIXES:
-        return read_home_assistant(source, step=step)
+        return read_home_assistant(source, step=step, used=used)
     reader = _READERS.get(source.suffix)
     return [read_text(source)] if reader is None else reader(source)
 

@@ -8,7 +8,7 @@ nobody has set more).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
@@ -58,12 +58,15 @@ class _Kept(NamedTuple):
     counts: bool
 
 
-def read_home_assistant(source: Source, *, step: str = "") -> Sequence[FileTable]:
+def read_home_assistant(
+    source: Source, *, step: str = "", used: Collection[str] | None = None
+) -> Sequence[FileTable]:
     """Read Home Assistant's database, also while Home Assistant writes it.
 
     Args:
         source: The file.
         step: The plan's ``data.step``: where it is shorter than an hour, rows are of five minutes.
+        used: Columns that will be used: others are not read. None: all may be.
 
     Raises:
         SourceError: It is no such database, cannot be read, or holds too much.
@@ -71,14 +74,23 @@ def read_home_assistant(source: Source, *, step: str = "") -> Sequence[FileTable
     if source.path is None:
         raise unreadable(source.name, "a database is not read out of an archive", hint="unpack it")
     every_s = _SHORT_S if step and step_seconds(step) < _HOUR_S else _HOUR_S
-    return [read_whole(source.path, partial(_read, source.name, every_s), name=source.name)]
+    read = partial(_read, source.name, every_s, used)
+    return [read_whole(source.path, read, name=source.name)]
 
 
-def _read(name: str, every_s: int, connection: sqlite3.Connection) -> FileTable:
+def _read(
+    name: str, every_s: int, used: Collection[str] | None, connection: sqlite3.Connection
+) -> FileTable:
     series = _series(connection)
     entities, strange = _entities(connection)
+    there = len({*entities.values(), *(one.name for one in series.values())})
+    if used is not None:
+        series = {number: one for number, one in series.items() if one.name in used}
+        entities = {number: one for number, one in entities.items() if one in used}
+        strange = 0
     hours = _hours_written(connection)
-    spans = _spans(connection, hours, every_s)
+    statistics = _from(every_s, series, some_alone=used is not None)
+    spans = _spans(connection, hours, statistics, every_s)
     width = len({*entities.values(), *(one.name for one in series.values())})
     if width * len(spans.numbers) > _MOST_CELLS:
         raise unreadable(
@@ -86,7 +98,7 @@ def _read(name: str, every_s: int, connection: sqlite3.Connection) -> FileTable:
             f"{len(spans.numbers):,} rows of {width:,} columns are too many at once",
             hint="have Home Assistant keep less (recorder: exclude, purge_keep_days)",
         )
-    columns = _statistics(connection, series, spans)
+    columns = _statistics(connection, series, statistics, spans)
     counters = {one.name for one in series.values() if one.counts}
     reader = StatesReader(connection, spans=spans, ends_s=_ends(connection, hours))
     left: dict[str, list[str]] = {}
@@ -101,6 +113,11 @@ def _read(name: str, every_s: int, connection: sqlite3.Connection) -> FileTable:
             left.setdefault(found, []).append(entity)
     columns = dict(sorted(columns.items()))
     notes = [
+        *(
+            []
+            if used is None
+            else [f"of {there} entities and series those that are used were read"]
+        ),
         *_told(every_s, sorted(counters), _begin(hours, spans)),
         *(note for column in columns.values() for note in column.notes),
         *(f"left out, {_LEFT_OUT[kind]}: {some(sorted(names))}" for kind, names in left.items()),
@@ -149,15 +166,22 @@ def _hours_written(connection: sqlite3.Connection) -> NDArray[np.int64]:
     return np.unique(np.array([row[0] for row in found], dtype=np.int64))
 
 
-def _from(every_s: int) -> str:
+def _from(every_s: int, series: Mapping[int, _Kept], *, some_alone: bool) -> str:
     """Return the end of a query for statistics; none of its words is from outside."""
-    return f"FROM {_TABLES[every_s]} WHERE start_ts >= ? AND start_ts < ?"
+    all_of_them = f"FROM {_TABLES[every_s]} WHERE start_ts >= ? AND start_ts < ?"
+    numbers = ",".join(map(str, series))  # by an index: slower than one by one where it is all
+    return f"{all_of_them} AND metadata_id IN ({numbers})" if some_alone else all_of_them
 
 
-def _spans(connection: sqlite3.Connection, hours: NDArray[np.int64], every_s: int) -> RowSpans:
+def _spans(
+    connection: sqlite3.Connection,
+    hours: NDArray[np.int64],
+    statistics: str,
+    every_s: int,
+) -> RowSpans:
     """Return the rows: spans with statistics, and those of states that have ended."""
     found = connection.execute(
-        f"SELECT DISTINCT CAST(start_ts / {every_s} AS INTEGER) {_from(every_s)}",
+        f"SELECT DISTINCT CAST(start_ts / {every_s} AS INTEGER) {statistics}",
         BETWEEN,
     )
     numbers = [np.array([row[0] for row in found], dtype=np.int64)]
@@ -204,7 +228,10 @@ def _moment(text: object) -> float | None:
 
 
 def _statistics(
-    connection: sqlite3.Connection, series: Mapping[int, _Kept], spans: RowSpans
+    connection: sqlite3.Connection,
+    series: Mapping[int, _Kept],
+    statistics: str,
+    spans: RowSpans,
 ) -> dict[str, EntityColumn]:
     """Return what is kept of each series: means, or what was counted."""
     kept = {one.name: one for one in series.values()}
@@ -214,7 +241,7 @@ def _statistics(
     own = np.array([places[series[one].name] for one in sorted(series)], dtype=np.int64)
     counts = np.array([one.counts for one in kept.values()], dtype=bool)
     cursor = connection.execute(
-        f"SELECT metadata_id, start_ts, mean, sum {_from(spans.every_s)}",
+        f"SELECT metadata_id, start_ts, mean, sum {statistics}",
         BETWEEN,
     )
     while rows := cursor.fetchmany(FETCHED):
