@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,20 @@ READ_ONLY = (
     "where it was that before, `dmesg` shows what the disk complained of"
 )
 """What to do about what cannot be written since its file system is read-only."""
+
+_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
+
+
+def system_words(error: BaseException) -> str:
+    """Return what the system says of a failure, without its number; else what kind it is.
+
+    >>> system_words(OSError("[Errno 111] Connection refused")), system_words(TimeoutError())
+    ('Connection refused', 'TimeoutError')
+
+    Args:
+        error: As a library passed it on.
+    """
+    return _NUMBER.sub("", str(error)) or type(error).__name__
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import httpx
 
+from fedhome.denied import system_words
 from fedhome.errors import LinkError
 from fedhome.fleet.certificate_times import clock_or_certificate
 from fedhome.printable import shown
@@ -59,7 +60,7 @@ def ask(
         if off := clock_or_certificate(error):
             raise off from None
         raise LinkError(
-            f"the server at {address} cannot be reached: {error or type(error).__name__}",
+            f"the server at {address} cannot be reached: {system_words(error)}",
             reason="unreachable",
         ) from None
     if response.status_code == httpx.codes.FORBIDDEN:

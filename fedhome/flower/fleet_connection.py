@@ -46,6 +46,7 @@ from flwr.supercore.inflatable.inflatable_utils import (
     push_object_contents_from_iterable,
 )
 
+from fedhome.denied import system_words
 from fedhome.errors import LinkError
 from fedhome.fleet.certificate_times import clock_or_certificate
 from fedhome.flower.fleet_client import MOST_MESSAGE, FleetClient, bounded_pull
@@ -363,8 +364,8 @@ def _request(call: Callable[[], Result]) -> Result:
     except (httpx.HTTPError, OSError) as error:
         if off := clock_or_certificate(error):
             raise off from None
-        text = str(error) or type(error).__name__
-        raise LinkError(f"the server cannot be reached: {text}", reason="unreachable") from None
+        told = f"the server cannot be reached: {system_words(error)}"
+        raise LinkError(told, reason="unreachable") from None
     except ObjectPushError:
         raise LinkError(
             "the server has this object, or no longer waits for it", reason="session"

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
+from fedhome.denied import system_words
 from fedhome.errors import LinkError, StateError
 from fedhome.ops import local_socket
 
@@ -242,5 +243,5 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[int, Headers]:
 
 
 def _broken(error: BaseException) -> LinkError:
-    words = str(error) or type(error).__name__
-    return LinkError(f"the SuperLink cannot be reached: {words}", reason="unreachable")
+    told = f"the SuperLink cannot be reached: {system_words(error)}"
+    return LinkError(told, reason="unreachable")
