@@ -63,12 +63,13 @@ class Understanding:
     numbers: frozenset[str] = frozenset()
     wanted: frozenset[str] = frozenset()
 
-    def of(self, raw: Raw, *, strict: bool = False) -> HomeFilesRead:
+    def of(self, raw: Raw, *, strict: bool = False, known: int = 0) -> HomeFilesRead:
         """Return what rows hold that arrive: of one second, the last reading of a column counts.
 
         Args:
             raw: The rows.
             strict: Whether what is wrong in a column that is not used is an error, too.
+            known: How many rows at the beginning were read before.
 
         Raises:
             SourceError: What does not make sense in them.
@@ -81,6 +82,7 @@ class Understanding:
             numbers=self.numbers,
             wanted=None if strict else self.wanted,
             last_counts=True,
+            known=known,
         )
         absent = [name for name in self.settings.rename if name not in names]
         told = [
@@ -122,7 +124,7 @@ class LinesRead:
     """What some lines hold.
 
     Args:
-        table: Their readings; those of a few lines before are among them. None: there are none.
+        table: Their readings. None: there are none.
         lines: How many lines were understood, but for headers and blank ones.
         refused: Those that were not.
         notes: What was assumed, converted or left out, in plain sentences.
@@ -219,7 +221,7 @@ class ArrivingLines:
             return
         lines = [line for _, line in rows]
         try:
-            read = self._understood([*self._first, *self._last, *lines])
+            read = self._understood(lines)
         except SourceError as error:
             if len(rows) == 1:
                 self._read_partly(rows[0], error, reads, refused)
@@ -243,20 +245,23 @@ class ArrivingLines:
         """Take what the plan uses of a line that is at fault elsewhere; else refuse it."""
         number, line = row
         try:
-            read = self._understood([*self._first, *self._last, line], strict=False)
+            read = self._understood([line], strict=False)
         except SourceError:
             refused.append(RefusedLine(number, _in_words(error)))
             return
         refused.append(RefusedLine(number, _in_words(error), partly=True))
         reads.append(HomeFilesRead(table=read.table))  # its notes say what was just said
 
-    def _understood(self, lines: Sequence[bytes], *, strict: bool = True) -> HomeFilesRead:
+    def _understood(self, new: Sequence[bytes], *, strict: bool = True) -> HomeFilesRead:
+        """Read lines, with some that came before: one of these may have been corrected since."""
+        before = [*self._first, *self._last]
+        lines, known = [*before, *new], len(before)
         settings = self._understanding.settings
         if self._json:
             rows: list[Row] = [parsed(line) for line in lines]
             table = table_of(rows, settings)
             raw = Raw(rows=table, files=((self._name, table.num_rows),), formats=("JSON lines",))
-            return self._understanding.of(raw, strict=strict)
+            return self._understanding.of(raw, strict=strict, known=known)
         content = b"".join([*self._header, *lines])
         source = Source(
             name=self._name,
@@ -278,7 +283,7 @@ class ArrivingLines:
             units=table_file.units,
             places=table_file.places,
         )
-        return self._understanding.of(raw, strict=strict)
+        return self._understanding.of(raw, strict=strict, known=known)
 
 
 def _fitting(settings: ReadingSettings, names: Sequence[str]) -> ReadingSettings:

@@ -23,8 +23,9 @@ from fedhome.data.table import HomeTable
 from fedhome.data.times.axis import Axis, read_axis
 from fedhome.data.times.complements import completed
 from fedhome.data.times.half_days import with_half_days
-from fedhome.data.times.last_rows import last_rows
+from fedhome.data.times.last_rows import LastRows, last_rows
 from fedhome.data.times.long_tables import homes_of, pivoted
+from fedhome.data.times.new_rows import NewRows
 from fedhome.data.times.time_columns import TimeColumns, find_times
 from fedhome.data.times.twin_causes import check_names, check_twins
 from fedhome.data.times.wide_tables import told_wide
@@ -131,6 +132,7 @@ def read_rows(
     numbers: Collection[str] = (),
     wanted: Collection[str] | None = None,
     last_counts: bool = False,
+    known: int = 0,
 ) -> HomeFilesRead:
     """Read one home's rows, whatever they came from; arguments as of :func:`read_home`.
 
@@ -142,6 +144,8 @@ def read_rows(
         wanted: Columns that will be used.
         last_counts: For rows that arrive, each in its turn: of rows of one second, the last reading
             of each column counts, and every row needs a time. Else rows of one time must agree.
+        known: Of rows that arrive, how many at the beginning were read before: they tell how
+            columns are written, and nothing of them is returned.
 
     Raises:
         SourceError: What does not make sense, with the row.
@@ -151,11 +155,13 @@ def read_rows(
     rows_read = raw.rows.num_rows
     rows, told = with_half_days(raw.rows)
     raw = replace(raw, rows=rows, notes=(*raw.notes, *told))
+    new = NewRows(known, {})
     if raw.time:
         times = TimeColumns(names=(raw.time,))
         raw = replace(raw, notes=(*raw.notes, *_without_effect(settings)))
     elif settings.pivot:
         raw = _with_row_units(raw, settings, settings.pivot[-1], leave=settings.pivot[:1])
+        new = NewRows.of(raw, settings, known)
         raw = pivoted(raw, settings)
         times = TimeColumns(names=(raw.rows.column_names[0],))
     else:
@@ -165,7 +171,7 @@ def read_rows(
     lasts = None
     if last_counts:
         lasts = last_rows(raw.rows, times.names, settings, location_of=raw.location)
-    axis = _axis(raw, times.names, settings) if lasts is None else lasts.axis
+    axis = _axis(raw, times.names, settings, lasts, new)
     if times.names and lasts is None:
         raw, axis = completed(raw, axis, times=times.names, settings=settings)
         check_twins(raw, axis, times=times.names, settings=settings)
@@ -174,7 +180,7 @@ def read_rows(
     raw = _with_row_units(raw, settings, leave=(*times.names, *times.others, *nameless))
     names = {source: name for source, name in names.items() if source in raw.rows.column_names}
     rules = settings.rules if isinstance(settings, HomeReading) else {}
-    columns = _Columns(rules)
+    columns = _Columns(rules, known=known)
     for source, name in names.items():
         if source not in (*times.names, *times.others):
             try:
@@ -187,7 +193,9 @@ def read_rows(
             if name != source and not read.unit and read.kind == "number":
                 read = replace(read, unit=unit_of_name(name))  # who renames it says what it holds
             if lasts is not None:
-                read = replace(read, values=lasts.taken_back(read.values))
+                read = replace(
+                    read, values=lasts.taken_back(read.values, new.there(len(read.values), source))
+                )
             columns.add(name, source, read, axis)
     notes = dict.fromkeys([*raw.notes, *times.notes, *wide, *axis.notes, *columns.told()])
     table = HomeTable(
@@ -211,7 +219,8 @@ def read_rows(
         columns=tuple(columns.reports),
         notes=tuple(notes),
     )
-    return HomeFilesRead(table=table, notes=report.notes, empty=tuple(columns.empty), report=report)
+    empty = (*columns.empty, *columns.silent)
+    return HomeFilesRead(table=table, notes=report.notes, empty=empty, report=report)
 
 
 @dataclass
@@ -219,11 +228,13 @@ class _Columns:
     """A home's columns, as one after the other is read."""
 
     rules: Mapping[str, Rule]
+    known: int
     values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     words: dict[str, tuple[str, ...]] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)  # what was read of them was known before
     reports: list[ColumnReport] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -249,7 +260,7 @@ class _Columns:
         if read.kind == "left out":
             return
         if len(values) and bool(np.all(np.isnan(values))):
-            self.empty.append(name)
+            (self.silent if self.known and read.kind != "empty" else self.empty).append(name)
             return
         self.values[name] = values
         meter = self.rules.get(name) == "difference"  # is known to be one that counts up
@@ -346,8 +357,16 @@ def _renaming(
     return renamed
 
 
-def _axis(raw: Raw, names: tuple[str, ...], settings: ReadingSettings) -> Axis:
+def _axis(
+    raw: Raw,
+    names: tuple[str, ...],
+    settings: ReadingSettings,
+    lasts: LastRows | None,
+    new: NewRows,
+) -> Axis:
     rows = raw.rows.num_rows
+    if lasts is not None:
+        return lasts.axis_of(new.there(rows))
     if names and rows:
         return read_axis(raw.rows, names, settings, location_of=raw.location)
     numbers = np.arange(rows, dtype=np.int64)

@@ -169,6 +169,37 @@ def test_of_one_second_the_last_reading_counts(recorder: Recorder) -> None:
     assert load(recorder) == [4.0, 5.0]
 
 
+@pytest.mark.parametrize("form", ["csv", "json", "pivot"])
+def test_a_reading_that_was_corrected_stays_so(recorder: Recorder, form: str) -> None:
+    """The first lines of a stream are read again with each batch: they are not recorded again."""
+    if form == "pivot":
+        recorder = Recorder(recorder._home_folder, reading={"pivot": ["name", "value"]})
+    lines = recorder.lines("stream")
+    header = [b"time,name,value\n" if form == "pivot" else b"time,load,outdoor\n"]
+
+    def send(minutes: range, load: float | None = None) -> None:
+        rows: list[bytes] = [] if form == "json" else header
+        for minute in minutes:
+            at, value = f"2023-11-29T{minute // 60:02}:{minute % 60:02}Z", load or float(minute)
+            texts = {
+                "json": json.dumps({"time": at, "load": value}),
+                "csv": f"{at},{value},",
+                "pivot": f"{at},load,{value}",
+            }
+            rows = [*rows, texts[form].encode()]
+        batch = lines.take(rows)
+        done = recorder.keep(batch)
+        assert batch.table is not None
+        assert (batch.table.rows, done.rows) == (len(minutes), len(minutes))
+        assert done.known == 0
+
+    send(range(70))
+    send(range(2, 3), 99.0)
+    send(range(70, 200))
+    send(range(200, 201))
+    assert load(recorder)[:4] == [0.0, 1.0, 99.0, 3.0]
+
+
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_the_hour_that_comes_twice_keeps_both_its_passes(recorder: Recorder, size: int) -> None:
     clock = [f"{hour:02}:{minute:02}" for hour in (1, 2, 2, 3) for minute in (0, 30)]

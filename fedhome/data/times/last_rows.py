@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -34,13 +34,25 @@ class LastRows:
     rows: NDArray[np.int64]
     ends: NDArray[np.int64]
 
-    def taken_back(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return a column whose last rows have each second's last reading.
+    def axis_of(self, new: NDArray[np.bool_]) -> Axis:
+        """Return the seconds whose last row is new.
+
+        Args:
+            new: Which rows were not read before, ``[all]``.
+        """
+        counts = new[self.axis.rows]
+        return replace(self.axis, time_s=self.axis.time_s[counts], rows=self.axis.rows[counts])
+
+    def taken_back(
+        self, values: NDArray[np.float64], new: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Return a column whose last rows have each second's last new reading.
 
         Args:
             values: float64 ``[all]``, NaN where nothing was read.
+            new: Which of them were not read before, ``[all]``.
         """
-        ordered = values[self.rows]
+        ordered = np.where(new, values, np.nan)[self.rows]
         # The place of the last reading so far; one of an earlier second is none of this one.
         read = np.where(np.isnan(ordered), -1, np.arange(len(ordered)))
         last = np.maximum.accumulate(read)[self.ends - 1]
