@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -22,10 +22,15 @@ from fedhome.keys.derivation import hkdf_all
 from fedhome.keys.keystream import PIECE_BYTES, ROOM_BYTES, aes_keystream, write_first
 from fedhome.secagg.masks import add_masks, check_masks, pair_info, shared_secret
 
+if TYPE_CHECKING:
+    from fedhome.simulations.engines.pair_streams import PairStreams
+
 _MOST_PAIRS = 1 << 17  # that are remembered: 70 MB; a complete graph of 256 has 32 640
 _MOST_ROW_BYTES = 1 << 28  # of the homes that are masked together
 _AT_ONCE, _AT_ONCE_BYTES = 16, 1 << 18  # streams that are made, then added: they stay in the cache
 _LINE_BYTES = 64
+_STREAM_BYTES = 1 << 12  # a stream of no words takes as long as that many bytes of one
+_WORTH_BYTES = 1 << 24  # of streams: making them takes as long as to compile what makes them faster
 
 _Words = NDArray[np.unsignedinteger[Any]]
 
@@ -222,23 +227,31 @@ class SharedMasks:
         self._rows.clear()  # of homes that have had theirs, or will make their own
         if count < 2:  # noqa: PLR2004 - a pair
             return
-        if (self._words.shape, self._words.dtype) != ((count, vector.size), vector.dtype):
-            self._words = np.empty((count, vector.size), vector.dtype)
-        self._words[:] = 0
         end = first + count
-        for row, home in enumerate(homes):
-            agreed = self._agreed[home]
-            shared = [
+        shared = [
+            [
                 (pair.subtracts - first, pair.seed)
-                for pair in agreed.adding
+                for pair in self._agreed[home].adding
                 if first <= pair.subtracts < end
             ]
-            self._add_shared(self._words[row], shared)
+            for home in homes
+        ]
+        compiled = _compiled_for(sum(map(len, shared)), vector)
+        size = vector.size if compiled is None else compiled.whole(vector.size)
+        if (self._words.shape, self._words.dtype) != ((count, size), vector.dtype):
+            self._words = np.empty((count, size), vector.dtype)
+        self._words[:] = 0
+        if compiled is not None:
+            compiled.add_all(self._words, shared)
+        for row, home in enumerate(homes):
+            agreed, words = self._agreed[home], self._words[row, : vector.size]
+            if compiled is None:
+                self._add_shared(words, shared[row])
             others: Sequence[list[bytes]] = (
                 [pair.seed for pair in agreed.adding if not first <= pair.subtracts < end],
                 [pair.seed for pair in agreed.subtracting if not first <= pair.adds < end],
             )
-            self._rows[home] = _Row(self._words[row], agreed.plus, agreed.minus, others)
+            self._rows[home] = _Row(words, agreed.plus, agreed.minus, others)
 
     def _add_shared(self, vector: _Words, some: Sequence[tuple[int, bytes]]) -> None:
         """Add streams to a row, and subtract each from another.
@@ -319,6 +332,22 @@ class HomeMasks:
     ) -> None:
         """Do what :func:`fedhome.secagg.masks.add_masks` does."""
         self._shared.add(vector, plus, minus, own_pk=self._own_pk, salt=self._salt, workers=workers)
+
+
+def _compiled_for(streams: int, vector: _Words) -> PairStreams | None:
+    """Return what adds all streams of a sum at once; None: it is not worth it, or there is none.
+
+    Args:
+        streams: How many there are.
+        vector: One that is as long as each.
+    """
+    if streams * (vector.nbytes + _STREAM_BYTES) < _WORTH_BYTES:
+        return None
+    from fedhome.simulations.engines.pair_streams import (  # noqa: PLC0415 - LLVM takes a while
+        pair_streams_if_any,
+    )
+
+    return pair_streams_if_any(vector.itemsize)
 
 
 def _run_of(rows: list[int]) -> slice | list[int]:

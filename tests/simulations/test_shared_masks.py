@@ -16,6 +16,7 @@ from fedhome.keys import keystream
 from fedhome.keys.keystream import PIECE_BYTES, aes_keystream, write_first
 from fedhome.secagg.masks import add_masks, pair_seeds, shared_secret
 from fedhome.simulations.engines import shared_masks
+from fedhome.simulations.engines.pair_streams import pair_streams_if_any
 from fedhome.simulations.engines.shared_masks import HomeMasks, SharedMasks
 
 SALT, OTHER_SALT = b"s" * 32, b"t" * 32
@@ -158,6 +159,37 @@ def test_a_stream_is_made_once_for_both_homes_and_masks_cancel(
         np.testing.assert_array_equal(total, wanted)
         assert len(made) == len(set(made)) == 10 * number
     assert alone == [1] * 10  # each its own mask
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
+@pytest.mark.parametrize("size", [1, 700, PIECE_BYTES // 2 + 5])
+@pytest.mark.parametrize("some_absent", [False, True])
+def test_streams_that_are_compiled_are_those_of_homes_alone(
+    monkeypatch: pytest.MonkeyPatch, dtype: Any, size: int, some_absent: bool
+) -> None:
+    if pair_streams_if_any(np.dtype(dtype).itemsize) is None:
+        pytest.skip("this processor or system has none")
+    monkeypatch.setattr(shared_masks, "_WORTH_BYTES", 0)
+    made, alone = _counted(monkeypatch), _alone(monkeypatch)
+    _, homes = _homes(6)
+    agreed = homes[:5] if some_absent else homes
+    for salt in (SALT, OTHER_SALT):
+        for home in agreed:
+            home.agree(homes, salt)
+        for home in agreed:
+            home.masked(_words(home.place, size, dtype))
+    assert made == []
+    assert alone == [1 + some_absent] * len(agreed) * 2
+
+
+def test_few_streams_are_not_worth_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_masks, "_WORTH_BYTES", 10 * (shared_masks._STREAM_BYTES + 200) + 1)
+    made = _counted(monkeypatch)
+    _, homes = _homes(5)
+    for home in homes:
+        home.agree(homes)
+    homes[0].masked(_words(0, 100))
+    assert len(made) == 10
 
 
 def test_more_streams_than_are_made_at_once_are_all_added(monkeypatch: pytest.MonkeyPatch) -> None:

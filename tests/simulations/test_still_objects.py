@@ -14,9 +14,10 @@ from fedhome.simulations.still_objects import still_objects
 @pytest.fixture(autouse=True)
 def _nothing_is_still() -> Iterator[None]:
     """Let in what something else in this process has stilled, the tests' own set-up for one."""
-    before = gc.get_freeze_count()
+    before, threshold = gc.get_freeze_count(), gc.get_threshold()
     gc.unfreeze()
     yield
+    gc.set_threshold(*threshold)
     if before:
         gc.freeze()
 
@@ -39,6 +40,20 @@ def test_what_was_there_waits_and_what_is_new_is_collected() -> None:
     assert gc.get_freeze_count() == 0
     gc.collect()
     assert old() is None
+
+
+@pytest.mark.parametrize(
+    ("before", "within"),
+    [((700, 10, 5), (20_000, 10, 5)), ((50_000, 3, 2), (50_000, 3, 2)), ((0, 10, 10), (0, 10, 10))],
+)
+def test_new_objects_are_looked_through_less_often_and_afterwards_as_before(
+    before: tuple[int, int, int], within: tuple[int, int, int]
+) -> None:
+    gc.set_threshold(*before)
+    with pytest.raises(KeyError), still_objects():
+        assert gc.get_threshold() == within
+        raise KeyError
+    assert gc.get_threshold() == before
 
 
 def test_what_somebody_else_has_stilled_stays_so() -> None:

@@ -1,0 +1,227 @@
+"""Masks of many pairs of homes added to their rows in one pass, by the processor's own AES.
+
+It makes the streams of :mod:`fedhome.keys.keystream`, bit for bit, adds each to one row and
+subtracts it from another before it leaves the registers. Through the library a stream of some KB
+costs as much again to set up, and both rows are fetched anew for each.
+
+**For simulations only**, whose keys protect nobody. Where a processor has no AES of x86, or no
+machine code may be made, there is none of it, and streams come from the library.
+
+Source: FIPS 197, section 5.2 (key expansion); Intel, "AES New Instructions Set", 2010, figure 25.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numpy.typing import NDArray
+
+from fedhome.errors import EngineError
+from fedhome.keys.keystream import PIECE_BYTES
+from fedhome.learning.fused.compiler import host_tile, machine_code
+from fedhome.learning.fused.emit import I32, I64, POINTER, Emitter, Value
+
+_GROUP_BYTES = 256  # that are made at once, or half of them: a row has whole groups
+_TILE_BYTES = 1 << 18  # of all rows at a time: they stay in the second-level cache
+_BLOCK_BYTES, _KEY_BYTES, _ROUNDS = 16, 32, 14
+_BLOCKS_AT_ONCE = 8  # registers that go through the rounds together: one waits for the others
+_I8 = ir.IntType(8)
+_BLOCK, _WORDS = ir.VectorType(I64, 2), ir.VectorType(I32, 4)
+_lock = threading.Lock()
+
+_Words = NDArray[np.unsignedinteger[Any]]
+
+
+class PairStreams:
+    """The compiled function for words of one size.
+
+    Args:
+        size: Bytes of a word.
+        wide: Whether a register holds two blocks (VAES) instead of one.
+    """
+
+    def __init__(self, size: int, *, wide: bool) -> None:
+        module = ir.Module("pair_streams")
+        kinds = [POINTER] * 4 + [I64] * 4
+        emitter = Emitter(module, host_tile(), "add", kinds, exported=True)
+        _write_add(emitter, 8 * size, 2 if wide else 1)
+        self._engine = machine_code(str(module))  # owns the code
+        signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 4)
+        self._add = signature(self._engine.get_function_address("add"))
+        self._size = size
+
+    def whole(self, words: int) -> int:
+        """Return how many words a row must have for these to lie in it."""
+        return -(-words * self._size // _GROUP_BYTES) * _GROUP_BYTES // self._size
+
+    def add_all(self, rows: _Words, streams: Sequence[Sequence[tuple[int, bytes]]]) -> None:
+        """Add streams to one row each and subtract them from another, in place.
+
+        Args:
+            rows: Unsigned ``[rows, words]``, contiguous, of as many words as `whole` says: those
+                beyond what was asked for are changed too.
+            streams: Of each row those that it adds: the row that subtracts one, and its key of 32
+                bytes.
+        """
+        count, row_bytes = len(rows), rows[0].nbytes
+        some = [one for of_row in streams for one in of_row]
+        keys = b"".join([key for _, key in some])
+        plus = np.repeat(np.arange(count), [len(of_row) for of_row in streams])
+        minus = np.array([row for row, _ in some], np.int64)
+        assert len(keys) == _KEY_BYTES * len(some)
+        assert rows.flags.c_contiguous
+        assert (rows.itemsize, row_bytes % _GROUP_BYTES) == (self._size, 0)
+        assert not len(minus) or 0 <= minus.min() <= minus.max() < count
+        groups, step = row_bytes // _GROUP_BYTES, max(1, _TILE_BYTES // count // _GROUP_BYTES)
+        places = rows.ctypes.data, plus.ctypes.data, minus.ctypes.data
+        for first in range(0, groups, step):
+            end = min(groups, first + step)
+            part = first * _GROUP_BYTES, end * _GROUP_BYTES
+            self._add(keys, *places, len(some), row_bytes, *part)
+
+
+@cache
+def _compiled(size: int) -> PairStreams | None:
+    features = binding.get_host_cpu_features()
+    if "x86_64" not in binding.get_process_triple() or not features.get("aes"):
+        return None
+    try:
+        return PairStreams(size, wide=bool(features.get("vaes") and features.get("avx2")))
+    except EngineError:
+        return None
+
+
+def pair_streams_if_any(size: int) -> PairStreams | None:
+    """Return the compiled function; None where this processor or system has none.
+
+    Args:
+        size: Bytes of a word.
+    """
+    with _lock:
+        return _compiled(size)
+
+
+def _write_add(e: Emitter, bits: int, wide: int) -> None:
+    """``add(keys, rows, plus, minus, streams, row bytes, first byte, end)``.
+
+    Args:
+        e: Where to.
+        bits: Of a word.
+        wide: How many blocks a register holds.
+    """
+    b = e.builder
+    keys, rows, plus, minus, streams, row_bytes, first, end = e.arguments
+    register = ir.VectorType(I64, 2 * wide)
+    numbers = ir.VectorType(ir.IntType(bits), 128 * wide // bits)
+    size = _BLOCK_BYTES * wide
+    round_keys = b.alloca(register, _ROUNDS + 1)
+    steps = range(0, size * _BLOCKS_AT_ONCE, size)
+
+    def one_stream(stream: Any, _: list[Value]) -> list[Value]:
+        key = e.at(keys, e.times(stream, _KEY_BYTES), _I8)
+        halves = [b.load(e.at(key, at, _I8), typ=_BLOCK, align=1) for at in (0, _BLOCK_BYTES)]
+        for number, one in enumerate(_expanded(e, *halves)):
+            spread = e.shuffle(one, one, [0, 1] * wide)
+            b.store(spread, e.at(round_keys, number * size, _I8), align=_BLOCK_BYTES)
+        own, other = (
+            e.at(rows, e.times(e.load(places, stream, I64), row_bytes), _I8)
+            for places in (plus, minus)
+        )
+
+        def some_blocks(at: Any, _: list[Value]) -> list[Value]:
+            at = e.add(first, at)
+            made = _enciphered(e, _counters(e, at, wide), round_keys, wide)
+            for step, stream_part in zip(steps, made, strict=True):
+                part = b.bitcast(stream_part, numbers)
+                for row, operation in ((own, b.add), (other, b.sub)):
+                    place = e.at(row, e.add(at, step), _I8)
+                    before = b.load(place, typ=numbers, align=2)
+                    b.store(operation(before, part), place, align=2)
+            return []
+
+        e.loop(e.subtract(end, first), some_blocks, step=size * _BLOCKS_AT_ONCE)
+        return []
+
+    e.loop(streams, one_stream)
+    b.ret_void()
+
+
+def _counters(e: Emitter, at: Value, wide: int) -> list[Value]:
+    """Return what blocks of a stream are made of: number of the piece, and of the block in it.
+
+    Args:
+        e: Where to.
+        at: Their first byte's place in the stream, which divides a piece.
+        wide: As of `_write_add`.
+    """
+    b = e.builder
+    kind = ir.VectorType(I32, 4 * wide)
+    shift = (PIECE_BYTES - 1).bit_length()
+    piece = b.trunc(b.lshr(at, e.index(shift)), I32)
+    within = b.lshr(b.and_(at, e.index(PIECE_BYTES - 1)), e.index(4))
+    block = b.add(b.trunc(within, I32), ir.Constant(I32, 2))
+    begin = ir.Constant(kind, [0] * kind.count)
+    for lane in range(wide):
+        begin = b.insert_element(begin, piece, ir.Constant(I32, 4 * lane + 2))
+        begin = b.insert_element(begin, block, ir.Constant(I32, 4 * lane + 3))
+    swap = e.module.globals.get(f"llvm.bswap.v{kind.count}i32") or ir.Function(
+        e.module, ir.FunctionType(kind, [kind]), f"llvm.bswap.v{kind.count}i32"
+    )
+    made = []
+    for number in range(_BLOCKS_AT_ONCE):
+        ahead = [[0, 0, 0, number * wide + lane] for lane in range(wide)]
+        later = b.add(begin, ir.Constant(kind, [one for four in ahead for one in four]))
+        made.append(b.bitcast(b.call(swap, [later]), ir.VectorType(I64, 2 * wide)))
+    return made
+
+
+def _enciphered(e: Emitter, blocks: list[Value], round_keys: Value, wide: int) -> list[Value]:
+    """Return blocks enciphered under the round keys at an address."""
+    b, size = e.builder, _BLOCK_BYTES * wide
+    kind = ir.VectorType(I64, 2 * wide)
+
+    def key(number: int) -> Value:
+        return b.load(e.at(round_keys, number * size, _I8), typ=kind, align=_BLOCK_BYTES)
+
+    suffix = "" if wide == 1 else ".256"
+    inner, last = (
+        _intrinsic(e, f"llvm.x86.aesni.{name}{suffix}", kind, [kind, kind])
+        for name in ("aesenc", "aesenclast")
+    )
+    blocks = [b.xor(block, key(0)) for block in blocks]
+    for number in range(1, _ROUNDS):
+        blocks = [b.call(inner, [block, key(number)]) for block in blocks]
+    return [b.call(last, [block, key(_ROUNDS)]) for block in blocks]
+
+
+def _expanded(e: Emitter, even: Value, odd: Value) -> list[Value]:
+    """Return the round keys of AES-256 for both halves of a key."""
+    b = e.builder
+    assist = _intrinsic(e, "llvm.x86.aesni.aeskeygenassist", _BLOCK, [_BLOCK, _I8])
+
+    def following(before: Value, of: Value, constant: int, lane: int) -> Value:
+        """Return the next key of a half: its words summed up, and one word of the other half."""
+        words, zeros = b.bitcast(before, _WORDS), ir.Constant(_WORDS, None)
+        for _ in range(3):
+            words = b.xor(b.bitcast(before, _WORDS), e.shuffle(zeros, words, [0, 4, 5, 6]))
+        helped = b.bitcast(b.call(assist, [of, ir.Constant(_I8, constant)]), _WORDS)
+        return b.bitcast(b.xor(words, e.shuffle(helped, helped, [lane] * 4)), _BLOCK)
+
+    made = [even, odd]
+    for power in range(_ROUNDS // 2):
+        even = following(even, odd, 1 << power, 3)
+        odd = following(odd, even, 0, 2)
+        made += [even, odd]
+    return made[: _ROUNDS + 1]
+
+
+def _intrinsic(e: Emitter, name: str, result: Any, arguments: list[Any]) -> Value:
+    """Return an instruction of the processor as a function."""
+    found = e.module.globals.get(name)
+    return found or ir.Function(e.module, ir.FunctionType(result, arguments), name)
