@@ -2,8 +2,8 @@
 
 Python's collector looks through all objects now and then, those of torch and Flower too: 0.15 s a
 time, as much as a thousand small homes take to learn in two rounds. Those that a round makes are
-messages and shares, which end with it and lie in no rings: to look through them after every 700 took
-a twentieth of a secure round.
+messages and shares, which end with it and lie in no rings: to look through them after every 700
+took a twentieth of a secure round.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ The words that leave are those of :func:`.add_masks`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +24,7 @@ from fedhome.keys.keystream import PIECE_BYTES, ROOM_BYTES, aes_keystream, write
 from fedhome.secagg.masks import add_masks, check_masks, pair_info, shared_secret
 
 if TYPE_CHECKING:
+    from fedhome.simulations.engines.hash_lanes import HashLanes
     from fedhome.simulations.engines.pair_streams import PairStreams
 
 _MOST_PAIRS = 1 << 17  # that are remembered: 70 MB; a complete graph of 256 has 32 640
@@ -30,6 +32,7 @@ _MOST_ROW_BYTES = 1 << 28  # of the homes that are masked together
 _AT_ONCE, _AT_ONCE_BYTES = 16, 1 << 18  # streams that are made, then added: they stay in the cache
 _LINE_BYTES = 64
 _STREAM_BYTES = 1 << 12  # a stream of no words takes as long as that many bytes of one
+_MANY_SEEDS = 1 << 11  # to derive them a few times takes as long as to compile what does it faster
 _WORTH_BYTES = 1 << 24  # of streams: making them takes as long as to compile what makes them faster
 
 _Words = NDArray[np.unsignedinteger[Any]]
@@ -135,11 +138,9 @@ class SharedMasks:
             self._salt, self._made, self._turn = salt, 0, self._turn + 1
             self._agreed.clear()
             self._rows.clear()
-        turn, pairs = self._turn, self._pairs_with(sk, own_pk, others)
-        new = [pair for pair in pairs if pair.turn != turn]
-        seeds = hkdf_all([pair.secret for pair in new], salt, [pair.info for pair in new])
-        for pair, seed in zip(new, seeds, strict=True):
-            pair.turn, pair.seed, pair.adds, pair.subtracts = turn, seed, -1, -1
+            self._derive(self._known_between({own_pk, *others}))
+        pairs = self._pairs_with(sk, own_pk, others)
+        self._derive([pair for pair in pairs if pair.turn != self._turn])
         seeds = [pair.seed for pair in pairs]
         # A home that has another one twice, which no manifest lists, masks by itself.
         if own_pk not in self._agreed and len(set(others)) == len(others):
@@ -151,6 +152,24 @@ class SharedMasks:
                 pair.subtracts = place
             self._agreed[own_pk] = agreed
         return seeds
+
+    def _known_between(self, homes: AbstractSet[bytes]) -> list[_Pair]:
+        """Return the pairs of some homes that have agreed in an earlier sum."""
+        return [
+            pair
+            for home in homes
+            for other, pair in self._pairs.get(home, {}).items()
+            if home < other and other in homes
+        ]
+
+    def _derive(self, pairs: Sequence[_Pair]) -> None:
+        """Derive what pairs share in this sum."""
+        assert self._salt is not None
+        secrets, infos = [pair.secret for pair in pairs], [pair.info for pair in pairs]
+        hashes = _hashes_for(len(pairs))
+        derive = hkdf_all if hashes is None else hashes.hkdf
+        for pair, seed in zip(pairs, derive(secrets, self._salt, infos), strict=True):
+            pair.turn, pair.seed, pair.adds, pair.subtracts = self._turn, seed, -1, -1
 
     def _pairs_with(
         self, sk: X25519PrivateKey, own_pk: bytes, others: Sequence[bytes]
@@ -332,6 +351,21 @@ class HomeMasks:
     ) -> None:
         """Do what :func:`fedhome.secagg.masks.add_masks` does."""
         self._shared.add(vector, plus, minus, own_pk=self._own_pk, salt=self._salt, workers=workers)
+
+
+def _hashes_for(seeds: int) -> HashLanes | None:
+    """Return what derives seeds at once; None: so few are not worth it, or there is none.
+
+    Args:
+        seeds: How many there are.
+    """
+    if seeds < _MANY_SEEDS:
+        return None
+    from fedhome.simulations.engines.hash_lanes import (  # noqa: PLC0415 - LLVM takes a while
+        hash_lanes_if_any,
+    )
+
+    return hash_lanes_if_any()
 
 
 def _compiled_for(streams: int, vector: _Words) -> PairStreams | None:

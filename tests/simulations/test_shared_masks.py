@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from fedhome.errors import BundleError, ParameterError
 from fedhome.keys import keystream
+from fedhome.keys.derivation import hkdf_all
 from fedhome.keys.keystream import PIECE_BYTES, aes_keystream, write_first
 from fedhome.secagg.masks import add_masks, pair_seeds, shared_secret
 from fedhome.simulations.engines import shared_masks
+from fedhome.simulations.engines.hash_lanes import hash_lanes_if_any
 from fedhome.simulations.engines.pair_streams import pair_streams_if_any
 from fedhome.simulations.engines.shared_masks import HomeMasks, SharedMasks
 
@@ -180,6 +182,27 @@ def test_streams_that_are_compiled_are_those_of_homes_alone(
             home.masked(_words(home.place, size, dtype))
     assert made == []
     assert alone == [1 + some_absent] * len(agreed) * 2
+
+
+@pytest.mark.parametrize("many", [0, 3, 1 << 20])
+def test_seeds_that_are_derived_at_once_are_those_of_homes_alone(
+    monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    counts: list[int] = []
+
+    def counted(secrets: Sequence[bytes], salt: bytes, infos: Sequence[bytes]) -> list[bytes]:
+        counts.append(len(secrets))
+        return hkdf_all(secrets, salt, infos)
+
+    monkeypatch.setattr(shared_masks, "_MANY_SEEDS", many)
+    monkeypatch.setattr(shared_masks, "hkdf_all", counted)
+    _, homes = _homes(5)
+    for number, salt in enumerate((SALT, OTHER_SALT, SALT)):
+        for home in homes[number:]:  # fewer come each time
+            home.agree(homes[number:], salt)
+    if hash_lanes_if_any() is not None:
+        most = 0 if many == 0 else 2 if many == 3 else 6
+        assert max(counts, default=0) == most
 
 
 def test_few_streams_are_not_worth_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
