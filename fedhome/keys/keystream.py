@@ -4,7 +4,8 @@ A stream is made in pieces of 128 KiB, so that any piece can be had without thos
 ``n`` is what AES-256-GCM makes of as many zeros under the nonce ``n``, without the tag: AES-256 in
 counter mode from the block on that holds ``n`` in its first twelve bytes and two in its last four.
 Either way gives the same bytes. Many processors are faster by GCM, of which OpenSSL computes
-several blocks at a time, and a key is set up in a fifth of the time.
+several blocks at a time, and a key is set up in a fifth of the time. On others the counter mode is
+faster once a stream is long: which one is taken goes by how much of a piece is wanted.
 
 Source: NIST SP 800-38D, section 7.1 (GCM's counters); SP 800-38A, section 6.5 (counter mode).
 """
@@ -25,6 +26,7 @@ ROOM_BYTES = 16
 _NONCE_BYTES = 12
 _FROM_TWO = (2).to_bytes(4, "big")
 _TRIALS = 3
+_LEAST_TRIED = 1 << 8  # bytes: below, the key's set-up is nearly all
 
 
 class Keystream(Protocol):
@@ -41,9 +43,14 @@ class Keystream(Protocol):
         """
 
 
-def aes_keystream(key: bytes) -> Keystream:
-    """Return the stream of a key of 32 bytes, by AES-256."""
-    return _fastest()(key)
+def aes_keystream(key: bytes, size: int = PIECE_BYTES) -> Keystream:
+    """Return the stream of a key, by AES-256.
+
+    Args:
+        key: 32 bytes.
+        size: How many bytes of a piece are wanted, about: it changes none of them.
+    """
+    return _fastest_for(size)(key)
 
 
 def write_first(keys: Sequence[bytes], zeros: memoryview, rooms: Sequence[memoryview]) -> None:
@@ -54,7 +61,7 @@ def write_first(keys: Sequence[bytes], zeros: memoryview, rooms: Sequence[memory
         zeros: As of `Keystream.write`.
         rooms: Where they go, at least one for each, `ROOM_BYTES` longer than ``zeros``.
     """
-    _fastest().write_first(keys, zeros, rooms)
+    _fastest_for(len(zeros)).write_first(keys, zeros, rooms)
 
 
 class _ByGcm:
@@ -85,10 +92,15 @@ class _ByCounter:
             _ByCounter(key).write(0, zeros, room)
 
 
+def _fastest_for(size: int) -> type[_ByGcm | _ByCounter]:
+    """Return what is the faster way to some bytes of a piece, the key's set-up included."""
+    return _fastest(1 << (min(max(size, _LEAST_TRIED), PIECE_BYTES) - 1).bit_length())
+
+
 @cache
-def _fastest() -> type[_ByGcm | _ByCounter]:
+def _fastest(size: int) -> type[_ByGcm | _ByCounter]:
     """Return the way that is the faster one on this processor; the bytes are the same."""
-    zeros, room = memoryview(bytes(PIECE_BYTES)), memoryview(bytearray(PIECE_BYTES + ROOM_BYTES))
+    zeros, room = memoryview(bytes(size)), memoryview(bytearray(size + ROOM_BYTES))
     ways: tuple[type[_ByGcm | _ByCounter], ...] = (_ByGcm, _ByCounter)
     spent: list[float] = []
     for way in ways:

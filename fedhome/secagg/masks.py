@@ -170,12 +170,13 @@ def _add(
     minus: Sequence[bytes],
 ) -> None:
     """Add the streams from their piece ``first`` on."""
+    size = min(PIECE_BYTES, vector.nbytes)
     signed: tuple[tuple[np.ufunc, list[Keystream]], ...] = (
-        (np.add, [aes_keystream(key) for key in plus]),
-        (np.subtract, [aes_keystream(key) for key in minus]),
+        (np.add, [aes_keystream(key, size) for key in plus]),
+        (np.subtract, [aes_keystream(key, size) for key in minus]),
     )
     # A piece, the zeros and the part of the vector stay in the second-level cache.
-    step = min(PIECE_BYTES, vector.nbytes) // vector.itemsize
+    step = size // vector.itemsize
     zeros = memoryview(bytes(step * vector.itemsize))
     drawn = np.empty(step * vector.itemsize + ROOM_BYTES, np.uint8)
     numbers = drawn[: step * vector.itemsize].view(vector.dtype.newbyteorder("<"))

@@ -171,7 +171,7 @@ def _operations(words: int, dtype: np.dtype[Any], fleet: SumFleet) -> tuple[Oper
     part = 1 / len(pieces)
 
     def stream() -> None:
-        keystream = aes_keystream(message[:32])
+        keystream = aes_keystream(message[:32], max(pieces))
         for number, count in enumerate(pieces):
             keystream.write(number, zeros[:count], room[: count + ROOM_BYTES])
 

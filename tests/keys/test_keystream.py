@@ -56,12 +56,25 @@ def test_which_way_is_faster_is_found_out_once_and_changes_no_byte() -> None:
     assert keystream._fastest.cache_info().misses == 1
 
 
+def test_which_way_is_faster_goes_by_how_much_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def fastest(size: int) -> type[keystream._ByGcm | keystream._ByCounter]:
+        tried.append(size)
+        return keystream._ByGcm if size < 1000 else keystream._ByCounter
+
+    monkeypatch.setattr(keystream, "_fastest", fastest)
+    ways = [type(aes_keystream(KEY, size)) for size in (0, 1, 257, 1000, 1 << 30)]
+    assert tried == [256, 256, 512, 1024, PIECE_BYTES]
+    assert ways == [keystream._ByGcm] * 3 + [keystream._ByCounter] * 2
+
+
 @pytest.mark.parametrize("way", ["_ByGcm", "_ByCounter"])
 @pytest.mark.parametrize("size", [PIECE_BYTES, 100, 0])
 def test_first_pieces_of_several_streams_are_those_of_each(
     monkeypatch: pytest.MonkeyPatch, way: str, size: int
 ) -> None:
-    monkeypatch.setattr(keystream, "_fastest", lambda: getattr(keystream, way))
+    monkeypatch.setattr(keystream, "_fastest", lambda _: getattr(keystream, way))
     keys = [KEY, bytes(32)]
     rooms = [memoryview(bytearray(size + ROOM_BYTES)) for _ in range(3)]
     write_first(keys, memoryview(bytes(size)), rooms)
