@@ -122,17 +122,17 @@ def headlines(run: RunResults) -> list[tuple[str, str]]:
 
 
 def gain(row: SummaryRow) -> str:
-    """Return a row's gain over the best alone with its interval, as far as there is one."""
+    """Return a row's gain over the best alone; below it its interval, as far as there is one."""
     if math.isnan(row.gain_low):
         return signed(row.gain)
-    return f"{signed(row.gain)} ({signed(row.gain_low)} to {signed(row.gain_high)})"
+    return f"{signed(row.gain)}\n({signed(row.gain_low)} to {signed(row.gain_high)})"
 
 
 def mean(row: SummaryRow) -> str:
-    """Return a row's mean score with its interval, as far as there is one."""
+    """Return a row's mean score; below it its interval, as far as there is one."""
     if math.isnan(row.mean_low):
         return number(row.mean)
-    return f"{number(row.mean)} ({number(row.mean_low)} to {number(row.mean_high)})"
+    return f"{number(row.mean)}\n({number(row.mean_low)} to {number(row.mean_high)})"
 
 
 def summary_cells(row: SummaryRow) -> list[str]:
