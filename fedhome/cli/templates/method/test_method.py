@@ -14,7 +14,7 @@ TINY = {
     "data": {"homes": 5, "days": 10},
     "model": {"hidden": [8]},
     "personalise": {"name": "none"},
-    "aggregation": {"mode": "plain"},
+    "aggregation": {"mode": "ideal"},
 }
 
 
