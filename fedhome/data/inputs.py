@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from fedhome.data.classes import by_number, classes_of
 from fedhome.data.columns.units import conversion, converted, is_power_for_energy, unit_of_name
-from fedhome.data.late_inputs import late_columns
+from fedhome.data.late_inputs import late_columns, told_late
 from fedhome.data.series.examples import Targets
 from fedhome.data.table import HomeTable
-from fedhome.data.told_once import some
 from fedhome.errors import DataError, InputsError, PlanError
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.input_settings import MOST_WORDS, InputKind, InputSpec
@@ -134,11 +133,7 @@ def schema_of(plan: Plan, targets: Targets, tables: Sequence[HomeTable] = ()) ->
         late = [] if data.features else late_columns(names, tables, data.target)
         found = [_spec(name, tables) for name in names if name not in late]
         inputs, notes = _without_names(found, data)
-        if late:
-            told = (
-                f"left out: {some(late)}, as nothing was read there in the earlier half of the rows"
-            )
-            notes += (f"{told}, from which is learnt; data.features takes them all the same",)
+        notes += told_late(late)
     words = () if targets == "continuous" else plan.task.classes
     words = words or classes_of(tables, data.target, targets)
     unit = data.target_unit or ("" if words else _unit(data.target, tables))

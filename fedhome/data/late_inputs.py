@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedhome.data.table import HomeTable
+from fedhome.data.told_once import some
 
 
 def late_columns(names: Sequence[str], tables: Sequence[HomeTable], target: str) -> list[str]:
@@ -27,6 +28,18 @@ def late_columns(names: Sequence[str], tables: Sequence[HomeTable], target: str)
         for name in names
         if all(_begins_late(table, name, row) for table, row in zip(tables, middles, strict=True))
     ]
+
+
+def told_late(names: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence on columns that are left out so, if there are any.
+
+    Args:
+        names: The columns, as of `late_columns`.
+    """
+    if not names:
+        return ()
+    told = f"left out: {some(names)}, as nothing was read there in the earlier half of the rows"
+    return (f"{told}, from which is learnt; data.features takes them all the same",)
 
 
 def _middle(table: HomeTable, target: str) -> int:

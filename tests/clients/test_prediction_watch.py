@@ -141,6 +141,18 @@ def test_a_file_deep_in_a_folder_of_readings_is_a_change(tmp_path: Path) -> None
     assert paths.state() != before
 
 
+def test_what_waits_beside_a_database_is_a_change_and_its_index_none(tmp_path: Path) -> None:
+    place, database = kept_home(tmp_path), tmp_path / "config" / "home-assistant_v2.db"
+    database.parent.mkdir()
+    for where in (database, database.parent):
+        for ending, matters in (("", True), ("-wal", True), ("-shm", False)):
+            database.with_name(f"{database.name}{ending}").write_bytes(b"1")
+            paths = paths_of(place, where)
+            before = paths.state()
+            database.with_name(f"{database.name}{ending}").write_bytes(b"22")
+            assert (paths.state() != before) is matters
+
+
 def test_what_waits_holds_neither_numbers_nor_tables_nor_the_command_line() -> None:
     costly = ("numpy", "pyarrow", "pydantic", "typer", "rich", "cryptography", "flwr", "torch")
     script = (

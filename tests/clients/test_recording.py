@@ -29,6 +29,7 @@ from fedhome.data.table import HomeTable
 from fedhome.errors import RunError, SourceError, StateError
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.plan.settings import Plan
+from helpers.assistant_database import BEGIN, AssistantDatabase
 from helpers.kept_home import HOME, HOURS, kept_home, write_readings
 from helpers.shared_cases import readings as readings_case
 
@@ -421,6 +422,29 @@ def test_a_file_that_grows_is_read_on_from_where_it_ended(
     again = FollowedFiles(path, recorder, lambda _, __, done: said.append((0, done.new)), print)
     again.look()
     assert said[-1] == (0, 0)  # it begins at the beginning, and all of it is known
+
+
+def test_a_database_that_is_written_is_recorded_with_what_waits_beside_it(
+    place: HomeFolder, tmp_path: Path
+) -> None:
+    database = AssistantDatabase(tmp_path / "config" / "home-assistant_v2.db", journal="wal")
+    database.statistics("sensor.load", {0: 1.0, 1: 2.0}, unit="kW")
+    reading = {"rename": {"sensor.load": "load"}}
+    recorder = Recorder(place, reading=reading, clock=lambda: BEGIN + 86_400.0)
+    recorder.begin(filled=False)
+    said, faults = list[int](), list[str]()
+    followed = FollowedFiles(
+        database.path, recorder, lambda _, __, done: said.append(done.new), faults.append
+    )
+    followed.look()
+    followed.look()
+    before = database.path.read_bytes()
+    database.statistics("sensor.load", {2: 4.0}, unit="kW")
+    followed.look()
+    assert database.path.read_bytes() == before
+    database.close()
+    assert (said, faults) == ([2, 1], [])
+    assert load(recorder) == [1, 2, 4]
 
 
 def test_a_folder_gets_files_of_any_kind(recorder: Recorder, tmp_path: Path) -> None:
