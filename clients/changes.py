@@ -75,7 +75,7 @@ def paths_of(home_folder: HomeFolder, source: Path | None = None) -> WatchedPath
     if data is not None and (source or not folders[-1].is_dir()):
         # A database that is being written changes in the file beside it. The other such file, -shm,
         # holds no reading, and changes with every look.
-        files += [data, data.with_name(f"{data.name}-wal")]
+        files += [data, Path(f"{data}-wal")]
         for root, _, names in os.walk(data):
             folders.append(Path(root))
             files += [Path(root, name) for name in sorted(names) if not name.endswith("-shm")]

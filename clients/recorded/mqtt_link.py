@@ -83,8 +83,10 @@ class BrokerAddress:
                 "the broker's address holds a password, which others on this device could read",
                 hint=f"leave it out: --password-file FILE, or the variable {PASSWORD}",
             )
-        if parts.scheme not in SCHEMES or not parts.hostname or parts.path.strip("/"):
-            raise SourceError(f"{text!r} is no address of a broker", hint=hint)
+        more = parts.path.strip("/") or parts.query or parts.fragment
+        if parts.scheme not in SCHEMES or not parts.hostname or more:
+            # It is not shown: what does not go apart as it should may have a password in it.
+            raise SourceError("this is no address of a broker", hint=hint)
         tls, user = parts.scheme == "mqtts", unquote(parts.username or "")
         if password and not user:
             raise SourceError(
@@ -109,22 +111,35 @@ def check_filter(topic: str) -> None:
     """Refuse what can name no topics.
 
     Raises:
-        SourceError: It is empty, too long, or has a ``+`` or ``#`` where there can be none.
+        SourceError: It is empty, too long or no text, or has a ``+`` or ``#`` where none can be.
     """
+    try:
+        size = len(topic.encode())
+    except UnicodeEncodeError:  # of bytes on the command line that are no UTF-8
+        size = 0
     levels = topic.split("/")
     stray = any(("+" in one or "#" in one) and len(one) > 1 for one in levels)
-    if (
-        not topic
-        or "\0" in topic
-        or len(topic.encode()) > _LONGEST_TOPIC
-        or stray
-        or "#" in levels[:-1]
-    ):
+    if not 0 < size <= _LONGEST_TOPIC or "\0" in topic or stray or "#" in levels[:-1]:
         raise SourceError(
             f"{topic[:80]!r} names no topics of MQTT",
             hint="+ stands for one level and # for all below, each alone between slashes: "
             "zigbee2mqtt/+, home/#",
         )
+
+
+def check_installed() -> None:
+    """Refuse to begin without paho-mqtt, which is an extra.
+
+    Raises:
+        SourceError: It is not installed.
+    """
+    try:
+        import paho.mqtt.client  # noqa: F401, PLC0415
+    except ImportError:
+        raise SourceError(
+            "messages of a broker are taken by paho-mqtt, which is not installed",
+            hint="pip install 'fedhome[mqtt]'",
+        ) from None
 
 
 class BrokerGoneError(Exception):
@@ -167,7 +182,7 @@ class BrokerLink:
         stop: Tells whether it is to be given up.
 
     Raises:
-        SourceError: paho-mqtt is not installed, or a file of certificates cannot be used.
+        SourceError: A file of certificates cannot be used.
         BrokerGoneError: It cannot be reached, or refuses.
     """
 
@@ -225,14 +240,9 @@ class BrokerLink:
             self.attend(_LOOK_S)
 
     def _made(self, name: str, kept: bool) -> Client:
-        try:
-            from paho.mqtt.client import Client  # noqa: PLC0415 - an extra
-            from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion  # noqa: PLC0415
-        except ImportError:
-            raise SourceError(
-                "messages of a broker are taken by paho-mqtt, which is not installed",
-                hint="pip install 'fedhome[mqtt]'",
-            ) from None
+        from paho.mqtt.client import Client  # noqa: PLC0415 - an extra
+        from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion  # noqa: PLC0415
+
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=name,

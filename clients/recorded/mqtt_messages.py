@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,8 @@ MOST_BYTES: Final = 1 << 16
 """Of a message."""
 FIRST_S: Final = 946_684_800.0
 """2000-01-01: no clock that is set tells an earlier time."""
+LONGEST_NAME: Final = 512
+"""Characters of a field's name, with those that lead to it; longer ones would fill the memory."""
 _MOST_FIELDS = 500  # of a message
 _DEEPEST = 8  # objects within each other
 _LONGEST_WORD = 64  # bytes of a reading that is a word
@@ -67,13 +70,13 @@ def fields_of(payload: bytes) -> dict[str, object]:
             "a message is a list",
             hint='a reading is a single value, or a field of an object: {"temperature": 21.5}',
         )
-    fields = dict(_flat(found, "", _DEEPEST))
+    fields = list(islice(_flat(found, "", _DEEPEST), _MOST_FIELDS + 1))
     if len(fields) > _MOST_FIELDS:
         raise SourceError(
-            f"a message has {len(fields):,} fields, and {_MOST_FIELDS} are the most that is read",
+            f"a message has more than {_MOST_FIELDS} fields, which are the most that is read",
             hint="name topics of readings alone",
         )
-    return fields
+    return dict(fields)
 
 
 def number(cell: object) -> float | None:
@@ -126,14 +129,14 @@ def word(cell: object) -> str | None:
     """Return a cell as a word; None where nothing was read.
 
     Raises:
-        SourceError: It is longer than a word is.
+        SourceError: It is longer than a word is, or a number beyond all readings.
     """
     cell = _checked(cell)
     if cell is None or (isinstance(cell, str) and is_missing(cell)):
         return None
     if isinstance(cell, bool):
         return "true" if cell else "false"
-    text = cell.strip() if isinstance(cell, str) else f"{cell:.15g}"
+    text = cell.strip() if isinstance(cell, str) else f"{number(cell) or 0.0:.15g}"
     if len(text.encode("utf-8", "replace")) > _LONGEST_WORD or not text.isprintable():
         raise SourceError(
             f"a text of more than {_LONGEST_WORD} bytes or one line comes where the plan has words",
@@ -227,6 +230,11 @@ def _checked(cell: object) -> Cell:
 def _flat(fields: Mapping[str, object], before: str, deep: int) -> Iterator[tuple[str, object]]:
     for name, value in fields.items():
         path = f"{before}.{name}" if before else name
+        if len(path) > LONGEST_NAME:
+            raise SourceError(
+                f"a message has a field whose name is longer than {LONGEST_NAME} characters",
+                hint="name topics of readings alone",
+            )
         if isinstance(value, Mapping) and deep:
             yield from _flat(value, path, deep - 1)
         else:

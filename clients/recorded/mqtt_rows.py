@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fedhome.clients.recorded.mqtt_messages import (
     FIRST_S,
+    LONGEST_NAME,
     fields_of,
     flag,
     is_naive,
@@ -238,7 +239,7 @@ class MessageRows:
         return any(source == topic or source.startswith(f"{topic}.") for source in sources)
 
     def _not_used(self, topic: str, payload: bytes) -> None:
-        if topic in self._others or len(self._others) >= _MOST_TOLD:
+        if topic in self._others or len(self._others) >= _MOST_TOLD or len(topic) > LONGEST_NAME:
             return
         self._others.add(topic)
         try:

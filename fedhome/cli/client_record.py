@@ -149,8 +149,6 @@ def record(
     home_folder = HomeFolder(folder)
     told = _Told(home_folder.settings.home, as_json=as_json)
     recorder = Recorder(home_folder, reading=parse_reading(sets or []), clock=ages.now)
-    if keep_days is not None:
-        home_folder.change_settings(replace(home_folder.settings, keep_days=keep_days))
     from_broker = None
     if broker:  # what is said of it is checked before the store is made
         from_broker = broker_recording(
@@ -162,6 +160,8 @@ def record(
             stop=_stopping(),
             most_s=within_s,
         )
+    if keep_days is not None:
+        home_folder.change_settings(replace(home_folder.settings, keep_days=keep_days))
     begun = recorder.begin(filled=not without_data)
     if begun is not None:
         told.begun(begun)

@@ -84,12 +84,14 @@ def broker_recording(
         most_s: Seconds after which a message is recorded, at the latest.
 
     Raises:
-        SourceError: The address, a topic, or a file is none that can be used.
+        SourceError: The address, a topic, or a file is none that can be used, or paho-mqtt is not
+            installed.
         PlanError: ``--every`` is no length of time.
     """
     from fedhome.clients.recorded.mqtt_link import (  # noqa: PLC0415
         BrokerAddress,
         check_filter,
+        check_installed,
     )
     from fedhome.clients.recorded.mqtt_recording import BrokerRecording  # noqa: PLC0415
 
@@ -105,6 +107,7 @@ def broker_recording(
         source, password=_password(options.password_file), authorities=options.authorities
     )
     every_s = _every_seconds(options.every or "1min")
+    check_installed()
     if address.in_the_clear:
         what = "its password and readings" if address.password else "readings"
         waiting(f"{address}: {what} pass the network in the clear; mqtts:// hides them")

@@ -42,6 +42,10 @@ _RENAME = (
     'SOURCE --set \'rename={"COLUMN"="INPUT"}\'`'
 )
 _ENERGY = "energy is the mean power of a step times its hours: 500 W over an hour are 0.5 kWh; "
+_NOTHING = (
+    "name columns in data.features; or set data.calendar = true, for hour and weekday, or "
+    "data.horizon = 1, for earlier values"
+)
 _OTHER = "correct what the files hold, or ask the fleet's owner what the plan means by it"
 
 
@@ -121,7 +125,8 @@ def schema_of(plan: Plan, targets: Targets, tables: Sequence[HomeTable] = ()) ->
 
     Raises:
         PlanError: It names no inputs, and there are no homes to look at.
-        DataError: The target is not in every home, or a feature in none.
+        DataError: The target is not in every home, a feature in none, or there is nothing to
+            predict from.
     """
     data = plan.data
     inputs = data.inputs
@@ -130,19 +135,23 @@ def schema_of(plan: Plan, targets: Targets, tables: Sequence[HomeTable] = ()) ->
         raise PlanError([NOT_NAMED], hint=HOW_NAMED)
     if inputs is None:
         names = columns_of(tables, data)
-        late = [] if data.features else late_columns(names, tables, data.target)
+        late = late_columns(names, tables, data)
         found = [_spec(name, tables) for name in names if name not in late]
         inputs, notes = _without_names(found, data)
         notes += told_late(late)
     words = () if targets == "continuous" else plan.task.classes
     words = words or classes_of(tables, data.target, targets)
     unit = data.target_unit or ("" if words else _unit(data.target, tables))
+    timed = data.calendar and not (tables and all(table.timeless for table in tables))
+    if not inputs and not timed and data.lags == ():
+        what = f"there is nothing to predict {data.target!r} from"
+        raise DataError("; ".join([what, *notes]), hint=_NOTHING)
     return InputSchema(
         inputs=inputs,
         target=InputSpec(
             name=data.target, kind="words" if words else "number", unit=unit, words=words
         ),
-        timed=data.calendar and not (tables and all(table.timeless for table in tables)),
+        timed=timed,
         indicators=data.indicators or (),
         notes=notes,
     )

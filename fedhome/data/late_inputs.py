@@ -12,17 +12,25 @@ import numpy as np
 
 from fedhome.data.table import HomeTable
 from fedhome.data.told_once import some
+from fedhome.plan.data_settings import DataSettings
 
 
-def late_columns(names: Sequence[str], tables: Sequence[HomeTable], target: str) -> list[str]:
+def late_columns(
+    names: Sequence[str], tables: Sequence[HomeTable], data: DataSettings
+) -> list[str]:
     """Return the columns that no home has a reading of in the earlier half of its target's.
+
+    None, where the plan names its features, or cuts rows class by class: of a class that comes late
+    the training rows are late as well.
 
     Args:
         names: The columns.
-        tables: The homes; of rows without times nothing is earlier.
-        target: The column to predict, which every home has.
+        tables: The homes, each with the target; of rows without times nothing is earlier.
+        data: The plan's settings for data.
     """
-    middles = [_middle(table, target) for table in tables]
+    if data.features or data.split_by == "class":
+        return []
+    middles = [_middle(table, data.target) for table in tables]
     return [
         name
         for name in names
@@ -51,8 +59,6 @@ def _middle(table: HomeTable, target: str) -> int:
 
 
 def _begins_late(table: HomeTable, name: str, middle: int) -> bool:
-    """Tell whether a home has a column, and no reading in it before a row that has rows before."""
-    if name not in table.columns:
-        return True
+    """Tell whether a column has no reading before a row that has rows before."""
     values = table.columns[name]
     return middle > 0 and not np.isfinite(values[0]) and not np.isfinite(values[:middle]).any()

@@ -22,6 +22,7 @@ import pytest
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.recorded.mqtt_link import PASSWORD
 from fedhome.clients.recorded.reading_store import ReadingStore
+from fedhome.clients.recorded.readings_key import FOLDER as STORE
 from fedhome.data.table import HomeTable
 from fedhome.errors import PlanError, RunError, SourceError
 from fedhome.ops import tls
@@ -356,11 +357,13 @@ def test_what_makes_no_sense_is_refused(
 
 
 def test_without_the_extra_the_way_to_it_is_named(
-    place: HomeFolder, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert place.path.exists()
+    monkeypatch.chdir(tmp_path)
+    home = kept_home(tmp_path)
     monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
     error = refused(
         fedhome("record", HOME, "mqtt://localhost:1", "--topic", "a"), SourceError, "paho-mqtt"
     )
     assert "fedhome[mqtt]" in error.hint
+    assert not (home.path / STORE).exists()  # else the home would learn from an empty one

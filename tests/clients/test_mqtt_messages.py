@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fedhome.clients.recorded.mqtt_link import BrokerAddress, check_filter, wait_of
@@ -70,7 +70,7 @@ def test_a_message_is_a_value_or_an_object_of_values(payload: bytes, fields: obj
         (b"x" * 65, "more than 64 bytes"),
         (b"two\nlines", "one line"),
         (b"1" * (MOST_BYTES + 1), "65,537 bytes"),
-        (json.dumps({str(n): n for n in range(501)}).encode(), "501 fields"),
+        (json.dumps({str(n): n for n in range(501)}).encode(), "more than 500 fields"),
     ],
 )
 def test_other_messages_are_refused_in_words(payload: bytes, why: str) -> None:
@@ -187,6 +187,35 @@ def test_names_without_end_fill_neither_memory_nor_what_is_told() -> None:
     assert len(rows._unused) <= 1000
 
 
+def test_long_names_fill_no_memory() -> None:
+    told: list[str] = []
+    rows = rows_of(told, rename={"x": "load"})
+    for count in range(1000):
+        rows.take(f"{count}{'t' * 60_000}", b"1", NOON)
+    inner = ",".join(f'"{count}":1' for count in range(3000))
+    rows.take("x", f'{{"{"k" * 30_000}":{{{inner}}}}}'.encode(), NOON)
+    rows.taken()
+    assert sum(map(len, [*rows._others, *rows._unused, *told])) < 10_000
+    assert rows.refused == 1
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda below: st.lists(below) | st.dictionaries(st.sampled_from("abc") | st.text(), below),
+)
+
+
+@given(JSON, st.sampled_from(["load", "door", "mode", "odd"]), st.sampled_from(["", "a"]))
+@example(10**400, "odd", "")
+@example(10**400, "mode", "")
+def test_whatever_a_message_says_the_recording_goes_on(cell: Any, name: str, field: str) -> None:
+    told: list[str] = []
+    rows = rows_of(told, rename={"t": name, "t.b": name}, time_field=field)
+    for said in (cell, {"a": cell, "b": 1}, {"a": NOON, "b": cell}):
+        rows.take("t", json.dumps(said).encode(), NOON)
+    rows.taken()
+
+
 def test_a_message_with_its_own_time_is_of_then() -> None:
     told: list[str] = []
     rows = rows_of(told, rename={"t.v": "load"}, time_field="seen", zone="Europe/Vienna")
@@ -227,6 +256,9 @@ def test_an_address_names_a_broker_and_never_a_password() -> None:
         ("mqtt://me:secret@b:port", "cannot be read"),
         ("mqtt://", "no address"),
         ("mqtt://b/home/#", "no address"),
+        ("mqtt://b#home", "no address"),
+        ("mqtt://b?tls=1", "no address"),
+        ("mqtt://me:12/secret@b", "no address"),
     ):
         with pytest.raises(SourceError, match=why) as error:
             BrokerAddress.parse(text)
@@ -235,7 +267,7 @@ def test_an_address_names_a_broker_and_never_a_password() -> None:
         BrokerAddress.parse("mqtt://b", password=SECRET)
 
 
-@pytest.mark.parametrize("topic", ["", "a/#/b", "a/b+", "#a", "a\0", "a" * 70_000])
+@pytest.mark.parametrize("topic", ["", "a/#/b", "a/b+", "#a", "a\0", "a\udcff", "a" * 70_000])
 def test_a_filter_that_names_no_topics_is_refused(topic: str) -> None:
     for right in ("a", "+", "#", "a/+/b", "a/#", "/", "z b/c"):
         check_filter(right)

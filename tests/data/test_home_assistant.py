@@ -16,6 +16,7 @@ from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.homes_folder import read_folder
 from fedhome.data.late_inputs import late_columns
 from fedhome.data.table import HomeTable
+from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.reading_settings import ReadingSettings
 from helpers.assistant_database import BEGIN, HOUR, AssistantDatabase
 from helpers.command import fedhome
@@ -270,12 +271,16 @@ def test_columns_that_begin_after_training_are_not_learnt_from_unasked() -> None
     late, early = np.where(load < 6, NAN, 1.0), np.where(load > 2, NAN, 1.0)
     columns = {"load": load, "late": late, "early": early}
     home = HomeTable(home="oak", time_s=time_s, columns=columns)
-    assert late_columns(["late", "early"], [home], "load") == ["late"]
+    both, of_load = ["late", "early"], DataSettings(target="load")
+    assert late_columns(both, [home], of_load) == ["late"]
     # Rows that have the target count: of one that is as late, nothing is.
-    assert late_columns(["load", "early"], [home], "late") == []
+    assert late_columns(["load", "early"], [home], DataSettings(target="late")) == []
     other = HomeTable(home="elm", time_s=time_s, columns={**columns, "late": load})
-    assert late_columns(["late"], [home, other], "load") == []
-    assert late_columns([], [home], "load") == []
+    assert late_columns(["late"], [home, other], of_load) == []
+    assert late_columns([], [home], of_load) == []
+    # Named, or where training rows are not the earlier ones, all are taken.
+    assert late_columns(both, [home], DataSettings(target="load", features=("late",))) == []
+    assert late_columns(both, [home], DataSettings(target="load", split_by="class")) == []
 
 
 def test_a_home_learns_from_years_and_leaves_ten_days_alone(tmp_path: Path) -> None:
@@ -296,6 +301,22 @@ def test_a_home_learns_from_years_and_leaves_ten_days_alone(tmp_path: Path) -> N
         "data", "check", tmp_path, "--set", "data.target=sensor.load", *asked, folder=tmp_path
     )
     assert "sensor.load from binary_sensor.door, and earlier" in " ".join(done.stdout.split())
+
+
+def test_where_all_columns_begin_late_it_is_said_which(tmp_path: Path) -> None:
+    for home in ("oak", "elm"):
+        database = AssistantDatabase(tmp_path / f"{home}.db")
+        database.statistics("sensor.load", {hour: hour % 24 for hour in range(400)}, unit="kW")
+        door = [(hour * HOUR, "on" if hour % 2 else "off") for hour in range(300, 401)]
+        database.states("binary_sensor.door", door)
+        database.close()
+    rows_alone = ("--set", "data.target=sensor.load", "--set", "data.horizon=0")
+    settings = (*rows_alone, "--set", "data.calendar=false")
+    done = fedhome("data", "check", tmp_path, *settings, folder=tmp_path)
+    said = " ".join(done.stdout.split())
+    assert done.returncode == 1
+    assert "nothing to predict 'sensor.load' from; left out: binary_sensor.door, as" in said
+    assert "data.features" in said
 
 
 def test_a_home_need_not_read_what_is_not_used(database: AssistantDatabase) -> None:

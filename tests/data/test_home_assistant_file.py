@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import struct
 import subprocess
 import sys
 import textwrap
@@ -205,6 +206,34 @@ def test_a_damaged_database_is_refused_or_read(database: AssistantDatabase, at: 
             read_home(database.path)
         except SourceError as error:
             assert error.hint  # noqa: PT017 - of some damage SQLite sees nothing
+
+
+def test_pages_that_lead_to_each_other_are_given_up(database: AssistantDatabase) -> None:
+    """Each of ten pages leads two hundred times to the next: 10^23 rows, in a small file."""
+    database.states("sensor.load", [(at, "1.5") for at in range(20, 3000)])
+    database.connection.execute("DROP INDEX ix_states")
+    database.connection.commit()
+    root = database.connection.execute("SELECT rootpage FROM sqlite_master WHERE name='states'")
+    number, size = root.fetchone()[0], 4096
+    database.close()
+    data = bytearray(database.path.read_bytes())
+    (children,) = struct.unpack_from(">H", data, (number - 1) * size + 3)
+    cells = struct.unpack_from(f">{children}H", data, (number - 1) * size + 12)
+    pages = [struct.unpack_from(">I", data, (number - 1) * size + cell)[0] for cell in cells][:11]
+    for page, below in pairwise([number, *pages]):
+        at = [size - 8 * (one + 1) for one in range(200)]
+        head = struct.pack(">BHHHBI", 5, 0, 200, at[-1], 0, below) + struct.pack(">200H", *at)
+        body = bytes(at[-1] - len(head)) + (struct.pack(">I", below) + b"\1\0\0\0") * 200
+        data[(page - 1) * size : page * size] = head + body
+    database.path.write_bytes(data)
+    assert "no whole database" in refused(database.path).message
+
+
+def test_one_that_went_is_told(database: AssistantDatabase) -> None:
+    database.close()
+    database.path.unlink()
+    with pytest.raises(SourceError, match="No such file"):
+        read_whole(database.path, sqlite3.Connection.commit)
 
 
 def test_a_header_alone_is_told_where_it_lies_among_homes(tmp_path: Path) -> None:

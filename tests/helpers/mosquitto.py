@@ -55,16 +55,25 @@ class Mosquitto:
         log = (self.folder / "mosquitto.log").open("ab")
         self.process = subprocess.Popen([PROGRAM, "-c", path], stdout=log, stderr=log)
         log.close()
+        try:
+            self._await()
+        except BaseException:
+            self.stop(kill=True)
+            raise
+        return self
+
+    def _await(self) -> None:
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
-                socket.create_connection((HOST, self.port)).close()
+                socket.create_connection((HOST, self.port), timeout=PATIENCE_S).close()
             except ConnectionRefusedError:
+                assert self.process is not None
                 assert self.process.poll() is None, (self.folder / "mosquitto.log").read_text()
-                assert time.monotonic() < end
+                assert time.monotonic() < end, "mosquitto runs and does not listen"
                 time.sleep(0.02)
             else:
-                return self
+                return
 
     def stop(self, *, kill: bool = False) -> None:
         """End it."""
@@ -73,7 +82,11 @@ class Mosquitto:
                 self.process.kill()
             else:
                 self.process.terminate()
-            self.process.wait()
+            try:
+                self.process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
         self.process = None
 
     def __enter__(self) -> Self:
@@ -105,7 +118,9 @@ class Publisher:
 
     def publish(self, topic: str, payload: str | bytes, *, retain: bool = False) -> None:
         """Publish with QoS 1."""
-        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(PATIENCE_S)
+        told = self._client.publish(topic, payload, qos=1, retain=retain)
+        told.wait_for_publish(PATIENCE_S)
+        assert told.is_published(), f"the broker took no message of {topic}"
 
     def close(self) -> None:
         """End it."""

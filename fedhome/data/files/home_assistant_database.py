@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -36,6 +37,8 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
 _WAIT_S = 10.0  # for whoever has locked it
 _MOST_CELL = 1_000_000  # bytes; a state has 255 characters, its attributes 16 KB
 _HEAD = 20  # bytes; of those at 18 and 19 each says by 2 that there may be a file -wal
+_EACH = 100_000  # steps of SQLite between two looks at how many there were
+_STEPS_A_BYTE = 1000  # with an index for each entity it takes less than one
 _FUNCTIONS: Final = frozenset({"min", "max"})
 _DAMAGED = (
     'Home Assistant puts a damaged one aside and begins another; `sqlite3 FILE ".recover"` may '
@@ -46,6 +49,8 @@ _NOT_ALONE = (
     "the file and, where there is one, the file of its name with -wal behind it into a folder of "
     "your own, and read it there"
 )
+_UNREAD = "the system failed to read it"
+_SEE_DISK = "see whether its disk is whole, and is no share over a network"
 _TRY_AGAIN = "something else holds it: try again, or end what does"
 _T = TypeVar("_T")
 
@@ -101,6 +106,8 @@ def read_whole(path: Path, read: Callable[[sqlite3.Connection], _T], *, name: st
             continue
         except sqlite3.Error as error:
             raise _refused(name, error) from None
+        except OSError as error:  # it went, or its folder was closed, since it was found
+            raise unreadable(name, error.strerror or _UNREAD, hint=_SEE_DISK) from None
         except (ValueError, TypeError, OverflowError, MemoryError):
             reason = "what stands in its tables is not what Home Assistant writes there"
             raise unreadable(name, reason, hint=_DAMAGED) from None
@@ -122,6 +129,7 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     with closing(
         sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None)
     ) as connection:
+        connection.set_progress_handler(_too_long(path), _EACH)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_CELL)
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         connection.text_factory = lambda data: data.decode(errors="replace")
@@ -145,6 +153,14 @@ def _nobody_has(path: Path) -> bool:
             return False
     wal, index = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
     return not wal.exists() or (not wal.stat().st_size and not index.exists())
+
+
+def _too_long(path: Path) -> Callable[[], bool]:
+    """Return what tells SQLite to give up: pages that lead to each other have rows without end."""
+    waits = path.with_name(f"{path.name}-wal")
+    size = sum(one.stat().st_size for one in (path, waits) if one.exists())
+    looks, most = count(), 100 + size * _STEPS_A_BYTE // _EACH
+    return lambda: next(looks) > most
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -216,6 +232,5 @@ def _refused(name: str, error: sqlite3.Error) -> SourceError:
         reason = "its last changes lie beside it, and cannot be read together with it here"
         return unreadable(name, reason, hint=_NOT_ALONE)
     if kind.startswith("SQLITE_IOERR"):
-        hint = "see whether its disk is whole, and is no share over a network"
-        return unreadable(name, "the system failed to read it", hint=hint)
+        return unreadable(name, _UNREAD, hint=_SEE_DISK)
     return unreadable(name, "it is no whole database of SQLite", hint=_DAMAGED)
