@@ -123,7 +123,11 @@ QUESTIONS: Mapping[str, Reason] = {
         "a roster or directory without this home", "not admitted, or revoked: the owner invites it"
     ),
     "not-member": Reason("this home is not on the committee"),
-    "opened-before": Reason("a second sum about a model"),
+    "opened-before": Reason(
+        "a second sum about a model",
+        "it passes with the next model; where more homes say it than may be corrupt, the run ends "
+        "and says what to do: two servers have one key, or an older copy of one runs",
+    ),
     "older-head": Reason(
         "terms that name an older release or directory than this home was told of", _REGISTRY
     ),

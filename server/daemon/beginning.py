@@ -26,7 +26,7 @@ from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.model_file import SavedModel
 from fedhome.server.daemon.publishing import Candidate, Publisher
-from fedhome.server.daemon.run_chain import change_between, go_on, place_of
+from fedhome.server.daemon.run_chain import change_between, go_on, last_after
 from fedhome.server.rounds import checkpoint
 from fedhome.store import disk
 from fedhome.wire.layout import Layout
@@ -141,7 +141,8 @@ class Beginning:
     def _begin_with(self, release: Release) -> None:
         flat = self._publisher.model_of(release).flat
         plan, number = release.manifest.plan, release.manifest.round
-        last = self._last_after(self._publisher.run_of(release))
+        runs, run = self._folder.path.parent, self._publisher.run_of(release)
+        last = last_after(runs, run, self._tell, but=self._folder.path.name)
         if last.sums_path.exists():
             take_over(last.sums_path, self._folder.sums_path)
         came = self._end_of(last)
@@ -163,14 +164,6 @@ class Beginning:
                 learnt=release.manifest.learnt,
             )
         )
-
-    def _last_after(self, run: str) -> RunFolder:
-        """Return the last of the runs that went on from a run's model, or from theirs."""
-        runs = self._folder.path.parent
-        first = place_of(RunFolder(runs / run), self._tell).first
-        others = [RunFolder(path) for path in runs.iterdir() if path.name != self._folder.path.name]
-        chain = [one for one in _by_age(others) if place_of(one, self._tell).first == first]
-        return chain[-1] if chain else RunFolder(runs / run)
 
     def _end_of(self, last: RunFolder) -> tuple[NDArray[np.float32], int] | None:
         """Return the model that a run came to, and its round; None: it is not there any more."""
@@ -203,9 +196,3 @@ class Beginning:
             )
         same = plan is None or inputs_hash(plan) == inputs_hash(self._plan)
         return "" if same else others
-
-
-def _by_age(folders: list[RunFolder]) -> list[RunFolder]:
-    """Return the folders of runs that follow others, the oldest first."""
-    following = [folder for folder in folders if folder.follows_path.exists()]
-    return sorted(following, key=lambda folder: folder.follows_path.stat().st_mtime_ns)

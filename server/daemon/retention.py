@@ -1,7 +1,8 @@
 """What a server keeps of its past: runs, logs and models, as its settings say.
 
 Nothing goes that is in use: not the run in progress or the last one, nor the run that made the
-release that homes have, nor one that was pinned. Whatever goes is told.
+release that homes have, nor one that was pinned, nor the last that went on from one of these: the
+next one goes on from there, with its sums. Whatever goes is told.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from fedhome.registry import Registry
 from fedhome.registry.vault import INDEX
 from fedhome.server.daemon.current_run import Runs
 from fedhome.server.daemon.publishing import MODELS
+from fedhome.server.daemon.run_chain import last_after
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.store import disk
 
@@ -58,7 +60,7 @@ class Retention:
 
     def _in_use(self) -> set[str]:
         """Return the names of the runs that must stay."""
-        names = set()
+        names, runs = set[str](), self._server_folder.runs
         if (current := Runs(self._server_folder).current) is not None:
             names.add(current.run)
         models = self._server_folder.path / MODELS
@@ -70,7 +72,8 @@ class Retention:
                 for one in releases
                 if one.manifest.payload == newest.manifest.payload  # that it went back to
             }
-        return names
+        following = {last_after(runs, run, lambda _: None).path.name for run in names}
+        return names | following
 
 
 def old_runs(runs: Path, keep: int, in_use: Collection[str]) -> list[Path]:

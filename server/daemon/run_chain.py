@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from fedhome.errors import FedHomeError, RunError
@@ -70,6 +71,23 @@ def place_of(run: RunFolder, tell: Callable[[str], None]) -> ChainPlace:
     except (FedHomeError, ValueError, KeyError, TypeError):
         tell(f"{path} cannot be used: how {run.path.name} compares with other runs is not known")
         return unknown
+
+
+def last_after(runs: Path, run: str, tell: Callable[[str], None], *, but: str = "") -> RunFolder:
+    """Return the last of the runs that went on from a run's model, or from theirs; else that run.
+
+    Args:
+        runs: Where the folders of runs lie.
+        run: Name of the run.
+        tell: As of `place_of`.
+        but: Name of one that does not count.
+    """
+    first = place_of(RunFolder(runs / run), tell).first
+    others = [RunFolder(path) for path in runs.iterdir() if path.name != but]
+    following = [one for one in others if one.follows_path.exists()]
+    following.sort(key=lambda one: one.follows_path.stat().st_mtime_ns)
+    chain = [one for one in following if place_of(one, tell).first == first]
+    return chain[-1] if chain else RunFolder(runs / run)
 
 
 def go_on(run: RunFolder, last: RunFolder, layout: Layout, tell: Callable[[str], None]) -> None:

@@ -59,11 +59,12 @@ class AlikeHomes:
         """
         if self._journal.elsewhere(hash_of(model)):
             raise RoundError(
-                "homes have helped to open a sum about the run's model that this server does not "
-                "know: another server has its keys, or its folder was put back; by a second sum "
-                "and that one single homes could be told",
-                hint="end the other server, or bring the newest folder back; else begin with a new "
-                "model: `fedhome server run PLAN --fresh`",
+                "homes have helped to open a sum about the run's model that is not among its own: "
+                "another server has the keys of this one, its folder was put back, or another run "
+                "began with the same model; a second sum beside that one could tell of single "
+                "homes",
+                hint="let one server run, with the newest copy of its folder, and begin another "
+                "run; where that ends so, too: `fedhome server run PLAN --fresh`, with a new model",
             )
         other = np.nextafter(model, np.float32(np.inf))
         before = hash_of(model)
@@ -135,7 +136,8 @@ class AlikeHomes:
             (f"{other!r} about a model that hardly differs", homes if may is None else homes & may)
             for model in models
             for other in (purpose, *alike_to(purpose))
-            if (homes := self._journal.homes_in(name_of(other, model, group))) is not None
+            for number in range(self._groups)  # a new directory deals them anew
+            if (homes := self._journal.homes_in(name_of(other, model, number))) is not None
         ]
         return [(told, homes) for told, homes in (*same, *nearly) if homes]
 

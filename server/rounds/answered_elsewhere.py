@@ -29,7 +29,7 @@ class AnsweredElsewhere:
     def begin(self, name: str) -> None:
         """Forget what homes have said of a sum: they are asked once more."""
         for word in (OPENED, PASSED):
-            self._said[name, word] = set()
+            self._said.pop((name, word), None)
 
     def hear(self, name: str, home: str, text: str) -> None:
         """Take note of a refusal.
@@ -54,5 +54,5 @@ class AnsweredElsewhere:
         if word == PASSED:
             # They did not look at what was asked: it was no attempt at this sum.
             self._journal.tried(name, times=-1)
-        elif self._journal.homes_in(name) is None:
+        elif not self._journal.explains_opened(name):
             self._journal.keep_elsewhere(name)

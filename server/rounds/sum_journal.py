@@ -82,12 +82,13 @@ class SumJournal:
         self._homes: dict[str, frozenset[str]] = {}
         self._tries: dict[str, int] = {}
         self._elsewhere: frozenset[str] = frozenset()
+        self._past: frozenset[str] = frozenset()
         self._directory = ""
         if folder is not None:
             with disk.errors_of(folder):
                 make_folder(folder, mode=0o700)
             if (folder / _TRIES).exists():
-                self._directory, self._tries, self._elsewhere = _tries_in(folder / _TRIES)
+                self._recall(folder / _TRIES)
 
     def begin_epoch(self, directory: bytes) -> None:
         """Take note of the directory that is in force.
@@ -105,6 +106,8 @@ class SumJournal:
             for name in {*self._tries, *self.half_opened} - set(self._opened):
                 self._tries[name] = 0 if _model_in(name) == _NO_MODEL else MOST_TRIES
                 self.drop_closed(name)
+            opening = {path.stem for path in self._files() if path.suffix == _HOMES}
+            self._past = frozenset(map(_question_in, opening.union(self._homes)))
         self._directory = directory.hex()
         self._keep_tries()
 
@@ -144,6 +147,7 @@ class SumJournal:
                 "directory": self._directory,
                 "tries": self._tries,
                 "elsewhere": sorted(self._elsewhere),
+                "past": sorted(self._past),
             }
             disk.put(self._path(_TRIES), json.dumps(record).encode())
 
@@ -261,6 +265,16 @@ class SumJournal:
             self._homes[name] = frozenset(homes)
         return self._homes.get(name)
 
+    def explains_opened(self, name: str) -> bool:
+        """Return whether homes may say of a sum that it was opened, by what is in here.
+
+        Members were asked to open it, or a sum of this question over any group of an earlier epoch.
+
+        Raises:
+            StateError: As of `homes_in`.
+        """
+        return self.homes_in(name) is not None or _question_in(name) in self._past
+
     def give_up(self, name: str) -> None:
         """Forget a sum, opened or half opened, that is of no use: nothing else follows it.
 
@@ -304,6 +318,16 @@ class SumJournal:
                     with disk.errors_of(self.folder):
                         self._path(name + _HOMES).unlink(missing_ok=True)
 
+    def _recall(self, path: Path) -> None:
+        try:
+            record = json.loads(disk.read(path))
+            self._tries = {str(name): int(count) for name, count in record["tries"].items()}
+            self._elsewhere = frozenset(map(str, record.get("elsewhere", ())))
+            self._past = frozenset(map(str, record.get("past", ())))
+            self._directory = str(record["directory"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise _damaged(path) from None
+
     def _files(self) -> list[Path]:
         if self.folder is None:
             return []
@@ -329,14 +353,9 @@ def _model_in(name: str) -> str:
     return name.rsplit("-", 2)[1]
 
 
-def _tries_in(path: Path) -> tuple[str, dict[str, int], frozenset[str]]:
-    try:
-        record = json.loads(disk.read(path))
-        tries = {str(name): int(count) for name, count in record["tries"].items()}
-        elsewhere = frozenset(map(str, record.get("elsewhere", ())))
-        return str(record["directory"]), tries, elsewhere
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise _damaged(path) from None
+def _question_in(name: str) -> str:
+    """Return what is summed and about which model, whatever the group."""
+    return name.rpartition("-")[0]
 
 
 def _damaged(path: Path) -> StateError:

@@ -157,6 +157,18 @@ def test_the_same_question_and_those_alike_about_nearly_the_same_model_count() -
     assert _fitting(alike, b"o" * 32, HOMES[1:]) == 11
 
 
+def test_a_group_is_held_against_all_groups_about_the_earlier_model() -> None:
+    """A new directory deals them anew: homes of the second group may be in the first one now."""
+    plan, journal = secure_plan(aggregation={"groups": 2}), SumJournal()
+    alike = AlikeHomes(plan, journal, fleet=2 * len(HOMES))
+    first, second = model_hash(MODEL), model_hash(alike.next_to(MODEL))
+    journal.keep_homes(name_of("train", first, 1), HOMES)
+    assert _fitting(alike, second, HOMES) == 12
+    assert _fitting(alike, second, HOMES[1:]) == 7
+    journal.keep_homes(name_of("train", first, 0), [f"other-{home}" for home in HOMES])
+    assert _fitting(alike, second, HOMES[1:]) == 7, "of those none is in it"
+
+
 def test_nobody_waits_for_homes_that_are_asked_nothing_more() -> None:
     alike, journal, _, second = _choice(asked=lambda: HOMES[1:])
     journal.keep_homes(name_of("train", model_hash(MODEL), 0), HOMES)

@@ -19,6 +19,7 @@ from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import CANCELLED, Current, Runs
 from fedhome.server.daemon.publishing import MODELS, registry_of
 from fedhome.server.daemon.retention import Retention, old_runs
+from fedhome.server.daemon.run_chain import CHAIN
 from fedhome.server.daemon.server_folder import SETTINGS, ServerFolder, ServerSettings
 from fedhome.store.settings_file import write_settings
 from fedhome.wire.layout import Layout
@@ -88,6 +89,20 @@ def test_what_is_in_use_stays_however_old_it_is(place: ServerFolder, said: list[
     Retention(place, said.append).tend()
     assert left(place) == ["run-1", "run-2", "run-5"], "the last run, the release's, the newest"
     publish(place, "run-0", "run-2")
+
+
+def test_where_the_next_run_goes_on_from_stays(place: ServerFolder, said: list[str]) -> None:
+    """Homes have trained from the release in it: without its sums they would be asked twice."""
+    runs(place, 5)
+    settings(place, keep_runs=1)
+    publish(place, "run-0")
+    for number, (run, followed) in enumerate([("run-1", "run-0"), ("run-2", "run-1")]):
+        folder = RunFolder(place.runs / run)
+        (folder.path / CHAIN).write_text('{"first": "run-0", "level": null}')
+        folder.write_follows(followed)
+        os.utime(folder.follows_path, (1_000 + number, 1_000 + number))
+    Retention(place, said.append).tend()
+    assert left(place) == ["run-0", "run-2", "run-4"]
 
 
 def test_nothing_goes_where_all_is_kept(place: ServerFolder, said: list[str]) -> None:

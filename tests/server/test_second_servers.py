@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RoundError
 from fedhome.reasons import in_words
+from fedhome.secagg.graph import groups
 from fedhome.server.rounds.answered_elsewhere import OPENED, PASSED, AnsweredElsewhere
 from fedhome.server.rounds.sum_journal import MOST_TRIES, KeptSum, SumJournal, name_of
+from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest
 from helpers import tiny
+from helpers.registry_world import Crash
 from helpers.wired_fleet import WiredFleet, secure_plan
 
 GOES = "h05"
@@ -70,9 +73,9 @@ def fleet(request: pytest.FixtureRequest, tmp_path: Path, opened: list[NDArray[A
 def test_a_server_does_not_ask_about_nearly_a_model_that_another_one_has_a_sum_of(
     fleet: WiredFleet, opened: list[NDArray[Any]]
 ) -> None:
-    with pytest.raises(RoundError, match="another server has its keys"):
+    with pytest.raises(RoundError, match="another server has the keys"):
         _attempted(fleet)
-    with pytest.raises(RoundError, match="another server has its keys"):
+    with pytest.raises(RoundError, match="another server has the keys"):
         _attempted(fleet, times=1)
     assert "last digits" not in fleet.events
     assert len(opened) == 1
@@ -93,6 +96,32 @@ def test_control_the_two_sums_differ_by_one_homes_update(
     first, second = opened[:2]
     assert own[2:].any()
     assert np.array_equal((first - second)[2:], own[2:]), "its whole update, bit for bit"
+
+
+@pytest.mark.long
+def test_a_kill_between_two_groups_and_a_new_directory_end_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Members open no other group in another epoch: as if another server had opened theirs."""
+    sections = {"rounds": {"evaluate_fraction": 0.0, "quorum": 0.55}, "aggregation": {"groups": 2}}
+    fleet = WiredFleet(tmp_path, secure_plan(**sections), 10)
+    second = groups(fleet.world.directory.seed, sorted(fleet.wire.homes), 2)[1]
+    fleet.wire.away = {second[0]}  # too few for a sum: nobody of theirs is asked
+    keep = Channel.keep
+
+    def killed(self: Channel, group: GroupSum, request: SumRequest) -> None:
+        keep(self, group, request)
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Channel, "keep", killed)
+        with pytest.raises(Crash):
+            _attempted(fleet, times=1)
+    fleet.wire.away = set()
+    fleet.next_epoch()
+    _attempted(fleet, times=MOST_TRIES + 1)
+    assert {why for _, why in fleet.wire.refusals} == {"opened-before", "asked-before"}
+    assert "last digits changed" in fleet.events, "it goes on"
 
 
 @pytest.mark.parametrize("where", ["in memory", "in files"])
@@ -125,6 +154,28 @@ def test_a_sum_of_its_own_is_none_of_another_server() -> None:
     heard = AnsweredElsewhere(journal, 0)
     heard.hear(NAME, "a", in_words(OPENED))
     assert not journal.elsewhere(MODEL)
+
+
+def test_nor_is_one_of_another_group_of_an_earlier_epoch(tmp_path: Path) -> None:
+    """A server was killed after one of two groups; members of the next epoch open neither."""
+    other = name_of("train", MODEL, 1)
+    for directory in (b"first", b"second"):
+        journal = SumJournal(tmp_path)
+        journal.begin_epoch(directory)
+        journal.keep_homes(NAME, ["a", "b"])
+    for kept in (journal, SumJournal(tmp_path)):
+        AnsweredElsewhere(kept, 0).hear(other, "a", in_words(OPENED))
+        assert not kept.elsewhere(MODEL)
+    AnsweredElsewhere(journal, 0).hear(name_of("evaluate", MODEL, 1), "a", in_words(OPENED))
+    assert journal.elsewhere(MODEL), "of another question none is known"
+
+
+def test_one_of_another_group_of_the_same_epoch_explains_nothing() -> None:
+    journal = SumJournal()
+    journal.begin_epoch(b"first")
+    journal.keep_homes(NAME, ["a", "b"])
+    AnsweredElsewhere(journal, 0).hear(name_of("train", MODEL, 1), "a", in_words(OPENED))
+    assert journal.elsewhere(MODEL)
 
 
 def test_a_number_that_has_passed_is_no_attempt() -> None:
