@@ -10,7 +10,6 @@ Source: FIPS 180-4, sections 4.1.2, 4.2.2, 5.3.3 and 6.2.2; RFC 2104; RFC 5869.
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -27,7 +26,6 @@ SECRET_BYTES = 32
 _BLOCK_BYTES, _ROUNDS = 64, 64
 _STATE, _BLOCK = 8, 16  # words
 _INNER, _OUTER = np.uint32(0x36363636), np.uint32(0x5C5C5C5C)
-_lock = threading.Lock()
 
 _Words = NDArray[np.uint32]
 
@@ -53,6 +51,8 @@ class HashLanes:
             salt: At most 64 bytes.
             infos: Of each secret what its key is for; all are of one length.
         """
+        assert len(salt) <= _BLOCK_BYTES
+        assert len(secrets) == len(infos)
         count = len(secrets)
         if not count:
             return []
@@ -94,21 +94,17 @@ class HashLanes:
 
 
 @cache
-def _compiled() -> HashLanes | None:
+def hash_lanes_if_any() -> HashLanes | None:
+    """Return the compiled function; None where no machine code may be made."""
     try:
         return HashLanes()
     except EngineError:
         return None
 
 
-def hash_lanes_if_any() -> HashLanes | None:
-    """Return the compiled function; None where no machine code may be made."""
-    with _lock:
-        return _compiled()
-
-
 def _across(messages: Sequence[bytes], size: int, many: int) -> _Words:
     """Return messages of whole words side by side, uint32 ``[words, many]``; the rest are zeros."""
+    assert {len(message) for message in messages} <= {size}
     words = np.zeros((size // 4, many), np.uint32)
     words[:, : len(messages)] = np.frombuffer(b"".join(messages), ">u4").reshape(-1, size // 4).T
     return words

@@ -13,7 +13,6 @@ Source: FIPS 197, section 5.2 (key expansion); Intel, "AES New Instructions Set"
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -33,7 +32,6 @@ _BLOCK_BYTES, _KEY_BYTES, _ROUNDS = 16, 32, 14
 _BLOCKS_AT_ONCE = 8  # registers that go through the rounds together: one waits for the others
 _I8 = ir.IntType(8)
 _BLOCK, _WORDS = ir.VectorType(I64, 2), ir.VectorType(I32, 4)
-_lock = threading.Lock()
 
 _Words = NDArray[np.unsignedinteger[Any]]
 
@@ -87,7 +85,12 @@ class PairStreams:
 
 
 @cache
-def _compiled(size: int) -> PairStreams | None:
+def pair_streams_if_any(size: int) -> PairStreams | None:
+    """Return the compiled function; None where this processor or system has none.
+
+    Args:
+        size: Bytes of a word.
+    """
     features = binding.get_host_cpu_features()
     if "x86_64" not in binding.get_process_triple() or not features.get("aes"):
         return None
@@ -95,16 +98,6 @@ def _compiled(size: int) -> PairStreams | None:
         return PairStreams(size, wide=bool(features.get("vaes") and features.get("avx2")))
     except EngineError:
         return None
-
-
-def pair_streams_if_any(size: int) -> PairStreams | None:
-    """Return the compiled function; None where this processor or system has none.
-
-    Args:
-        size: Bytes of a word.
-    """
-    with _lock:
-        return _compiled(size)
 
 
 def _write_add(e: Emitter, bits: int, wide: int) -> None:

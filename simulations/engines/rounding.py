@@ -7,7 +7,6 @@ is, bit for bit, what the protocol opens; between the operations nothing goes to
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -25,7 +24,6 @@ from fedhome.secagg.fixedpoint import FixedPoint
 _CTR = modes.CTR(bytes(16))
 _DRAWN = 1 << 17  # bytes of keystream at a time: they stay in the second-level cache
 _UNIT = float(1 << 24)
-_lock = threading.Lock()
 
 
 class Rounding:
@@ -117,18 +115,13 @@ class Rounding:
 
 
 @cache
-def _compiled() -> Rounding:
-    return Rounding()
-
-
 def rounding() -> Rounding:
     """Return the compiled functions, once in the life of the process.
 
     Raises:
         EngineError: The system lets no process create machine code.
     """
-    with _lock:
-        return _compiled()
+    return Rounding()
 
 
 def changes_of(

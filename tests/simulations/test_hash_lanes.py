@@ -29,6 +29,21 @@ def test_keys_are_those_of_hkdf(count: int, size: int, salt: bytes) -> None:
     assert found == [hkdf(one, salt, info) for one, info in zip(secrets, infos, strict=True)]
 
 
+@lanes
+def test_what_it_is_not_written_for_is_not_derived_wrongly() -> None:
+    """Another length would move all words behind it."""
+    compiled = hash_lanes_if_any()
+    assert compiled is not None
+    for secrets, salt, infos in (
+        ([b"s" * 31, b"s" * 33], b"", [b"i" * 3] * 2),
+        ([b"s" * 32] * 2, b"", [b"i" * 2, b"i" * 4]),
+        ([b"s" * 32] * 2, b"t" * 65, [b"i"] * 2),
+        ([b"s" * 32] * 2, b"t", [b"i"]),
+    ):
+        with pytest.raises(AssertionError):
+            compiled.hkdf(secrets, salt, infos)
+
+
 def test_constants_begin_as_the_standard_has_them() -> None:
     assert [f"{one:08x}" for one in hash_lanes._BEGIN[:2]] == ["6a09e667", "bb67ae85"]
     ends = [f"{one:08x}" for one in hash_lanes._CONSTANTS[[0, -1]]]
@@ -51,8 +66,8 @@ def test_where_no_machine_code_may_be_made_there_is_none(monkeypatch: pytest.Mon
         raise EngineError("This system does not let the fused engine create machine code.")
 
     monkeypatch.setattr(hash_lanes, "machine_code", refused)
-    hash_lanes._compiled.cache_clear()
+    hash_lanes_if_any.cache_clear()
     try:
         assert hash_lanes_if_any() is None
     finally:
-        hash_lanes._compiled.cache_clear()
+        hash_lanes_if_any.cache_clear()

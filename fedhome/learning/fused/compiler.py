@@ -17,7 +17,7 @@ from fedhome.learning.fused.nesting import Nesting
 from fedhome.learning.fused.rule import LossName, Rule
 
 _OPTIMISATION = 3
-_lock = threading.Lock()  # LLVM's set-up is not safe to run in two threads at once
+_lock = threading.RLock()  # LLVM's set-up is not safe to run in two threads at once
 
 
 @cache
@@ -68,7 +68,7 @@ def shape_of(nesting: Nesting, loss: LossName, rule: Rule, rows: int, tile: Tile
 
 
 def machine_code(source: str) -> Any:
-    """Compile LLVM source; what is returned owns the code. Call it from one thread at a time.
+    """Compile LLVM source; what is returned owns the code.
 
     Raises:
         EngineError: The system lets no process create machine code.
@@ -78,16 +78,18 @@ def machine_code(source: str) -> Any:
     except OSError as error:
         message = "This system does not let the fused engine create machine code."
         raise EngineError(message, hint="Choose another engine.") from error
-    machine = _machine(jit=True)
-    engine = binding.create_mcjit_compiler(_module(source, machine), machine)
-    engine.finalize_object()
+    with _lock:
+        machine = _machine(jit=True)
+        engine = binding.create_mcjit_compiler(_module(source, machine), machine)
+        engine.finalize_object()
     return engine
 
 
 def object_file(source: str) -> bytes:
     """Compile LLVM source to an object file that refers to nothing by where it lies."""
-    machine = _machine(jit=False)
-    return bytes(machine.emit_object(_module(source, machine)))
+    with _lock:
+        machine = _machine(jit=False)
+        return bytes(machine.emit_object(_module(source, machine)))
 
 
 def _machine(*, jit: bool) -> Any:
