@@ -28,7 +28,9 @@ Look = Callable[[], Mapping[str, Any]]
 
 It returns ``line`` to print and ``lasting``, by which a prediction differs from the one before; or
 ``fault``, ``hint`` and ``passing``, whether other readings can mend it. Beside them ``files``,
-``folders`` and their ``state`` before it has read them, as of :class:`WatchedPaths`.
+``folders`` and their ``state`` before it has read them, as of :class:`WatchedPaths`. Of each
+prediction it has ``predictions``, as plain values, and ``until`` when it is one of now: Unix time
+in s, or None where readings have no times.
 """
 
 
@@ -129,8 +131,14 @@ def _lost(how: str) -> Mapping[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Watch until SIGINT or SIGTERM: seconds from look to look, and the command of a look."""
-    every_s, *command = arguments
+    """Watch until SIGINT or SIGTERM.
+
+    Args:
+        arguments: Seconds from look to look; the broker to which predictions go, as
+            :func:`fedhome.clients.broker.published_predictions.published` reads it, or nothing;
+            and the command of a look.
+    """
+    every_s, broker, *command = arguments
     stop, running = Event(), list[Child]()
 
     def asked() -> None:
@@ -139,14 +147,27 @@ def main(arguments: Sequence[str]) -> int:
             child.stop()
 
     on_stop(asked)
+    look = by_process(command, running)
+    if not broker:
+        return _watched(look, float(every_s), stop)
+    from fedhome.clients.broker.published_predictions import published  # noqa: PLC0415 - memory
+
+    with published(broker, every_s=float(every_s), say=_complain) as told:
+        return _watched(told.heard(look), float(every_s), stop, told.check)
+
+
+def _watched(
+    look: Look, every_s: float, stop: Event, check: Callable[[], None] = lambda: None
+) -> int:
     watch = PredictionWatch(
-        by_process(command, running),
-        every_s=float(every_s),
+        look,
+        every_s=every_s,
         say=lambda line: print(line, flush=True),  # noqa: T201 - what was asked for
-        complain=lambda line: print(visible(line), file=sys.stderr, flush=True),  # noqa: T201 - the same
+        complain=_complain,
     )
     try:
         while not stop.is_set():
+            check()
             ended = watch.tend(monotonic())
             if ended is not None and not stop.is_set():
                 return ended
@@ -156,3 +177,7 @@ def main(arguments: Sequence[str]) -> int:
             os.dup2(os.open(Path(os.devnull), os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
+
+
+def _complain(line: str) -> None:
+    print(visible(line), file=sys.stderr, flush=True)  # noqa: T201 - it goes on, and people read it

@@ -14,12 +14,11 @@ from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from fedhome.clients.broker.mqtt_link import MOST_BYTES
 from fedhome.data.columns.missing import MISSING_WORDS
 from fedhome.data.files.json_rows import Cell, loaded
 from fedhome.errors import SourceError
 
-MOST_BYTES: Final = 1 << 16
-"""Of a message."""
 FIRST_S: Final = 946_684_800.0
 """2000-01-01: no clock that is set tells an earlier time."""
 LONGEST_NAME: Final = 512

@@ -16,30 +16,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from fedhome.clients.broker.broker_address import BrokerAddress
+from fedhome.clients.broker.broker_patience import BrokerPatience
+from fedhome.clients.broker.mqtt_link import KEPT_S, BrokerGoneError, BrokerLink, Receipt
 from fedhome.clients.recorded.arriving_lines import LinesRead
-from fedhome.clients.recorded.mqtt_link import (
-    KEPT_S,
-    BrokerAddress,
-    BrokerGoneError,
-    BrokerLink,
-    Receipt,
-    wait_of,
-)
 from fedhome.clients.recorded.mqtt_rows import MessageReading, MessageRows
 from fedhome.clients.recorded.recording import Recorder
 from fedhome.clients.recorded.streams import MOST_LINES, MOST_S, PatientWrites, Told
 from fedhome.counted import counted, was
-from fedhome.errors import SourceError
 from fedhome.plan.time_steps import DAY_S
 from fedhome.wire.moments import length
 
 _MOST_UNHEARD: Final = 16  # a broker waits with more than 20 (mosquitto's default)
-_STEADY_S = 60.0  # a connection that held for as long was none that fails again and again
-_SEVERAL = 3  # connections one after the other that did not hold
-_PUSHED_OUT = (
-    "it ends each connection at once: if another command records the same topics for this home "
-    "with --time, the two take turns; stop one of them"
-)
 _SHOWN = 4
 
 
@@ -103,31 +91,23 @@ class BrokerRecording:
         if not self._reading.zone:
             home = replace(self._reading, zone=self._recorder.store.facts.zone)
             self._rows = MessageRows(home, self._waiting)
-        failures, fault, ever = 0, "", False
-        lost_s = time.monotonic()
+        # Without a name at the broker, none pushes another out.
+        twice = "records the same topics for this home with --time" if self._kept else ""
+        patience = BrokerPatience(self._address, self._waiting, twice=twice)
         while not self._stop.is_set():
-            begun_s = time.monotonic()
+            patience.begin()
+            wait_s = 0.0
             try:
                 link = self._linked()
-                self._tell_linked(link, None if not ever else time.monotonic() - lost_s)
-                ever, fault, begun_s = True, "", time.monotonic()
+                self._tell_linked(link, patience.linked())
                 self._attend(link)
             except BrokerGoneError as error:
                 self._unheard.clear()  # of the next connection these numbers mean other messages
                 self._write()
                 if self._stop.is_set():
                     return
-                if error.taken_over or not (error.passing or ever):
-                    raise self._refused(error) from None
-                if not fault:
-                    lost_s = time.monotonic()
-                failures = 1 if time.monotonic() - begun_s > _STEADY_S else failures + 1
-                if error.why != fault:
-                    fault = error.why
-                    self._waiting(f"{self._address}: {fault}; it is tried again until it is there")
-                if ever and self._kept and failures == _SEVERAL:
-                    self._waiting(f"{self._address}: {_PUSHED_OUT}")
-            self._stop.wait(wait_of(failures))
+                wait_s = patience.gone(error)
+            self._stop.wait(wait_s)
 
     def _linked(self) -> BrokerLink:
         return BrokerLink(
@@ -197,14 +177,6 @@ class BrokerRecording:
             days = KEPT_S // DAY_S
             missed = f"; from now on the broker keeps for {days} days what this one misses"
         self._waiting(told + missed)
-
-    def _refused(self, error: BrokerGoneError) -> SourceError:
-        if error.taken_over:
-            return SourceError(
-                f"{self._address}: another one records the same topics for this home",
-                hint="stop one of them",
-            )
-        return SourceError(f"{self._address}: {error.why}", hint=error.hint)
 
     @property
     def summary(self) -> str:

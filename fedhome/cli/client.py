@@ -202,6 +202,32 @@ def predict(
             show_default="1m",
         ),
     ] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(
+            help="With --watch: tell a broker each prediction, too, such as mqtt://broker.local; "
+            "Home Assistant finds it there. Whoever may read there sees what this home expects, "
+            "such as when somebody is in.",
+            metavar="BROKER",
+            show_default="none",
+        ),
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of the broker: file of the user's password; or set FEDHOME_MQTT_PASSWORD.",
+            show_default=False,
+        ),
+    ] = None,
+    authorities: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca",
+            help="Of a broker at mqtts://: file of the certificates that vouch for it.",
+            metavar="FILE",
+            show_default="this device's",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict with the home's own model: no server, no network; also while the agent runs."""
@@ -212,8 +238,16 @@ def predict(
         raise typer.BadParameter("--watch follows the newest readings: leave --at out")
     if every is not None and not follow:
         raise typer.BadParameter("--every says how often --watch looks: add --watch")
+    if mqtt is not None and not follow:
+        raise typer.BadParameter("--mqtt tells a broker what --watch predicts: add --watch")
+    if mqtt is None and (password_file or authorities):
+        raise typer.BadParameter("--password-file and --ca are for a broker: add --mqtt")
     if follow:
-        from fedhome.cli.client_predict_watch import every_seconds, watch  # noqa: PLC0415
+        from fedhome.cli.client_predict_watch import (  # noqa: PLC0415
+            PredictionBroker,
+            every_seconds,
+            watch,
+        )
 
         watch(
             home_folder_at(folder),
@@ -221,6 +255,11 @@ def predict(
             horizon=horizon,
             every_s=every_seconds(every or "1m"),
             as_json=as_json,
+            broker=PredictionBroker(
+                address=mqtt, password_file=password_file, authorities=authorities
+            )
+            if mqtt is not None
+            else None,
         )
     home_folder = home_folder_at(folder)
     found = predicted(home_folder, at=at, source=source, now_s=ages.now(), horizon=horizon)

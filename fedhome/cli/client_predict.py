@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fedhome.personal.newest_rows import Trial
 
 _DIGITS = 4  # of numbers that are shown
+_ROWS_AWAITED, _LATE_S = 3, 300.0
 _WORSE = (
     "on the newest rows its model was worse than the forecast without learning, which is given "
     "instead; the next run may end with a better one, `fedhome client rollback` takes the last"
@@ -56,6 +57,7 @@ class HomePrediction:
         newest: The newest reading, Unix time in s; of rows without times None.
         now: The present, Unix time in s.
         trial: How it does on the home's newest rows, to which it was not fitted.
+        step_s: From one row to the next, s, mostly; 0 of a single row, or of rows without times.
         notes: What was converted, taken for granted or left out of the readings.
         horizon: Which horizon it is of, where the plan names several; else empty.
     """
@@ -68,6 +70,7 @@ class HomePrediction:
     newest: int | None
     now: float
     trial: Trial
+    step_s: int = 0
     notes: tuple[str, ...] = ()
     horizon: str = ""
 
@@ -76,6 +79,17 @@ class HomePrediction:
         """Of what moment it is, or of which row."""
         row = self.row
         return when(row["time"].timestamp()) if "time" in row else f"row {row['row'] + 1:,}"
+
+    @property
+    def until(self) -> float | None:
+        """When it is no longer one of now: three rows have not come; of rows without times None.
+
+        Counted from the newest reading, or from the predicted moment if that was earlier.
+        """
+        if self.newest is None or "time" not in self.row:
+            return None
+        of = min(float(self.row["time"].timestamp()), float(self.newest))
+        return of + _ROWS_AWAITED * self.step_s + _LATE_S
 
     @property
     def classes(self) -> dict[str, float]:
@@ -204,6 +218,7 @@ def _one(
         newest=None if table.timeless else int(table.time_s[-1]),
         now=now_s,
         trial=tried(model, known, newest_rows(model, known)),
+        step_s=0 if table.timeless else _step_s(known),
         notes=tuple(dict.fromkeys((*read.notes, *known.notes))),
         horizon=horizon,
     )
@@ -231,14 +246,20 @@ def _place(known: Predictions, at: str, table: HomeTable) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=ZoneInfo(table.time_zone))
     times, asked = moments(known), moment.timestamp()
-    step = int(np.median(np.diff(times))) if len(times) > 1 else 0
-    if not times[0] <= asked < times[-1] + max(step, 1):
+    if not times[0] <= asked < times[-1] + max(_step_s(known), 1):
         raise DataError(
             f"nothing can be predicted of {when(asked)}: the readings allow it from "
             f"{when(int(times[0]))} to {when(int(times[-1]))}",
             hint="name a moment within that, or give newer readings with --from",
         )
     return int(np.searchsorted(times, asked, side="right")) - 1
+
+
+def _step_s(known: Predictions) -> int:
+    from fedhome.personal.newest_rows import moments  # noqa: PLC0415
+
+    times = moments(known)
+    return int(np.median(np.diff(times))) if len(times) > 1 else 0
 
 
 def print_prediction(found: HomePrediction, *, as_json: bool) -> None:

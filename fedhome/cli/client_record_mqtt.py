@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedhome.cli import ages
+from fedhome.cli.broker_login import broker_address
 from fedhome.errors import PlanError, SourceError
 
 if TYPE_CHECKING:
@@ -88,11 +88,8 @@ def broker_recording(
             installed.
         PlanError: ``--every`` is no length of time.
     """
-    from fedhome.clients.recorded.mqtt_link import (  # noqa: PLC0415
-        BrokerAddress,
-        check_filter,
-        check_installed,
-    )
+    from fedhome.clients.broker.broker_address import check_filter  # noqa: PLC0415
+    from fedhome.clients.broker.mqtt_link import check_installed  # noqa: PLC0415
     from fedhome.clients.recorded.mqtt_recording import BrokerRecording  # noqa: PLC0415
 
     topics = tuple(dict.fromkeys(options.topics or ()))
@@ -103,14 +100,15 @@ def broker_recording(
         )
     for topic in topics:
         check_filter(topic)
-    address = BrokerAddress.parse(
-        source, password=_password(options.password_file), authorities=options.authorities
+    address = broker_address(
+        source,
+        password_file=options.password_file,
+        authorities=options.authorities,
+        what="readings",
+        tell=waiting,
     )
     every_s = _every_seconds(options.every or "1min")
     check_installed()
-    if address.in_the_clear:
-        what = "its password and readings" if address.password else "readings"
-        waiting(f"{address}: {what} pass the network in the clear; mqtts:// hides them")
     return BrokerRecording(
         recorder,
         address,
@@ -132,12 +130,3 @@ def _every_seconds(every: str) -> int:
     if _DAY_S % seconds:
         raise PlanError([f"--every is {every!r}: a part of a day is needed, such as 1min or 5min"])
     return seconds
-
-
-def _password(file: Path | None) -> str:
-    from fedhome.cli.fleet_words import text_of  # noqa: PLC0415
-    from fedhome.clients.recorded.mqtt_link import PASSWORD  # noqa: PLC0415
-
-    if file is None:
-        return os.environ.get(PASSWORD, "")
-    return text_of(file).rstrip("\r\n")

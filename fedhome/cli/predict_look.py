@@ -43,12 +43,19 @@ def look(
     except FedHomeError as error:
         passing = isinstance(error, DataError)
         return {**found, "fault": error.message, "hint": error.hint, "passing": passing}
-    lasting, lines = [], []
+    lasting, lines, predictions = [], [], []
     for one in each:
         told = one.to_json()
+        predictions.append(told)
         lasting.append({name: value for name, value in told.items() if name not in _AGES})
         lines.append(json.dumps(told) if as_json else said(one))
-    return {**found, "line": "\n".join(lines), "lasting": lasting}
+    return {
+        **found,
+        "line": "\n".join(lines),
+        "lasting": lasting,
+        "predictions": predictions,
+        "until": [one.until for one in each],
+    }
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -19,8 +19,8 @@ from typing import IO, Any
 import numpy as np
 import pytest
 
+from fedhome.clients.broker.broker_address import PASSWORD
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.clients.recorded.mqtt_link import PASSWORD
 from fedhome.clients.recorded.reading_store import ReadingStore
 from fedhome.clients.recorded.readings_key import FOLDER as STORE
 from fedhome.data.table import HomeTable

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fedhome.clients.recorded.mqtt_link import BrokerAddress, check_filter, wait_of
+from fedhome.clients.broker.broker_address import BrokerAddress, check_filter
+from fedhome.clients.broker.broker_patience import wait_of
+from fedhome.clients.broker.mqtt_link import MOST_BYTES
 from fedhome.clients.recorded.mqtt_messages import (
-    MOST_BYTES,
     fields_of,
     flag,
     moment,

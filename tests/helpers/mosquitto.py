@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import queue
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pytest
 
@@ -126,3 +128,54 @@ class Publisher:
         """End it."""
         self._client.disconnect()
         self._client.loop_stop()
+
+
+class Heard(NamedTuple):
+    """A message, and whether the broker had kept it."""
+
+    topic: str
+    payload: str
+    retained: bool
+
+
+class Subscriber:
+    """Somebody who listens, from when it is made.
+
+    Args:
+        broker: The broker.
+        topic: What it listens to.
+    """
+
+    def __init__(self, broker: Mosquitto, topic: str = "#") -> None:
+        from paho.mqtt.client import Client  # noqa: PLC0415 - an extra
+        from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
+
+        self._heard: queue.Queue[Heard] = queue.Queue()
+        ready = threading.Event()
+        self._client: Any = Client(CallbackAPIVersion.VERSION2)
+        self._client.on_message = lambda _, __, one: self._heard.put(
+            Heard(one.topic, one.payload.decode(), bool(one.retain))
+        )
+        self._client.on_subscribe = lambda *_: ready.set()
+        self._client.connect(HOST, broker.port)
+        self._client.subscribe(topic, qos=1)
+        self._client.loop_start()
+        assert ready.wait(PATIENCE_S)
+
+    def next(self, ending: str, payload: str | None = None) -> Heard:
+        """Return the next message on a topic with this ending, and what it is to say, if named."""
+        while True:
+            one = self._heard.get(timeout=PATIENCE_S)
+            if one.topic.endswith(ending) and payload in {None, one.payload}:
+                return one
+
+    def close(self) -> None:
+        """End it."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -2,144 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import unquote, urlsplit
 
-from fedhome.clients.recorded.mqtt_messages import MOST_BYTES
+from fedhome.clients.broker.broker_address import PASSWORD, BrokerAddress
 from fedhome.errors import SourceError
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
 
-SCHEMES: Final = {"mqtt": 1883, "mqtts": 8883}
-PASSWORD: Final = "FEDHOME_MQTT_PASSWORD"  # noqa: S105 - the variable's name
+MOST_BYTES: Final = 1 << 16
+"""Of a message."""
 KEPT_S: Final = 7 * 86_400
 """For as long a broker is asked to keep messages while nobody takes them."""
 _ALIVE_S = 30  # the broker is asked after as much silence whether it is there
 _ANSWER_S = 15.0
 _LOOK_S = 0.25
 _PACKET = 16 * MOST_BYTES  # larger ones no broker that keeps to MQTT 5 sends
-_LONGEST_TOPIC = 65_535  # bytes
 _TAKEN_OVER = 142
 _LATER = frozenset({136, 137, 151, 159})  # not available, busy, over its quota or rate
 _NOT_ALLOWED = frozenset({134, 135})
 _NO_MQTT_5 = 132
-
-
-@dataclass(frozen=True, kw_only=True)
-class BrokerAddress:
-    """Where a broker is, and as whom it is asked.
-
-    Args:
-        host: Its name or address.
-        port: Its port.
-        tls: Whether it is spoken to under TLS.
-        user: The user's name; empty: none.
-        password: The user's; it is never shown.
-        authorities: File of the certificates that vouch for it; None: those of this device.
-    """
-
-    host: str
-    port: int
-    tls: bool
-    user: str = ""
-    password: str = field(default="", repr=False)
-    authorities: Path | None = None
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"mqtt{'s' if self.tls else ''}://{host}:{self.port}"
-
-    @property
-    def in_the_clear(self) -> bool:
-        """Whether others on the way can read what is said."""
-        return not self.tls and self.host not in {"localhost", "127.0.0.1", "::1"}
-
-    @classmethod
-    def parse(
-        cls, text: str, *, password: str = "", authorities: Path | None = None
-    ) -> BrokerAddress:
-        """Return the address in a text such as ``mqtts://user@broker.local``.
-
-        Raises:
-            SourceError: It is none, or holds a password.
-        """
-        hint = "write it as mqtt://broker.local, or mqtts://USER@HOST:PORT"
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError:
-            raise SourceError("the broker's address cannot be read", hint=hint) from None
-        if parts.password is not None:
-            raise SourceError(
-                "the broker's address holds a password, which others on this device could read",
-                hint=f"leave it out: --password-file FILE, or the variable {PASSWORD}",
-            )
-        more = parts.path.strip("/") or parts.query or parts.fragment
-        if parts.scheme not in SCHEMES or not parts.hostname or more:
-            # It is not shown: what does not go apart as it should may have a password in it.
-            raise SourceError("this is no address of a broker", hint=hint)
-        tls, user = parts.scheme == "mqtts", unquote(parts.username or "")
-        if password and not user:
-            raise SourceError(
-                "there is a password for the broker, and no user",
-                hint=f"name the user: {parts.scheme}://USER@{parts.hostname}",
-            )
-        if authorities is not None and not tls:
-            raise SourceError(
-                "--ca has no effect without TLS", hint=f"write mqtts://{parts.hostname}"
-            )
-        return cls(
-            host=parts.hostname,
-            port=port or SCHEMES[parts.scheme],
-            tls=tls,
-            user=user,
-            password=password,
-            authorities=authorities,
-        )
-
-
-def check_filter(topic: str) -> None:
-    """Refuse what can name no topics.
-
-    Raises:
-        SourceError: It is empty, too long or no text, or has a ``+`` or ``#`` where none can be.
-    """
-    try:
-        size = len(topic.encode())
-    except UnicodeEncodeError:  # of bytes on the command line that are no UTF-8
-        size = 0
-    levels = topic.split("/")
-    stray = any(("+" in one or "#" in one) and len(one) > 1 for one in levels)
-    if not 0 < size <= _LONGEST_TOPIC or "\0" in topic or stray or "#" in levels[:-1]:
-        raise SourceError(
-            f"{topic[:80]!r} names no topics of MQTT",
-            hint="+ stands for one level and # for all below, each alone between slashes: "
-            "zigbee2mqtt/+, home/#",
-        )
-
-
-def check_installed() -> None:
-    """Refuse to begin without paho-mqtt, which is an extra.
-
-    Raises:
-        SourceError: It is not installed.
-    """
-    try:
-        import paho.mqtt.client  # noqa: F401, PLC0415
-    except ImportError:
-        raise SourceError(
-            "messages of a broker are taken by paho-mqtt, which is not installed",
-            hint="pip install 'fedhome[mqtt]'",
-        ) from None
 
 
 class BrokerGoneError(Exception):
@@ -170,6 +58,14 @@ Taken = Callable[[str, bytes, bool, Receipt], None]
 """Takes a topic, what a message holds, whether it was kept from before, and its receipt."""
 
 
+class Publication(NamedTuple):
+    """What is said on a topic; a broker keeps what is retained for those who come later."""
+
+    topic: str
+    payload: str
+    retained: bool
+
+
 class BrokerLink:
     """A connection to a broker; it takes messages while `attend` is called.
 
@@ -180,6 +76,7 @@ class BrokerLink:
         kept: Whether the broker is to keep it.
         take: Takes each message.
         stop: Tells whether it is to be given up.
+        will: What the broker is to say when the connection is lost; None: nothing.
 
     Raises:
         SourceError: A file of certificates cannot be used.
@@ -195,12 +92,16 @@ class BrokerLink:
         kept: bool,
         take: Taken,
         stop: Callable[[], bool],
+        will: Publication | None = None,
     ) -> None:
         self._address, self._topics, self._take = address, topics, take
         self._fault: BrokerGoneError | None = None
         self._ready = False
+        self._unanswered: dict[int, str] = {}
         self.kept_before = False
         self._client = self._made(name, kept)
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, qos=1, retain=will.retained)
         self._connect(kept)
         try:
             self._await_answer(stop)
@@ -228,8 +129,29 @@ class BrokerLink:
         for one in receipts:
             self._client.ack(one.number, one.quality)
 
+    def publish(self, said: Publication) -> None:
+        """Say something; the broker has it once `settle` returns.
+
+        Raises:
+            BrokerGoneError: The connection is lost.
+        """
+        sent = self._client.publish(said.topic, said.payload, qos=1, retain=said.retained)
+        if sent.rc:
+            raise self._fault or BrokerGoneError("the connection was lost")
+        self._unanswered[sent.mid] = said.topic
+
+    def settle(self, most_s: float) -> None:
+        """Wait until the broker has all that was published, or for as long as is allowed.
+
+        Raises:
+            BrokerGoneError: The connection is lost, or the broker refuses something.
+        """
+        end = time.monotonic() + most_s
+        while self._unanswered and (left_s := end - time.monotonic()) > 0.0:
+            self.attend(left_s)
+
     def close(self) -> None:
-        """End the connection; the broker is told."""
+        """End the connection; the broker is told, and leaves a will unsaid."""
         self._client.disconnect()
 
     def _await_answer(self, stop: Callable[[], bool]) -> None:
@@ -240,6 +162,7 @@ class BrokerLink:
             self.attend(_LOOK_S)
 
     def _made(self, name: str, kept: bool) -> Client:
+        check_installed()
         from paho.mqtt.client import Client  # noqa: PLC0415 - an extra
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion  # noqa: PLC0415
 
@@ -258,6 +181,7 @@ class BrokerLink:
         client.on_subscribe = self._subscribed
         client.on_disconnect = self._disconnected
         client.on_message = self._came
+        client.on_publish = self._answered
         return client
 
     def _connect(self, kept: bool) -> None:
@@ -332,6 +256,15 @@ class BrokerLink:
             f"the connection was lost ({reason})", taken_over=bool(taken_over)
         )
 
+    def _answered(self, _: Client, __: Any, number: int, reason: Any, ___: Any) -> None:
+        topic = self._unanswered.pop(number, "")
+        if reason.is_failure:
+            self._fault = BrokerGoneError(
+                f"it does not let this user publish on {topic} ({reason})",
+                hint="let the user write there (the broker's access list)",
+                passing=False,
+            )
+
     def _came(self, _: Client, __: Any, message: MQTTMessage) -> None:
         receipt = Receipt(message.mid, message.qos)
         try:
@@ -341,13 +274,19 @@ class BrokerLink:
         self._take(topic, bytes(message.payload), bool(message.retain), receipt)
 
 
-def wait_of(failures: int) -> float:
-    """Return how long to wait before the next attempt, s: a minute at most.
+def check_installed() -> None:
+    """Refuse to go on without what speaks to brokers, an extra.
 
-    Args:
-        failures: How many attempts have failed, one after the other.
+    Raises:
+        SourceError: paho-mqtt is not installed.
     """
-    return min(math.ldexp(1.0, min(failures - 1, 6)), 60.0)
+    try:
+        import paho.mqtt.client  # noqa: F401, PLC0415
+    except ImportError:
+        raise SourceError(
+            "brokers are spoken to by paho-mqtt, which is not installed",
+            hint="pip install 'fedhome[mqtt]'",
+        ) from None
 
 
 def _context(authorities: Path | None) -> ssl.SSLContext:

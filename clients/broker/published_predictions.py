@@ -1,0 +1,221 @@
+"""A home's predictions to a broker, for as long as it watches: a thread beside the one that looks.
+
+It holds the connection while a look takes its time, and goes on without one. What it says is of
+now: a prediction that can no longer be made is not said again, and Home Assistant shows none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+from fedhome.clients.broker.broker_address import PASSWORD, BrokerAddress
+from fedhome.clients.broker.broker_patience import BrokerPatience
+from fedhome.clients.broker.home_assistant_device import AGAIN_S, BIRTH, ONLINE, DiscoveredDevice
+from fedhome.clients.broker.mqtt_link import BrokerGoneError, BrokerLink, Receipt
+from fedhome.wire.moments import length
+
+_LOOK_S = 0.25
+_SOON_S: Final = 5.0  # Home Assistant needs a moment to listen to what it has just found
+_ANSWER_S: Final = 2.0
+_END_S = 10.0
+
+
+class _Current(NamedTuple):
+    """A prediction, and the last moment at which it is one of now."""
+
+    prediction: Mapping[str, Any]
+    until: float | None
+
+
+class PublishedPredictions:
+    """What says a home's predictions to a broker, while its context lasts.
+
+    Args:
+        device: What they are, for Home Assistant.
+        address: Where the broker is.
+        every_s: Seconds from one look to the next, at least: as much older a prediction may be.
+        say: Takes in words how it goes; from another thread, too.
+        clock: The present, Unix time in s.
+    """
+
+    def __init__(
+        self,
+        device: DiscoveredDevice,
+        address: BrokerAddress,
+        *,
+        every_s: float,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._device, self._address, self._every_s = device, address, every_s
+        self._say, self._clock, self._stop = say, clock, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._failure: BaseException | None = None
+        # Replaced whole by the thread that looks, and only read by the other.
+        self._found: Mapping[str, _Current] = {}
+        self._looked_at: Mapping[str, _Current] = self._found
+        # One prediction of each horizon of which Home Assistant has been told.
+        self._known: dict[str, Mapping[str, Any]] = {}
+        self._said: dict[str, _Current] = {}
+        self._online: bool | None = None
+        self._anew, self._due_s, self._too_old = True, 0.0, False
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(_END_S)
+
+    def check(self) -> None:
+        """Raise what ended it.
+
+        Raises:
+            SourceError: The broker refuses, and waiting does not help.
+        """
+        if self._failure is not None:
+            raise self._failure
+
+    def heard(self, look: Callable[[], Mapping[str, Any]]) -> Callable[[], Mapping[str, Any]]:
+        """Return a look whose predictions are said to the broker.
+
+        Args:
+            look: Returns ``predictions``, each with its ``horizon`` where there are several, and
+                for each ``until`` when it is one of now; or a fault, and there are none of now.
+        """
+
+        def looked() -> Mapping[str, Any]:
+            found = look()
+            each = zip(found.get("predictions", ()), found.get("until", ()), strict=True)
+            self._found = {one.get("horizon", ""): _Current(one, until) for one, until in each}
+            return found
+
+        return looked
+
+    def _run(self) -> None:
+        try:
+            self._stay()
+        except BaseException as error:  # noqa: BLE001 - the thread that looks raises it
+            self._failure = error
+
+    def _stay(self) -> None:
+        twice = "publishes the predictions of this home"
+        patience = BrokerPatience(self._address, self._say, twice=twice)
+        while not self._stop.is_set():
+            patience.begin()
+            wait_s = 0.0
+            try:
+                link = self._linked()
+                link.publish(self._device.status(online=False))
+                link.settle(_ANSWER_S)  # who may not publish is told so before anything else
+                away_s = patience.linked()
+                again = "" if away_s is None else f" again after {length(away_s)}"
+                self._say(f"{self._address}: connected{again}; publishes {self._device.name}")
+                self._attend(link)
+            except BrokerGoneError as error:
+                if self._stop.is_set():
+                    return
+                wait_s = patience.gone(error)
+            self._stop.wait(wait_s)
+
+    def _linked(self) -> BrokerLink:
+        return BrokerLink(
+            self._address,
+            (BIRTH,),
+            name=self._device.identity,
+            kept=False,
+            take=self._take,
+            stop=self._stop.is_set,
+            will=self._device.status(online=False),
+        )
+
+    def _take(self, _: str, payload: bytes, __: bool, ___: Receipt) -> None:
+        self._anew |= payload == ONLINE.encode()
+
+    def _attend(self, link: BrokerLink) -> None:
+        self._anew = True
+        while not self._stop.is_set():
+            self._tell(link)
+            link.attend(_LOOK_S)
+        link.publish(self._device.status(online=False))
+        link.settle(_ANSWER_S)
+        link.close()
+
+    def _tell(self, link: BrokerLink) -> None:
+        """Say what is new, and at times all of it."""
+        found, now = self._found, self._clock()
+        current = {
+            horizon: one
+            for horizon, one in found.items()
+            if one.until is None or now <= one.until + self._every_s
+        }
+        self._tell_age(too_old=len(current) < len(found))
+        if found is not self._looked_at:
+            self._looked_at = found
+            known = self._known | {horizon: one.prediction for horizon, one in found.items()}
+            self._anew |= self._device.config(known) != self._device.config(self._known)
+            self._known = known
+        anew, self._anew = self._anew, False
+        if anew and self._known:
+            link.publish(self._device.config(self._known))
+        if anew or self._online != bool(current):
+            self._online = bool(current)
+            link.publish(self._device.status(online=self._online))
+        if anew or current != self._said or time.monotonic() >= self._due_s:
+            for horizon, one in current.items():
+                link.publish(self._device.state(horizon, one.prediction))
+            self._said = current
+            self._due_s = time.monotonic() + (_SOON_S if anew else AGAIN_S)
+
+    def _tell_age(self, *, too_old: bool) -> None:
+        if too_old and not self._too_old:
+            self._say(
+                f"{self._address}: the newest readings are too old for a prediction of now; none "
+                "is published until newer ones come"
+            )
+        self._too_old = too_old
+
+
+def published(broker: str, *, every_s: float, say: Callable[[str], None]) -> PublishedPredictions:
+    """Return what says predictions to a broker that the command line names.
+
+    The password is that of the variable, which processes begun later do not get.
+
+    Args:
+        broker: As of :func:`as_argument`.
+        every_s: Seconds from one look to the next.
+        say: Takes in words how it goes.
+
+    Raises:
+        SourceError: The address is none.
+    """
+    address, authorities, device = json.loads(broker)
+    return PublishedPredictions(
+        DiscoveredDevice(**device),
+        BrokerAddress.parse(
+            address,
+            password=os.environ.pop(PASSWORD, ""),
+            authorities=Path(authorities) if authorities else None,
+        ),
+        every_s=every_s,
+        say=say,
+    )
+
+
+def as_argument(address: str, authorities: Path | None, device: DiscoveredDevice) -> str:
+    """Return a broker and a device as an argument of a command; no password is in it.
+
+    Args:
+        address: The broker's address.
+        authorities: File of the certificates that vouch for it.
+        device: What is published.
+    """
+    return json.dumps([address, str(authorities.absolute()) if authorities else "", asdict(device)])
