@@ -5,10 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from fedhome.clients.broker.broker_address import BrokerAddress
+
+PasswordOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--password-file",
+        help="Of a broker: file of the user's password; or set FEDHOME_MQTT_PASSWORD.",
+        show_default=False,
+    ),
+]
+AuthoritiesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        help="Of a broker at mqtts://: file of the certificates that vouch for it.",
+        metavar="FILE",
+        show_default="this device's",
+    ),
+]
 
 
 def broker_address(

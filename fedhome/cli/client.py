@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import ages
+from fedhome.cli.broker_login import AuthoritiesOption, PasswordOption
 from fedhome.cli.client_folder import HomeArgument, home_folder_at
 from fedhome.cli.client_inspect import exclude, inspect
 from fedhome.cli.client_join import join
@@ -212,22 +213,8 @@ def predict(
             show_default="none",
         ),
     ] = None,
-    password_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="Of the broker: file of the user's password; or set FEDHOME_MQTT_PASSWORD.",
-            show_default=False,
-        ),
-    ] = None,
-    authorities: Annotated[
-        Path | None,
-        typer.Option(
-            "--ca",
-            help="Of a broker at mqtts://: file of the certificates that vouch for it.",
-            metavar="FILE",
-            show_default="this device's",
-        ),
-    ] = None,
+    password_file: PasswordOption = None,
+    authorities: AuthoritiesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict with the home's own model: no server, no network; also while the agent runs."""

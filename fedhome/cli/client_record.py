@@ -17,6 +17,7 @@ import typer
 from rich.markup import escape
 
 from fedhome.cli import ages
+from fedhome.cli.broker_login import AuthoritiesOption, PasswordOption
 from fedhome.cli.client_record_mqtt import BrokerOptions, broker_recording, is_broker
 from fedhome.cli.console import Console, say
 from fedhome.counted import counted
@@ -108,22 +109,8 @@ def record(
             show_default=False,
         ),
     ] = None,
-    password_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="Of a broker: file of the user's password; or set FEDHOME_MQTT_PASSWORD.",
-            show_default=False,
-        ),
-    ] = None,
-    authorities: Annotated[
-        Path | None,
-        typer.Option(
-            "--ca",
-            help="Of a broker at mqtts://: file of the certificates that vouch for it.",
-            metavar="FILE",
-            show_default="this device's",
-        ),
-    ] = None,
+    password_file: PasswordOption = None,
+    authorities: AuthoritiesOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="A line of JSON each, as docs/json.md describes it.")
     ] = False,
