@@ -5,11 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from fedhome.keys.sealing import Scrypt
 
 pytest.register_assert_rewrite("helpers")
 
@@ -48,6 +52,17 @@ def pytest_collection_finish() -> None:
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out a simulation's report, which takes longer than a tiny run itself."""
     monkeypatch.setattr("fedhome.simulations.simulate.write_report", lambda *_: None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def costly_scrypt() -> Iterator[Callable[[], Scrypt]]:
+    """Let new passphrases cost a hundredth; the value is what makes them cost what they should."""
+    from fedhome.keys.sealing import Scrypt  # noqa: PLC0415
+
+    costly = Scrypt.fresh
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scrypt, "fresh", lambda: replace(costly(), log2_n=10, p=1))
+        yield costly
 
 
 @pytest.fixture(autouse=True, scope="session")

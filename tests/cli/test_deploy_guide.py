@@ -19,7 +19,6 @@ from pyarrow import csv
 from typer.testing import CliRunner
 
 from fedhome.cli import app
-from fedhome.keys.sealing import Scrypt
 from fedhome.ops.listening import free_port
 from fedhome.plan.settings import Plan
 from fedhome.registry import Registry, release_of
@@ -65,8 +64,6 @@ def commands() -> list[list[str]]:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which everybody types, with what they bring."""
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "passphrase").write_text("correct horse battery\n")

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from fedhome.cli import app
 from fedhome.errors import FedHomeError
 from fedhome.fleet.owner_folder import Fleet
-from fedhome.keys.sealing import Scrypt
 from fedhome.plan.settings import Plan
 from fedhome.registry import Registry
 from fedhome.run.events import EventLog
@@ -33,10 +32,8 @@ def plan() -> Plan:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServerFolder:
+def place(tmp_path: Path) -> ServerFolder:
     """A server's folder whose fleet has a directory."""
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
     owner = tmp_path / "owner"
     with Fleet.create(owner, PASSPHRASE) as fleet:
         fleet.add_trial(*(f"home-{number}" for number in range(HOMES)))

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from fedhome.cli import app
 from fedhome.errors import FedHomeError, RegistryError, RunError
 from fedhome.fleet.owner_folder import Fleet
-from fedhome.keys.sealing import Scrypt
 from fedhome.plan.settings import Plan
 from fedhome.registry import Registry, accept
 from fedhome.run.events import EventLog
@@ -36,8 +35,6 @@ WORDS = "correct horse battery staple"
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "words").write_text(f"{WORDS}\n")

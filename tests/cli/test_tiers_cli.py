@@ -15,7 +15,6 @@ from fedhome.clients.membership.consent_record import ConsentRecord
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import DirectoryError, PlanError
 from fedhome.fleet.owner_folder import CARD, PLAN, Fleet
-from fedhome.keys.sealing import Scrypt
 from fedhome.secagg import HomeKeys
 from fedhome.server.daemon.server_folder import ServerFolder
 from helpers.client_world import PLAN as WHOLE
@@ -48,8 +47,6 @@ def owned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Ser
 def world(
     owned: tuple[Fleet, ServerFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> World:
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
     return world_of(owned, tmp_path, monkeypatch)
 
 

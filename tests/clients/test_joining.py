@@ -32,7 +32,6 @@ from fedhome.fleet.owner_folder import Fleet
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.node_key import NodeKey
 from fedhome.flower.superlink import NodeState
-from fedhome.keys.sealing import Scrypt
 from fedhome.keys.signing import ServerKeys
 from fedhome.plan.settings import Plan
 from fedhome.secagg import Directory, HomeKeys
@@ -415,10 +414,8 @@ def test_an_agent_says_that_its_clock_is_off(  # noqa: PLR0917 - pytest gives th
     ],
 )
 def test_revoking_says_how_the_home_is_put_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, homes: int, mode: str, told: str
+    tmp_path: Path, homes: int, mode: str, told: str
 ) -> None:
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
     folder = tmp_path / "mine"
     with Fleet.create(folder, "correct horse") as fleet:
         fleet.add(*(HomeKeys.create(f"h{number}").entry() for number in range(homes)))
@@ -430,11 +427,7 @@ def test_revoking_says_how_the_home_is_put_out(
     assert told.format(folder) in done.output
 
 
-def test_a_home_is_invited_again_and_keeps_its_keys(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
+def test_a_home_is_invited_again_and_keeps_its_keys(tmp_path: Path) -> None:
     keys, thief = HomeKeys.create("oak"), HomeKeys.create("oak")
     now = int(time.time())
     card = Card(server="hub.example:8443", authorities=b"-")
@@ -465,8 +458,6 @@ def test_a_home_is_invited_again_and_keeps_its_keys(
 def test_invites_go_into_a_folder_that_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
     monkeypatch.setenv("COLUMNS", "200")
     folder, card = tmp_path / "mine", tmp_path / "server.card"
     card.write_text(Card(server="hub.example:8443", authorities=b"-").to_text())

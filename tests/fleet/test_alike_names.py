@@ -13,12 +13,21 @@ from fedhome.errors import DirectoryError
 from fedhome.fleet.alike_names import alike_in, check_apart, look_of
 from fedhome.fleet.entries import entry_text, read_entry
 from fedhome.secagg import HomeKeys
-from helpers.invite_world import CARD, EXPIRES, NOW, PLAN, World, cheap_scrypt, reason_of, world_of
+from helpers.invite_world import (
+    CARD,
+    EXPIRES,
+    NOW,
+    PLAN,
+    World,
+    reason_of,
+    stop_the_clock,
+    world_of,
+)
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    cheap_scrypt(monkeypatch)
+    stop_the_clock(monkeypatch)
     return world_of(tmp_path)
 
 

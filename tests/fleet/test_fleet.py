@@ -23,7 +23,7 @@ from fedhome.fleet.entries import Anchor, entry_text, fingerprint, home_keys, re
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.fleet.server_secret import server_keys
 from fedhome.fleet.state_file import FileStore
-from fedhome.keys.sealing import Scrypt, SealingKey
+from fedhome.keys.sealing import SealingKey
 from fedhome.secagg import (
     Directory,
     HomeEntry,
@@ -41,12 +41,6 @@ from helpers.secagg_world import NOW
 
 PASSPHRASE = "correct horse battery staple"  # noqa: S105
 FIVE = ("ash", "elm", "fir", "oak", "yew")
-
-
-@pytest.fixture(autouse=True)
-def _cheap_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from fedhome.errors import DataError, PlanError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.invites import Invite
 from fedhome.fleet.owner_folder import Fleet
-from fedhome.keys.sealing import Scrypt
 from fedhome.plan.input_settings import InputSpec
 from fedhome.plan.settings import Plan
 from fedhome.server.daemon.current_run import check
@@ -39,8 +38,6 @@ def write(path: Path, columns: dict[str, list[str]]) -> Path:
 @pytest.fixture
 def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Typed:
     """Type `fedhome fleet invite` as the owner of a fleet whose plan predicts `load`."""
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
     Path("server.card").write_text(Card(server="hub.example:8443", authorities=b"-").to_text())

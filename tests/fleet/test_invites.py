@@ -16,12 +16,21 @@ from fedhome.fleet.invites import Enrolment, Invite, Ticket
 from fedhome.fleet.leave_notice import Leave
 from fedhome.secagg import HomeKeys
 from helpers.examples import share_of
-from helpers.invite_world import CARD, EXPIRES, FLEET, NOW, PLAN, cheap_scrypt, invite_of, reason_of
+from helpers.invite_world import (
+    CARD,
+    EXPIRES,
+    FLEET,
+    NOW,
+    PLAN,
+    invite_of,
+    reason_of,
+    stop_the_clock,
+)
 
 
 @pytest.fixture(autouse=True)
-def _cheap_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
-    cheap_scrypt(monkeypatch)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_the_clock(monkeypatch)
 
 
 def test_an_invite_says_what_a_device_needs() -> None:

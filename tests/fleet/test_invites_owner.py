@@ -26,17 +26,17 @@ from helpers.invite_world import (
     PLAN,
     SKEW,
     World,
-    cheap_scrypt,
     invite_of,
     reason_of,
+    stop_the_clock,
     unchecked,
     world_of,
 )
 
 
 @pytest.fixture(autouse=True)
-def _cheap_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
-    cheap_scrypt(monkeypatch)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_the_clock(monkeypatch)
 
 
 @pytest.fixture

@@ -31,8 +31,8 @@ from helpers.invite_world import (
     NOW,
     PASSPHRASE,
     World,
-    cheap_scrypt,
     reason_of,
+    stop_the_clock,
     world_of,
 )
 
@@ -40,8 +40,8 @@ THEIRS = "another passphrase altogether"
 
 
 @pytest.fixture(autouse=True)
-def _cheap_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
-    cheap_scrypt(monkeypatch)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_the_clock(monkeypatch)
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from fedhome.errors import FedHomeError
 from fedhome.fleet.admission import SERVER
 from fedhome.fleet.cards import Card
 from fedhome.fleet.owner_folder import Fleet
-from fedhome.keys.sealing import Scrypt
 from fedhome.ops import tls
 from fedhome.ops.listening import free_port
 from fedhome.plan.settings import Plan
@@ -78,10 +77,7 @@ class World:
 @contextmanager
 def owned_in(root: Path) -> Iterator[tuple[Fleet, ServerFolder]]:
     """Yield an owner's open fleet and its server's folder."""
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scrypt, "fresh", lambda: cheap)
-        fleet = Fleet.create(root / "owner", "correct horse")
+    fleet = Fleet.create(root / "owner", "correct horse")
     settings = ServerSettings(host=HOST, port=free_port())
     server = ServerFolder.create(root / "server", settings, names=[HOST])
     shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)

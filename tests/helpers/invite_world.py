@@ -16,7 +16,6 @@ from fedhome.fleet.cards import Card, Inviter
 from fedhome.fleet.entries import Anchor, signed_entry
 from fedhome.fleet.invites import Invite
 from fedhome.fleet.owner_folder import Fleet
-from fedhome.keys.sealing import Scrypt
 from fedhome.secagg import HomeKeys
 from fedhome.secagg.directory import Signed
 from fedhome.server.daemon.applications import Applications
@@ -31,10 +30,8 @@ SKEW = 120
 FLEET = bytes(range(16))
 
 
-def cheap_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let keys be derived quickly, and the owner's time be now."""
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
+def stop_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the owner's time be now."""
     monkeypatch.setattr(fleet_module.time, "time", lambda: NOW)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from fedhome.errors import StateError
@@ -43,6 +45,15 @@ def test_a_passphrase_opens_however_its_letters_are_composed() -> None:
     typed = "Gru\u0308\u00dfe nach A\u030aby"
     assert opened(data, SealingKey.from_passphrase(typed, told)) == SECRET
     assert reason(data, SealingKey.from_passphrase(typed.lower(), told)) == "wrong-key"
+
+
+def test_a_new_passphrase_costs_what_owasp_says_and_has_a_salt_of_its_own(
+    costly_scrypt: Callable[[], Scrypt],
+) -> None:
+    first, second = costly_scrypt(), costly_scrypt()
+    assert (first.log2_n, first.r, first.p) == (15, 8, 3)
+    assert len(first.salt) == 16
+    assert first.salt != second.salt
 
 
 def test_a_new_passphrase_has_eight_characters_at_least() -> None:

@@ -12,7 +12,6 @@ import pytest
 import safetensors.numpy
 
 from fedhome.errors import RegistryError
-from fedhome.keys.sealing import Scrypt
 from fedhome.registry import (
     FORMATS,
     ModelPayload,
@@ -42,12 +41,6 @@ from helpers.registry_world import (
 )
 
 WORDS, OTHER_WORDS, SHORT = "correct horse battery staple", "another passphrase", "short"
-
-
-@pytest.fixture(autouse=True)
-def _cheap_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
 
 
 @pytest.fixture

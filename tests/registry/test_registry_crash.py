@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from fedhome.errors import RegistryError
-from fedhome.keys.sealing import Scrypt
 from fedhome.registry import Registry
 from helpers.patience import PATIENCE_S
 from helpers.registry_world import SERVER, Crash, Shelf, contents, draft, failing, numbers
@@ -106,11 +105,7 @@ def test_a_disk_that_fails_at_any_step(tmp_path: Path, name: str) -> None:
         assert Registry.open(place).verify().faults == ()
 
 
-def test_a_key_that_moves_to_another_file_or_a_passphrase(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
+def test_a_key_that_moves_to_another_file_or_a_passphrase(tmp_path: Path) -> None:
     folder = Shelf.of(tmp_path / "r").folder
     before = state(folder)
     moved: dict[str, dict[str, Any]] = {

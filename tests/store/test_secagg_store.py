@@ -353,8 +353,8 @@ def test_a_passphrase_opens_it(tmp_path: Path) -> None:
 def test_a_file_cannot_ask_for_gigabytes(tmp_path: Path) -> None:
     FileStore.create(tmp_path, keys(), passphrase=WORDS).close()
     data = (tmp_path / STATE).read_bytes()
-    assert data.count(b"\x0f\x08\x03") == 1  # log2_n, r, p
-    (tmp_path / STATE).write_bytes(data.replace(b"\x0f\x08\x03", b"\x1e\x08\x03"))
+    assert data.count(b"\x0a\x08\x01") == 1  # log2_n, r, p
+    (tmp_path / STATE).write_bytes(data.replace(b"\x0a\x08\x01", b"\x1e\x08\x01"))
     assert refused(tmp_path, passphrase=WORDS) == "altered"
 
 
