@@ -18,8 +18,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from flwr.app import Context
 
-from fedhome import secagg
 from fedhome.clients.agent.announce import join
+from fedhome.clients.agent.dispatch import machine_of
 from fedhome.clients.agent.kept_releases import ReleaseKeeper
 from fedhome.clients.agent.known_head import HeadKeeper, known_head
 from fedhome.clients.failure_reason import reason_of
@@ -30,7 +30,6 @@ from fedhome.clients.membership.home_folder import CA, UNPACKED, HomeFolder
 from fedhome.clients.membership.may_run import check_present
 from fedhome.clients.membership.method_state import SealedState
 from fedhome.clients.membership.one_place import forget_keys_of_elsewhere
-from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.clients.secure_sums import Participant
 from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.fleet.state_file import FileStore
@@ -38,7 +37,6 @@ from fedhome.flower.node_key import NodeKey
 from fedhome.guarded_code import guarded
 from fedhome.ops.core_dumps import leave_no_core
 from fedhome.ops.listening import free_port
-from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.time_steps import DAY_S
 from fedhome.store import disk
@@ -81,35 +79,6 @@ def open_store(home_folder: HomeFolder) -> Iterator[FileStore]:
         yield store
 
 
-def machine_of(
-    home_folder: HomeFolder, store: FileStore, directory: bytes, heads: HeadKeeper
-) -> secagg.HomeParty:
-    """Return a home's part in secure sums.
-
-    Args:
-        home_folder: The home's folder.
-        store: Its keys and state.
-        directory: The fleet's directory.
-        heads: What the home knows to be newest.
-
-    Raises:
-        SecAggError: The directory does not hold.
-    """
-    plan = Plan.load(home_folder.plan_path)
-    machine = secagg.HomeParty(
-        store.keys,
-        home_folder.anchor.authority,
-        policy=policy_of(plan),
-        budget=HomeBudget.of(home_folder, plan),
-        state=store.state,
-        store=store,
-        read_directory=heads.read_directory,
-        read_manifest=heads.read_manifest,
-    )
-    machine.renew(directory)
-    return machine
-
-
 @contextmanager
 def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
     """Give the home in a folder for one answer.
@@ -131,11 +100,12 @@ def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
         )
     with guarded(), open_store(home_folder) as store:
         heads = HeadKeeper(home_folder)
-        machine = machine_of(home_folder, store, directory, heads)
+        plan = Plan.load(home_folder.plan_path)
+        machine = machine_of(home_folder, store, plan, heads)
+        machine.renew(directory)
         _ask_what_is_newest(home_folder, store, heads)
         heads.check()
         part = Participant(machine)
-        plan = Plan.load(home_folder.plan_path)
         yield real_home(
             plan,
             source_of(home_folder),
@@ -185,7 +155,8 @@ def claim(home_folder: HomeFolder) -> NodeKey:
         )
         heads = HeadKeeper(home_folder)
         heads.hear(welcome.freshness)
-        machine_of(home_folder, store, welcome.directory, heads)
+        plan = Plan.load(home_folder.plan_path)
+        machine_of(home_folder, store, plan, heads).renew(welcome.directory)
     home_folder.keep_directory(welcome.directory)
     return key
 

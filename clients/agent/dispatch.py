@@ -31,6 +31,29 @@ WorkOf = Callable[[HomeFolder, secagg.HomeParty], Work]
 """How a home's work is set up, such as :class:`WorkerProcess` or :class:`InProcess`."""
 
 
+def machine_of(
+    home_folder: HomeFolder, store: FileStore, plan: Plan, heads: HeadKeeper
+) -> secagg.HomeParty:
+    """Return a home's part in secure sums, as far as its state knows the fleet.
+
+    Args:
+        home_folder: The home's folder.
+        store: Its keys and state.
+        plan: Its plan.
+        heads: What the home knows to be newest.
+    """
+    return secagg.HomeParty(
+        store.keys,
+        home_folder.anchor.authority,
+        policy=policy_of(plan),
+        budget=HomeBudget.of(home_folder, plan),
+        state=store.state,
+        store=store,
+        read_directory=heads.read_directory,
+        read_manifest=heads.read_manifest,
+    )
+
+
 class MessageDispatch:
     """A home's answers.
 
@@ -56,16 +79,7 @@ class MessageDispatch:
         self._heads = HeadKeeper(home_folder)
         self.plan = plan = Plan.load(home_folder.plan_path)
         self._known = remembered_model(home_folder, plan)
-        self._machine = secagg.HomeParty(
-            store.keys,
-            home_folder.anchor.authority,
-            policy=policy_of(plan),
-            budget=HomeBudget.of(home_folder, plan),
-            state=store.state,
-            store=store,
-            read_directory=self._heads.read_directory,
-            read_manifest=self._heads.read_manifest,
-        )
+        self._machine = machine_of(home_folder, store, plan, self._heads)
         self._work = work(home_folder, self._machine)
 
     @property

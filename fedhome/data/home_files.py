@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fedhome.data.columns.cells import read_cells
-from fedhome.data.columns.column_read import ColumnRead
 from fedhome.data.columns.row_units import with_row_units
-from fedhome.data.columns.unit_columns import are_offsets, mixed_units, told_in_turns
-from fedhome.data.columns.units import unit_of_name
 from fedhome.data.files.data_files import Raw, read_files, stem
-from fedhome.data.files.table_file import UNNAMED
-from fedhome.data.odd_course import odd_course
-from fedhome.data.read_report import ColumnReport, HomeReport, TimeReport
+from fedhome.data.home_columns import HomeColumns, is_nameless
+from fedhome.data.read_report import HomeReport, TimeReport
 from fedhome.data.table import HomeTable
 from fedhome.data.times.axis import Axis, read_axis
 from fedhome.data.times.complements import completed
@@ -32,12 +25,9 @@ from fedhome.data.times.wide_tables import told_wide
 from fedhome.data.times.zones import zone_of
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import HomeReading, ReadingSettings
-from fedhome.plan.step_rule import Rule
 from fedhome.spelling import did_you_mean
 
 _AS_IT_IS = ReadingSettings()
-# What pandas calls a column without a name, and the index of a table in Parquet.
-_NUMBERED = re.compile(r"Unnamed: \d+([._]\w+)*|__index_level_\d+__")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,59 +145,33 @@ def read_rows(
     rows_read = raw.rows.num_rows
     rows, told = with_half_days(raw.rows)
     raw = replace(raw, rows=rows, notes=(*raw.notes, *told))
-    new = NewRows(known, {})
-    if raw.time:
-        times = TimeColumns(names=(raw.time,))
-        raw = replace(raw, notes=(*raw.notes, *_without_effect(settings)))
-    elif settings.pivot:
-        raw = _with_row_units(raw, settings, settings.pivot[-1], leave=settings.pivot[:1])
-        new = NewRows.of(raw, settings, known)
-        raw = pivoted(raw, settings)
-        times = TimeColumns(names=(raw.rows.column_names[0],))
-    else:
-        times = find_times(raw.rows, settings, file=raw.files[0][0])
+    raw, times, new = _with_times(raw, settings, known)
     wide = told_wide(raw.rows.column_names, times.names, file=raw.files[0][0])
     names = _renaming(raw, settings, wanted)
-    lasts = None
-    if last_counts:
-        lasts = last_rows(raw.rows, times.names, settings, location_of=raw.location)
+    lasts = (
+        last_rows(raw.rows, times.names, settings, location_of=raw.location)
+        if last_counts
+        else None
+    )
     axis = _axis(raw, times.names, settings, lasts, new)
     if times.names and lasts is None:
         raw, axis = completed(raw, axis, times=times.names, settings=settings)
         check_twins(raw, axis, times=times.names, settings=settings)
     check_names(raw, times.names, names)
-    nameless = tuple(filter(_is_nameless, raw.rows.column_names))
+    nameless = tuple(filter(is_nameless, raw.rows.column_names))
     raw = _with_row_units(raw, settings, leave=(*times.names, *times.others, *nameless))
-    names = {source: name for source, name in names.items() if source in raw.rows.column_names}
-    rules = settings.rules if isinstance(settings, HomeReading) else {}
-    columns = _Columns(rules, known=known)
+    columns = HomeColumns(settings, numbers, wanted, known)
     for source, name in names.items():
-        if source not in (*times.names, *times.others):
-            try:
-                read = _cells(raw, source, settings, name in numbers)
-            except SourceError as error:
-                if wanted is None or name in wanted:
-                    raise
-                columns.notes.append(f"column {source!r} was left out: {error.message}")
-                continue
-            if name != source and not read.unit and read.kind == "number":
-                read = replace(read, unit=unit_of_name(name))  # who renames it says what it holds
-            if lasts is not None:
-                read = replace(
-                    read, values=lasts.taken_back(read.values, new.there(len(read.values), source))
-                )
-            columns.add(name, source, read, axis)
+        if source in (*times.names, *times.others) or source not in raw.rows.column_names:
+            continue
+        if (read := columns.read(raw, source, name)) is None:
+            continue
+        if lasts is not None:
+            there = new.there(len(read.values), source)
+            read = replace(read, values=lasts.taken_back(read.values, there))
+        columns.add(name, source, read, axis)
     notes = dict.fromkeys([*raw.notes, *times.notes, *wide, *axis.notes, *columns.told()])
-    table = HomeTable(
-        home=home,
-        time_s=axis.time_s,
-        columns=columns.values,
-        time_zone=axis.time_zone,
-        labels=columns.words,
-        units=columns.units,
-        flags=frozenset(columns.flags),
-        rules={name: rule for name, rule in rules.items() if name in columns.values},
-    )
+    table = columns.table(home, axis)
     report = HomeReport(
         home=home,
         files=tuple(
@@ -223,73 +187,20 @@ def read_rows(
     return HomeFilesRead(table=table, notes=report.notes, empty=empty, report=report)
 
 
-@dataclass
-class _Columns:
-    """A home's columns, as one after the other is read."""
-
-    rules: Mapping[str, Rule]
-    known: int
-    values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    words: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    units: dict[str, str] = field(default_factory=dict)
-    flags: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
-    silent: list[str] = field(default_factory=list)  # what was read of them was known before
-    reports: list[ColumnReport] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, name: str, source: str, read: ColumnRead, axis: Axis) -> None:
-        """Take a column, its rows in the order of time."""
-        if _is_nameless(source):
-            if read.kind != "empty":
-                self.notes.append("a column without a name was left out")
-            return
-        values = read.values[axis.rows]
-        self.notes += read.notes
-        self.reports.append(
-            ColumnReport.of(
-                values,
-                name=name,
-                source=source,
-                kind=read.kind,
-                unit=read.unit,
-                format=read.format,
-                words=read.words,
-            )
-        )
-        if read.kind == "left out":
-            return
-        if len(values) and bool(np.all(np.isnan(values))):
-            (self.silent if self.known and read.kind != "empty" else self.empty).append(name)
-            return
-        self.values[name] = values
-        meter = self.rules.get(name) == "difference"  # is known to be one that counts up
-        if read.kind == "number" and axis.format and not meter:  # numbered rows have no course
-            zone = axis.time_zone
-            self.notes += odd_course(values, axis.time_s, source=source, name=name, time_zone=zone)
-        if read.kind == "flag":
-            self.flags.append(name)
-        if read.words:
-            self.words[name] = read.words
-            if mixed := mixed_units(read.words):
-                self.notes.append(
-                    f"column {source!r} gives some rows in {mixed}: no reading was converted by it"
-                )
-            if axis.naive and are_offsets(read.words):
-                self.notes.append(
-                    f"column {source!r} holds offsets or zones, and no time was read by it: write "
-                    "each behind its time, as in 2024-05-31T14:00:00+02:00, or name the home's in "
-                    "data.time_zone"
-                )
-        if read.unit:
-            self.units[name] = read.unit
-
-    def told(self) -> list[str]:
-        """Return what was noticed."""
-        told = [*self.notes, *told_in_turns(self.values, self.units)]
-        if not self.empty:
-            return told
-        return [*told, f"left out, because nothing is in them: {', '.join(self.empty)}"]
+def _with_times(
+    raw: Raw, settings: ReadingSettings, known: int
+) -> tuple[Raw, TimeColumns, NewRows]:
+    """Return rows with a column for each reading, their columns of times, and which are new."""
+    new = NewRows(known, {})
+    if raw.time:
+        raw = replace(raw, notes=(*raw.notes, *_without_effect(settings)))
+        return raw, TimeColumns(names=(raw.time,)), new
+    if not settings.pivot:
+        return raw, find_times(raw.rows, settings, file=raw.files[0][0]), new
+    raw = _with_row_units(raw, settings, settings.pivot[-1], leave=settings.pivot[:1])
+    new = NewRows.of(raw, settings, known)
+    raw = pivoted(raw, settings)
+    return raw, TimeColumns(names=(raw.rows.column_names[0],)), new
 
 
 def _without_effect(settings: ReadingSettings) -> list[str]:
@@ -305,10 +216,6 @@ def _without_effect(settings: ReadingSettings) -> list[str]:
             "of UTC; data.time_zone names the zone"
         )
     return told
-
-
-def _is_nameless(source: str) -> bool:
-    return source.startswith(UNNAMED) or bool(_NUMBERED.fullmatch(source))
 
 
 def _with_row_units(
@@ -378,12 +285,3 @@ def _time_report(axis: Axis, names: tuple[str, ...]) -> TimeReport | None:
     if not names or not len(axis.time_s):
         return None
     return TimeReport.of(axis.time_s, columns=names, format=axis.format, time_zone=axis.time_zone)
-
-
-def _cells(raw: Raw, source: str, settings: ReadingSettings, numeric: bool) -> ColumnRead:
-    read = read_cells(
-        raw.rows[source], name=source, settings=settings, location_of=raw.location, numeric=numeric
-    )
-    if raw.time and read.kind == "number":  # an entity's name says nothing of its unit
-        return replace(read, unit=raw.units.get(source, ""))
-    return replace(read, unit=read.unit or raw.units.get(source, ""))
