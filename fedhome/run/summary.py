@@ -28,7 +28,6 @@ from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from fedhome.run.homes_of_seeds import homes_differ, homes_of
 from fedhome.run.horizon_scores import HorizonScores, horizon_scores
-from fedhome.run.mean_intervals import MeanOverHomes
 from fedhome.run.rate_words import rates_in
 from fedhome.run.results import SummaryRow, counted_summary, means_of, over_seeds, summary
 from fedhome.run.strongest_alone import over_strongest
@@ -56,28 +55,12 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         at_each = None if table is None else horizon_scores(table, score)
         mean = "" if at_each is None else f", mean of {len(at_each.horizons)} horizons,"
         title = f"{score}{mean} on test rows, over {homes} homes"
-        console.print(_models(title, rows, narrow=console.width < _WIDE))
-        if at_each is not None:
-            console.print(_horizons(at_each))
-        tables = [] if table is None else [table]
-        for line in _explained(rows, means_of(tables, _SURE), tables, narrow=console.width < _WIDE):
-            console.print(line, style="dim")
+        _print_models(console, title, rows, [] if table is None else [table], at_each)
         if table is None:
-            told = "counted in sums over homes: no single home's score is shown"
-            if "noise_homes" in counted:
-                told += f"; each count has noise of about {counted['noise_homes']:.2g} homes"
-            console.print(told, style="dim")
-            if any(math.isnan(row.median) for row in rows):
-                console.print(
-                    "too few homes for median and percentile: steps of the score would tell "
-                    "single homes",
-                    style="dim",
-                )
+            for line in _of_sums(rows, counted):
+                console.print(line, style="dim")
     if (joined := folder.read_cold_start()) is not None:
-        points = cold_start_points(joined)
-        console.print(_new_homes(points, str(events["fleet-ready"]["score"])))
-        for line in _of_new_homes(points):
-            console.print(line, style="dim")
+        _print_new_homes(console, cold_start_points(joined), str(events["fleet-ready"]["score"]))
     for told in filter(None, (rounds_told(every), rates_in(every))):
         console.print(told, highlight=False)
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
@@ -111,20 +94,52 @@ def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:
     )
     homes = max(row.homes + row.left_out for row in rows)
     title = f"{score} on test rows, over {len(tables)} seeds and {homes} homes"
-    console.print(_models(title, rows, narrow=console.width < _WIDE))
-    for line in _explained(rows, means_of(tables, _SURE), tables, narrow=console.width < _WIDE):
-        console.print(line, style="dim")
+    _print_models(console, title, rows, tables)
     if any(map(homes_differ, folders)):
         console.print("synthetic homes are others in each seed: each counts by itself", style="dim")
     joined = [new for folder in folders if (new := folder.read_cold_start()) is not None]
     if joined:
         points = cold_start_points(pa.concat_tables(joined))
-        console.print(_new_homes(points, score))
-        console.print(f"new homes of all {len(joined)} seeds, each by itself", style="dim")
-        for line in _of_new_homes(points):
-            console.print(line, style="dim")
+        _print_new_homes(
+            console, points, score, f"new homes of all {len(joined)} seeds, each by itself"
+        )
     paths = " ".join(shlex.quote(str(folder.path)) for folder in folders)
     console.print(f"side by side: fedhome report {paths}", highlight=False, soft_wrap=True)
+
+
+def _print_models(
+    console: Console,
+    title: str,
+    rows: Sequence[SummaryRow],
+    tables: Sequence[pa.Table],
+    at_each: HorizonScores | None = None,
+) -> None:
+    """Print the table of models, that of their scores at each horizon, and what they mean."""
+    narrow = console.width < _WIDE
+    console.print(_models(title, rows, narrow=narrow))
+    if at_each is not None:
+        console.print(_horizons(at_each))
+    for line in _explained(rows, tables, narrow=narrow):
+        console.print(line, style="dim")
+
+
+def _of_sums(rows: Sequence[SummaryRow], counted: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is not to be seen where scores were counted in sums over homes, a line each."""
+    told = "counted in sums over homes: no single home's score is shown"
+    if "noise_homes" in counted:
+        told += f"; each count has noise of about {counted['noise_homes']:.2g} homes"
+    yield told
+    if any(math.isnan(row.median) for row in rows):
+        yield "too few homes for median and percentile: steps of the score would tell single homes"
+
+
+def _print_new_homes(
+    console: Console, points: Sequence[ColdStartPoint], score: str, *told: str
+) -> None:
+    """Print the table of new homes, and what it means."""
+    console.print(_new_homes(points, score))
+    for line in (*told, *_of_new_homes(points)):
+        console.print(line, style="dim")
 
 
 def _new_homes(points: Sequence[ColdStartPoint], score: str) -> Table:
@@ -211,13 +226,10 @@ _SURELY = "95 % over homes"
 
 
 def _explained(
-    rows: Sequence[SummaryRow],
-    sure: Mapping[str, MeanOverHomes],
-    tables: Sequence[pa.Table],
-    *,
-    narrow: bool,
+    rows: Sequence[SummaryRow], tables: Sequence[pa.Table], *, narrow: bool
 ) -> Iterator[str]:
     """Yield what the table means, a line each."""
+    sure = means_of(tables, _SURE)
     if narrow:
         told = (with_meaning(row.model) for row in rows if with_meaning(row.model) != row.model)
         yield ", ".join(told)
