@@ -10,7 +10,6 @@ is done already is not done again; ``--table`` prints what the file holds.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,13 +17,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from fedhome.plan.overrides import merge, parse_set
-from fedhome.plan.settings import Plan
 from fedhome.run.mean_intervals import mean_interval
 from fedhome.run.rate_words import RATES_CHOSEN
 from fedhome.run.results import scores
-from fedhome.simulations.benchmarks.learning import gains_over, lines
+from fedhome.simulations.benchmarks.learning import gains_over
 from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
+from fedhome.simulations.benchmarks.set_runs import (
+    add_line,
+    lines,
+    plan_of_set,
+    sets_there,
+    tables_of_set,
+)
 from fedhome.simulations.simulate import simulate
 
 RATE_WAYS: Final[Mapping[str, Sequence[str]]] = {
@@ -47,13 +51,10 @@ def run_rates(one: LearningSet, seed: int, folder: Path, sets: Sequence[str]) ->
         folder: Where the real homes' subfolders are.
         sets: What the fleet chooses, as ``section.key=value``.
     """
-    changes: dict[str, Any] = {"seed": seed, "aggregation": {"mode": "ideal"}}
-    merge(changes, one.plan)
-    for setting in (*_COMMON, *sets):
-        merge(changes, parse_set(setting))
-    tables = None if one.read is None else one.read(folder / one.folder)
+    plan = plan_of_set(one, (*_COMMON, *sets), seed=seed, aggregation={"mode": "ideal"})
+    tables = tables_of_set(one, folder)
     with tempfile.TemporaryDirectory() as place:
-        result = simulate(Plan.parse(changes), homes=tables, out=Path(place) / "run")
+        result = simulate(plan, homes=tables, out=Path(place) / "run")
         by_model = scores(result.homes)
         # Of each kind the last: where no earlier round is picked, the last that was judged is.
         events: dict[str, Any] = {event.event: event.data for event in result.folder.read_events()}
@@ -126,18 +127,12 @@ def main() -> None:
     given = parser.parse_args()
     done = {(line["set"], line["seed"], tuple(line["sets"])) for line in lines(given.out)}
     for seed in () if given.table else range(1, given.seeds + 1):
-        for one in (one for one in SETS if one.name in given.only):
-            if one.read is not None and (
-                given.data is None or not (given.data / one.folder).exists()
-            ):
-                print(f"{one.name}: left out, since --data has no folder {one.folder}")
-                continue
+        for one in sets_there(given.only, given.data):
             for way, sets in RATE_WAYS.items():
                 if (one.name, seed, tuple(sets)) in done:
                     continue
                 measured = run_rates(one, seed, given.data or Path(), sets)
-                with given.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(measured) + "\n")
+                add_line(given.out, measured)
                 print(f"{one.name}, seed {seed}, {way}", flush=True)
     print(rates_table(list(lines(given.out))))
 

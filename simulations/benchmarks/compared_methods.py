@@ -11,7 +11,6 @@ What is done already is not done again; ``--table`` prints what the file holds.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,12 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.learning.methods import METHODS
-from fedhome.plan.overrides import merge, parse_set
-from fedhome.plan.settings import Plan
 from fedhome.run.mean_intervals import mean_interval
 from fedhome.run.results import scores
-from fedhome.simulations.benchmarks.learning import lines
 from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
+from fedhome.simulations.benchmarks.set_runs import (
+    add_line,
+    lines,
+    plan_of_set,
+    sets_there,
+    tables_of_set,
+)
 from fedhome.simulations.simulate import simulate
 
 WAYS: Final[Mapping[str, Sequence[Sequence[str]]]] = {
@@ -62,13 +65,10 @@ def run_one(one: LearningSet, seed: int, folder: Path, sets: Sequence[str]) -> d
         folder: Where the real homes' subfolders are.
         sets: The method, as ``section.key=value``.
     """
-    changes: dict[str, Any] = {"seed": seed, "aggregation": {"mode": "ideal"}}
-    merge(changes, one.plan)
-    for setting in (*_COMMON, *sets):
-        merge(changes, parse_set(setting))
-    tables = None if one.read is None else one.read(folder / one.folder)
+    plan = plan_of_set(one, (*_COMMON, *sets), seed=seed, aggregation={"mode": "ideal"})
+    tables = tables_of_set(one, folder)
     with tempfile.TemporaryDirectory() as place:
-        result = simulate(Plan.parse(changes), homes=tables, out=Path(place) / "run")
+        result = simulate(plan, homes=tables, out=Path(place) / "run")
         by_model = scores(result.homes)
         events: dict[str, Any] = {event.event: event.data for event in result.folder.read_events()}
     return {
@@ -150,15 +150,13 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="run nothing")
     given = parser.parse_args()
     done = {(line["set"], line["seed"], tuple(line["sets"])) for line in lines(given.out)}
-    wanted = [one for one in SETS if one.name in given.only]
     for seed in () if given.table else range(1, given.seeds + 1):
-        for one in wanted:
+        for one in sets_there(given.only, given.data):
             for way in (way for ways in WAYS.values() for way in ways):
                 if (one.name, seed, tuple(way)) in done:
                     continue
                 measured = run_one(one, seed, given.data, way)
-                with given.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(measured) + "\n")
+                add_line(given.out, measured)
                 print(f"{one.name}, seed {seed}, {' '.join(way) or 'fedavg'}", flush=True)
     print(table(list(lines(given.out))))
 

@@ -10,7 +10,6 @@ default settings of learning; ``--set`` changes some, and what was changed stand
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,13 +20,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fedhome.plan.overrides import merge, parse_set
-from fedhome.plan.settings import Plan
 from fedhome.run.cold_start_table import cold_start_points
 from fedhome.run.compared_models import ALONE, EXPERTS
 from fedhome.run.mean_intervals import mean_interval
 from fedhome.run.results import differences, scores, summary, verdict_shares
 from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
+from fedhome.simulations.benchmarks.set_runs import (
+    add_line,
+    lines,
+    plan_of_set,
+    sets_there,
+    tables_of_set,
+)
 from fedhome.simulations.simulate import simulate
 
 _SHOWN = ("baseline", *ALONE, "alone", "global", "tuned", "personalised")
@@ -42,16 +46,13 @@ def run_one(one: LearningSet, seed: int, folder: Path, sets: list[str]) -> dict[
         folder: Where the real homes' subfolders are.
         sets: Settings that are changed, as ``section.key=value``.
     """
-    changes: dict[str, Any] = {"seed": seed, "aggregation": {"mode": "ideal"}}
-    merge(changes, one.plan)
-    for setting in sets:
-        merge(changes, parse_set(setting))
-    tables = None if one.read is None else one.read(folder / one.folder)
+    plan = plan_of_set(one, sets, seed=seed, aggregation={"mode": "ideal"})
+    tables = tables_of_set(one, folder)
     if tables is not None and len(tables) < 5:  # noqa: PLR2004 - too few for a sum that hides one
-        changes["aggregation"] = {"mode": "plain"}
+        plan = plan.change(aggregation={"mode": "plain"})
     begin, processor = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as place:
-        result = simulate(Plan.parse(changes), homes=tables, out=Path(place) / "run")
+        result = simulate(plan, homes=tables, out=Path(place) / "run")
         homes, rounds, joined = result.homes, result.rounds, result.cold_start
         events = {event.event: event.data for event in result.folder.read_events()}
     rows = {row.model: row for row in summary(homes)}
@@ -106,12 +107,6 @@ def told_hurt(measured: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 f"{run['set']}, seed {run['seed']}, {home}: best alone {told['best']}; "
                 f"mixture {weights}; {run['score']} {found}"
             )
-
-
-def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield what was measured already."""
-    if path.exists():
-        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
 
 
 def gains_over(
@@ -174,17 +169,10 @@ def main() -> None:
     given = parser.parse_args()
     done = {(line["set"], line["seed"], tuple(line["changed"])) for line in lines(given.out)}
     for seed in () if given.table else range(1, given.seeds + 1):
-        for one in SETS:
-            if one.name not in given.only or (one.name, seed, tuple(given.sets)) in done:
-                continue
-            if one.read is not None and (
-                given.data is None or not (given.data / one.folder).exists()
-            ):
-                print(f"{one.name}: left out, since --data has no folder {one.folder}")
-                continue
+        only = [name for name in given.only if (name, seed, tuple(given.sets)) not in done]
+        for one in sets_there(only, given.data):
             measured = run_one(one, seed, given.data or Path(), given.sets)
-            with given.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(measured) + "\n")
+            add_line(given.out, measured)
             print(f"{one.name}, seed {seed}: {measured['seconds']:.0f} s")
     wanted = [line for line in lines(given.out) if line["changed"] == given.sets]
     print(table(wanted))

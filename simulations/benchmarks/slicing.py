@@ -13,7 +13,6 @@ What is done already is not done again; ``--table`` prints what the file holds.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,13 +24,18 @@ import numpy as np
 from fedhome.data.table import HomeTable
 from fedhome.models.slicing import shown
 from fedhome.plan.data_settings import SYNTHETIC_HOMES
-from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.rule_traits import RULES
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import tiers_of
 from fedhome.run.results import scores
-from fedhome.simulations.benchmarks.learning import lines
 from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
+from fedhome.simulations.benchmarks.set_runs import (
+    add_line,
+    lines,
+    plan_of_set,
+    sets_there,
+    tables_of_set,
+)
 from fedhome.simulations.benchmarks.slice_rules_compared import rules_table, run_rule
 from fedhome.simulations.benchmarks.slices_tried import (
     FIRST_SEED,
@@ -65,17 +69,15 @@ _LEAST = 2  # homes of a fleet
 
 def plan_of(one: LearningSet, seed: int, sets: Sequence[str]) -> Plan:
     """Return the plan of a set's sliced run; arguments as of `run_one`."""
-    changes: dict[str, Any] = {
-        "seed": seed,
-        "aggregation": {"mode": "plain"},
-        "slicing": {"tiers": list(TIERS)},
-        "personalise": {"experts": ["tuned"], "opponents": ["local"]},
-        "evaluation": {"predictions": False},
-    }
-    merge(changes, one.plan)
-    for setting in sets:
-        merge(changes, parse_set(setting))
-    return Plan.parse(changes)
+    return plan_of_set(
+        one,
+        sets,
+        seed=seed,
+        aggregation={"mode": "plain"},
+        slicing={"tiers": list(TIERS)},
+        personalise={"experts": ["tuned"], "opponents": ["local"]},
+        evaluation={"predictions": False},
+    )
 
 
 def run_one(one: LearningSet, seed: int, folder: Path, sets: Sequence[str]) -> dict[str, Any]:
@@ -119,8 +121,8 @@ def with_tables(one: LearningSet, plan: Plan, folder: Path) -> tuple[Plan, list[
         plan: The plan.
         folder: Where the real homes' subfolders are.
     """
-    if one.read is not None:
-        return plan, one.read(folder / one.folder)
+    if (read := tables_of_set(one, folder)) is not None:
+        return plan, read
     count, days = plan.data.homes or SYNTHETIC_HOMES, plan.data.days
     tables = list(generate(homes=count, days=days, seed=plan.seed))
     return plan.change(data={"history_days": plan.data.simulated().history_days}), tables
@@ -185,14 +187,7 @@ def main() -> None:
     only = given.only or (_ONLY if given.tried is None else TRIED_SETS)
     first = 1 if given.tried is None else FIRST_SEED
     for seed in () if given.table else range(first, first + given.seeds):
-        for one in SETS:
-            if one.name not in only:
-                continue
-            if one.read is not None and (
-                given.data is None or not (given.data / one.folder).exists()
-            ):
-                print(f"{one.name}: left out, since --data has no folder {one.folder}")
-                continue
+        for one in sets_there(only, given.data):
             for measured in _missing(one, seed, given):
                 _write(given.out, measured)
     found = [line for line in lines(given.out) if line["changed"] == given.sets]
@@ -231,7 +226,7 @@ def _missing(one: LearningSet, seed: int, given: argparse.Namespace) -> Iterator
         return
     shapes = {line["rule"]: line["shape"] for line in done if "rule" in line}
     missing = [r for r in dict.fromkeys(("nested", *(given.rules or RULES))) if r not in shapes]
-    tables = None if one.read is None or not missing else one.read(folder / one.folder)
+    tables = tables_of_set(one, folder) if missing else None
     for rule in missing:  # the default rule is the first: it says how wide input and output are
         measured = run_rule(plan, rule, tables, None if rule == "nested" else shapes["nested"])
         shapes[rule] = measured["shape"]
@@ -239,8 +234,7 @@ def _missing(one: LearningSet, seed: int, given: argparse.Namespace) -> Iterator
 
 
 def _write(out: Path, measured: Mapping[str, Any]) -> None:
-    with out.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(measured) + "\n")
+    add_line(out, measured)
     which = "".join(f", {kind} {measured[kind]}" for kind in ("rule", "way") if kind in measured)
     print(
         f"{measured['set']}, seed {measured['seed']}{which}: {measured['seconds']:.0f} s",
