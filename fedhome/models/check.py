@@ -14,7 +14,6 @@ from fedhome.models.over_homes import over_homes, without_torchs_warning
 from fedhome.own_code import line_of
 
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - torch has no public base class
-_FUSED_RNN = nn.RNNBase
 _OTHER_DROPOUT = (
     nn.AlphaDropout,
     nn.Dropout1d,
@@ -160,15 +159,11 @@ def check_module(module: nn.Module, features: int, outputs: int) -> None:
 def vectorises(module: nn.Module, features: int) -> str:
     """Return why a module cannot be trained for many homes at once; empty when it can.
 
-    Fused recurrent layers and data-dependent control flow do not go through
-    ``torch.func.vmap``: such a module is trained home after home instead.
+    Data-dependent control flow does not go through ``torch.func.vmap``: such a module is trained
+    home after home instead.
     """
     parameters = {name: p.detach() for name, p in module.named_parameters()}
     stacked = {name: p.expand(_BATCH, *p.shape) for name, p in parameters.items()}
-    fused = [type(part).__name__ for part in module.modules() if isinstance(part, _FUSED_RNN)]
-    if fused:
-        told = " and ".join(dict.fromkeys(fused))
-        return f"{told} is a fused recurrent layer; a loop over nn.{fused[0]}Cell is not"
 
     def loss(values: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         return functional_call(module, values, (x,)).sum()  # type: ignore[no-any-return]

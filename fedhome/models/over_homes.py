@@ -1,9 +1,10 @@
 """One function for many homes at once: ``torch.func.vmap``, and what torch has no batched form of.
 
 Under ``vmap`` an operation without a batching rule is computed once for each home: correct, but
-slow, and without end where a step is recorded for a million of them. Attention and weight norm are
-such operations, though their definitions are made of others that are not. Here they are computed
-by their definitions; what is left is found where a step is recorded, and told.
+slow, and without end where a step is recorded for a million of them. Attention, weight norm and
+fused recurrent layers (``recurrent``) are such operations, though their definitions are made of
+others that are not. Here they are computed by their definitions; what is left is found where a
+step is recorded, and told.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from fedhome.models.recurrent import RECURRENT
 
 _SLOW = "There is a performance drop because we have not yet implemented the batching rule"
 
@@ -83,6 +86,7 @@ _DEFINITIONS: Mapping[object, Callable[..., Any]] = {
     torch._weight_norm: _weight_norm,  # noqa: SLF001 - both of torch's weight norms call it
     torch.bilinear: _bilinear,
     torch.Tensor.unfold: _unfold,
+    **RECURRENT,
 }
 
 

@@ -70,7 +70,7 @@ class Gates(nn.Module):
 
 
 class FusedGates(Gates):
-    """The same with a fused layer, which torch cannot compute for many homes at once."""
+    """The same with a fused layer, which is computed by its definition for many homes at once."""
 
     def __init__(self, features: int, outputs: int, units: int = 8) -> None:
         nn.Module.__init__(self)  # so that its first numbers are those of a cell

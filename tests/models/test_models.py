@@ -29,6 +29,10 @@ class Recurrent(nn.Module):
     def forward(self, x):
         return self.head(self.cell(x[:, None])[0][:, -1])
 
+class Branching(Recurrent):
+    def forward(self, x):
+        return super().forward(x if float(x.sum()) < 1e9 else x / 2)
+
 def normal(features, outputs):
     return nn.Sequential(nn.Linear(features, 4), nn.BatchNorm1d(4), nn.Linear(4, outputs))
 
@@ -247,9 +251,8 @@ def test_dropouts_of_a_user_are_replaced_each_by_its_own(modules: str) -> None:
     assert not any(type(part) is nn.Dropout for part in module.modules())
 
 
-def test_a_recurrent_module_trains_home_after_home_and_says_so(
-    modules: str, tmp_path: Path
-) -> None:
+@pytest.mark.long
+def test_a_recurrent_module_trains_for_many_homes_at_once(modules: str, tmp_path: Path) -> None:
     notes: list[str] = []
     plan = _plan(f"{modules}:Recurrent")
     fleet = tiny.homes()[:2]
@@ -257,8 +260,23 @@ def test_a_recurrent_module_trains_home_after_home_and_says_so(
     one_by_one = tiny.run(
         plan.change(engine={"name": "sequential"}), fleet, tmp_path / "sequential"
     )
-    told = "GRU is a fused recurrent layer; a loop over nn.GRUCell is not"
-    assert notes == [f"the model is trained home after home: {told}"]
+    assert ["(the kernel 'traced')" in note for note in notes] == [True]
+    np.testing.assert_allclose(side_by_side.state.flat, one_by_one.state.flat, rtol=2e-4, atol=2e-6)
+
+
+def test_a_module_that_looks_at_numbers_trains_home_after_home_and_says_so(
+    modules: str, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    plan = _plan(f"{modules}:Branching")
+    fleet = tiny.homes()[:2]
+    side_by_side = tiny.run(plan, fleet, tmp_path / "vector", notes=notes)
+    one_by_one = tiny.run(
+        plan.change(engine={"name": "sequential"}), fleet, tmp_path / "sequential"
+    )
+    (note,) = notes
+    assert note.startswith("the model is trained home after home: ")
+    assert "it asks a tensor for its value" in note
     np.testing.assert_array_equal(side_by_side.state.flat, one_by_one.state.flat)
 
 

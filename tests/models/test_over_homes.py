@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -70,6 +71,18 @@ def windows(dimension: int, size: int, step: int) -> nn.Module:
     return Computing(cut, first=nn.Linear(FEATURES, 16))
 
 
+def recurrent(kind: type[nn.RNNBase], **told: Any) -> nn.Module:
+    """Return a fused recurrent layer over the features; all that it gives is read."""
+
+    def read(x: Tensor, layer: nn.Module) -> Tensor:
+        turned = x if layer.batch_first else x.T
+        given, ends = layer(turned.unsqueeze(-1))
+        parts = [given, *(ends if isinstance(ends, tuple) else (ends,))]
+        return torch.cat([part.flatten() for part in parts])
+
+    return Computing(read, layer=kind(1, 5, **{"batch_first": True, **told}))
+
+
 MODULES: dict[str, Callable[[], nn.Module]] = {
     "attention": lambda: attention(need_weights=False),
     "attention and its weights": attention,
@@ -96,9 +109,20 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "windows": lambda: windows(1, 3, 1),
     "windows apart": lambda: windows(-2, 2, 3),
     "windows of the last": lambda: windows(-1, 1, 1),
+    "recurrent": lambda: recurrent(nn.RNN),
+    "recurrent, relu, no bias": lambda: recurrent(nn.RNN, nonlinearity="relu", bias=False),
+    "GRU": lambda: recurrent(nn.GRU),
+    "GRU, times first, both ways": lambda: recurrent(
+        nn.GRU, batch_first=False, num_layers=2, bidirectional=True
+    ),
+    "LSTM": lambda: recurrent(nn.LSTM),
+    "LSTM, layers both ways, projected": lambda: recurrent(
+        nn.LSTM, num_layers=2, bidirectional=True, proj_size=2
+    ),
 }
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's own, on how it computes one
 @pytest.mark.parametrize("name", MODULES)
 def test_many_homes_get_what_torch_gives_each(name: str) -> None:
     torch.manual_seed(5)

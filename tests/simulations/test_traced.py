@@ -80,6 +80,19 @@ class Attention(nn.Module):
         return output
 
 
+class Recurrent(nn.Module):
+    """A user's module: a row is a sequence of one number at a time, for a fused layer."""
+
+    def __init__(self, kind: type[nn.RNNBase], outputs: int) -> None:
+        super().__init__()
+        self.layer = kind(1, 5, batch_first=True)
+        self.head = nn.Linear(5, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.head(self.layer(x.unsqueeze(-1))[0][:, -1])
+        return output
+
+
 def tanh_dropout(outputs: int) -> nn.Module:
     return nn.Sequential(
         nn.Linear(FEATURES, 12), nn.Tanh(), KeyedDropout(0.3), nn.Linear(12, outputs)
@@ -94,6 +107,8 @@ MODULES: dict[str, Callable[[int], nn.Module]] = {
     "dropout": tanh_dropout,
     "convolutions": Convolutions,
     "attention": Attention,
+    "GRU": lambda outputs: Recurrent(nn.GRU, outputs),
+    "LSTM": lambda outputs: Recurrent(nn.LSTM, outputs),
     "weight norm": lambda outputs: nn.Sequential(
         weight_norm(nn.Linear(FEATURES, 12)), nn.Tanh(), weight_norm(nn.Linear(12, outputs))
     ),
@@ -119,6 +134,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("attention", "mse", {}),
     ("attention", "cross-entropy", {"momentum": 0.9, "clip_norm": 0.5}),
     ("weight norm", "mse", {"momentum": 0.9}),
+    ("GRU", "mse", {}),
+    ("LSTM", "cross-entropy", {"momentum": 0.9, "clip_norm": 0.5}),
 ]
 
 
