@@ -51,7 +51,7 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
     """Return what a server's status says as rows of a table: names, and values in rich's markup."""
     down = "[bold red]down[/]"
     up = ", ".join(
-        f"{name} {'up' if is_up else down}"
+        f"{name} {'up' if is_up else 'starting' if server_status.starting else down}"
         for name, is_up in (("front", server_status.front), ("SuperLink", server_status.link))
     )
     left = counted(server_status.certificate_days, "day")
@@ -76,7 +76,8 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
         )
         connected = server_status.connected
         if connected is None:
-            rows.append(("connected", "nobody can be asked"))
+            yet = " yet" if server_status.starting else ""
+            rows.append(("connected", f"nobody can be asked{yet}"))
         else:
             named = f": {_few(connected)}" if connected else ""
             rows.append(("connected", f"{len(connected)} of {server_status.homes}{named}"))

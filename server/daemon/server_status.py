@@ -113,6 +113,7 @@ class ServerStatus:
             does not answer.
         other_builds: Release and build of each home that joined last by another one, by name.
         running: Whether its daemon runs.
+        starting: Whether its processes are being started, so that some do not answer yet.
         front: Whether the front answers.
         link: Whether the SuperLink does.
         address: ``host:port`` by which homes reach it.
@@ -138,6 +139,7 @@ class ServerStatus:
     version: str
     other_builds: dict[str, str]
     running: bool
+    starting: bool
     front: bool
     link: bool
     address: str

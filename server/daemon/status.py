@@ -29,6 +29,7 @@ from fedhome.server.daemon.server_status import (
     ServerStatus,
     TimetableStatus,
 )
+from fedhome.server.daemon.starting import is_starting
 from fedhome.server.daemon.status_sources import StatusSources
 from fedhome.server.daemon.supervisor import is_running, waiting
 from fedhome.server.daemon.turned_away import TurnedAway
@@ -61,11 +62,14 @@ def status_of(
         FedHomeError: There is no server in the folder.
     """
     faults: list[str] = []
+    running = is_running(server_folder)
+    starting = running and is_starting(server_folder)
+    wanted = running and not starting  # of the page, which is started last
     if health is not None:
-        up, page = health.ask(), _page(server_folder, health, faults)
+        up, page = health.ask(), _page(server_folder, health, faults, wanted=wanted)
     else:
         with Health(server_folder) as new:
-            up, page = new.ask(), _page(server_folder, new, faults)
+            up, page = new.ask(), _page(server_folder, new, faults, wanted=wanted)
     now = now or datetime.now(UTC)
     sources = StatusSources(server_folder) if sources is None else sources
     directory = _directory(sources, faults, now)
@@ -83,7 +87,8 @@ def status_of(
     return ServerStatus(
         version=installed_build(),
         other_builds=_other_builds(claims),
-        running=is_running(server_folder),
+        running=running,
+        starting=starting,
         front=up.front,
         link=up.link,
         address=server_folder.card.server,
@@ -165,13 +170,13 @@ def _day(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
-def _page(server_folder: ServerFolder, health: Health, faults: list[str]) -> str:
-    """Return the address of the page for operators."""
+def _page(server_folder: ServerFolder, health: Health, faults: list[str], *, wanted: bool) -> str:
+    """Return the address of the page for operators; tell if it is wanted and does not answer."""
     address = page_address(server_folder.settings.page)
     if address is None:
         return ""
     url = address.url(host_of(server_folder))
-    if is_running(server_folder) and not health.page():
+    if wanted and not health.page():
         faults.append(
             f"the page does not answer at {url}: it was just started, or another program has the "
             f"port; {server_folder.logs / 'page.log'} says more"

@@ -42,6 +42,7 @@ from fedhome.server.daemon.health import PAGE, PAGE_MODULE, SERVICES, Health
 from fedhome.server.daemon.interruptions import Interruptions, WhyFailed, why_failed
 from fedhome.server.daemon.retention import Retention
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
+from fedhome.server.daemon.starting import Starting
 from fedhome.server.daemon.timetable import Timetable
 from fedhome.store import disk
 from fedhome.wire.moments import length
@@ -82,6 +83,7 @@ class Daemon:
         self._trim = self._renew = self._settle_due = 0.0
         self._interruptions = Interruptions()
         self._clock = ClockSteps() if clock is None else clock
+        self._starting = Starting(server_folder)
 
     def serve(self) -> None:
         """Serve until this process is interrupted.
@@ -92,6 +94,7 @@ class Daemon:
         """
         lock = _lock(self._server_folder)
         try:
+            self._starting.begin()
             settings = self._server_folder.settings
             _wait_for_port(settings.host, settings.port)
             server_keys(self._server_folder.fleet)
@@ -111,6 +114,7 @@ class Daemon:
             self._processes.until(
                 lambda: all(health.ask()), what="the server came up", timeout_s=_READY_S
             )
+        self._starting.over()
         if self._server_folder.settings.page:  # nothing waits for it, and nothing ends with it
             path = str(self._server_folder.path)
             self._processes.start(PAGE, PAGE_MODULE, path, log=self._log(PAGE))
@@ -132,6 +136,7 @@ class Daemon:
             self._say(f"new directory: {self._read_directory()}")
             if before and self._epoch != before:
                 self._begin_anew()
+        self._starting.tend(self._is_back)
         if self._changed(self._server_folder.path / FOLDER):
             before, self._waiting = self._waiting, waiting(self._server_folder)
             if self._waiting > before:
@@ -158,6 +163,7 @@ class Daemon:
 
     def _begin_anew(self) -> None:
         """End the processes that use the last directory; they are started again."""
+        self._starting.begin(within_s=_READY_S)
         self._end(_RUN, "link")
         self._interruptions = Interruptions()  # what was in the way may be over with it
 
@@ -167,6 +173,14 @@ class Daemon:
             if child := self._processes.children.get(name):
                 self._ended[name] = child.starts
                 child.stop()
+
+    def _is_back(self) -> bool:
+        """Whether the SuperLink that was ended is started again, and all answer."""
+        link = self._processes.children.get("link")
+        if link is None or self._ended.get("link") == link.starts:
+            return False  # the old one may answer while it ends
+        with Health(self._server_folder) as health:
+            return all(health.ask())
 
     def _tend_clock(self) -> None:
         """Say that the clock was set; what a wrong one has made may be no good now."""

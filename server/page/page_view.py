@@ -88,7 +88,11 @@ def _tiles(status: ServerStatus) -> list[PageNumber]:
     there = "?" if status.connected is None else str(len(status.connected))
     up = status.front and status.link
     tiles = [
-        PageNumber(value="up" if up else "down", what="front and SuperLink", bad=not up),
+        PageNumber(
+            value="up" if up else "starting" if status.starting else "down",
+            what="front and SuperLink",
+            bad=not (up or status.starting),
+        ),
         PageNumber(
             value=f"{there}/{status.homes}",
             what="homes connected",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.text import Text
 from typer.testing import CliRunner
 
 from fedhome.cli import app
@@ -32,12 +33,13 @@ from fedhome.fleet.owner_keys import AUTHORITY
 from fedhome.fleet.server_secret import server_keys
 from fedhome.flower.node_key import NodeKey
 from fedhome.ops.local_answer import LocalAnswer
+from fedhome.ops.processes import Child
 from fedhome.ops.service import Kind
 from fedhome.plan.settings import Plan
 from fedhome.run import events
 from fedhome.run import summary as run_summary
 from fedhome.run.events import EventLog
-from fedhome.server.daemon import deploy
+from fedhome.server.daemon import deploy, starting, supervisor
 from fedhome.server.daemon.current_run import (
     CANCELLED,
     DONE,
@@ -48,11 +50,13 @@ from fedhome.server.daemon.current_run import (
     Runs,
 )
 from fedhome.server.daemon.follow import follow
+from fedhome.server.daemon.health import Health, Up
 from fedhome.server.daemon.initialise import make_server
 from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.retention import trim
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.server_status import ServerStatus
+from fedhome.server.daemon.starting import is_starting
 from fedhome.server.daemon.status import status_of
 from fedhome.server.daemon.status_sources import StatusSources
 from fedhome.server.daemon.supervisor import Daemon, is_running
@@ -490,6 +494,70 @@ def test_a_second_daemon_is_refused(place: ServerFolder) -> None:
         os.close(lock)
     assert second.value.reason == "in-use"
     assert "fedhome server status" in second.value.hint
+
+
+def test_a_server_that_is_being_started_is_not_told_as_down(
+    place: ServerFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after a new directory, for which the SuperLink begins anew."""
+
+    def state() -> str:
+        return Text.from_markup(dict(rows_of(status_of(place)))["state"]).plain
+
+    daemon = Daemon(place, print)
+    link = daemon._processes.children["link"] = Child("link", [], starts=1)
+    up = Up(front=False, link=False)
+    monkeypatch.setattr(starting, "_ASK_S", 0.0)
+
+    def starts() -> bool:
+        with monkeypatch.context() as asked:
+            asked.setattr(Health, "ask", lambda _: up)
+            daemon._starting.tend(daemon._is_back)
+        return is_starting(place)
+
+    lock = disk.lock(place.path)
+    try:
+        assert state() == "running, front down, SuperLink down"
+        daemon._begin_anew()
+        assert starts()
+        assert state() == "running, front starting, SuperLink starting"
+        assert status_of(place).as_json()["starting"] is True
+        up = Up(front=True, link=True)
+        assert starts(), "the old one answers while it ends"
+        up, link.starts = Up(front=True, link=False), 2
+        assert starts(), "the new one does not answer yet"
+        up = Up(front=True, link=True)
+        assert not starts()
+        assert state() == "running, front down, SuperLink down", "now it is a fault"
+        daemon._starting.begin(within_s=0.0)
+        assert not starts(), "it took too long"
+        daemon._starting.begin()
+    finally:
+        os.close(lock)
+    assert is_starting(place), "the control: a mark is left of one that was killed"
+    assert state() == "down"
+
+
+def test_a_start_that_fails_or_was_killed_leaves_nothing_that_starts(
+    place: ServerFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one that runs begins with a mark of its own, and takes it away."""
+
+    def taken(*_: object) -> None:
+        assert status_of(place).starting, "from its first moment on"
+        raise RunError("the port is taken")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(supervisor, "_wait_for_port", taken)
+        with pytest.raises(RunError, match="the port is taken"):
+            Daemon(place, print).serve()
+    assert not status_of(place).starting
+    assert is_starting(place), "the control: its mark is left"
+    daemon = Daemon(place, print)
+    monkeypatch.setattr(daemon._processes, "start", lambda *_, **__: None)
+    monkeypatch.setattr(Health, "ask", lambda _: Up(front=True, link=True))
+    daemon._start()
+    assert not is_starting(place)
 
 
 def test_whether_a_server_runs_is_not_guessed_where_it_cannot_be_told(place: ServerFolder) -> None:

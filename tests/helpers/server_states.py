@@ -9,6 +9,7 @@ CALM = ServerStatus(
     version="0.1.0+5f1d0c2a",
     other_builds={},
     running=True,
+    starting=False,
     front=True,
     link=True,
     address="hub.example:8443",
