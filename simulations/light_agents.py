@@ -58,7 +58,8 @@ class SerialWork(InProcess):
 
 def main(arguments: Sequence[str]) -> int:
     """Run the agents of homes, in their folders, until a signal ends them."""
-    log_plainly()
+    log_plainly("fedhome.agent", "fedhome.light_agents")
+    logging.getLogger("fedhome.agent.pace").setLevel(logging.WARNING)  # lines for each question
     torch.set_num_threads(1)
     sys.setswitchinterval(_SWITCH_S)
     work_lock = threading.Lock()
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
                 agent.stop()
 
         on_stop(stop)
-        _log.warning(BEGINS, len(agents))
+        _log.info(BEGINS, len(agents))
         with ThreadPoolExecutor(len(agents)) as threads:
             running = [threads.submit(agent.run) for agent in agents]
             ended, _ = wait(running, return_when=FIRST_EXCEPTION)

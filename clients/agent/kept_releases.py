@@ -176,7 +176,7 @@ class ReleaseKeeper:
             _log.warning("the server says that it moves, but its proof does not hold: %s", error)
         else:
             if moved is not None:
-                _log.warning("the fleet's owner says that the server will also be at %s", moved)
+                _log.info("the fleet's owner says that the server will also be at %s", moved)
 
     def _walk(
         self, missed: Sequence[bytes], directory: Directory, last: SeenRelease

@@ -97,7 +97,7 @@ class NewerRelease:
             self._failures, self.not_taken = 0, None
             pause_s = _GROWTH * self._pause_s
             if manifest is not None:
-                _log.warning("release %d of round %d is in use", manifest.number, manifest.round)
+                _log.info("release %d of round %d is in use", manifest.number, manifest.round)
                 pause_s = RELEASE_S
             if self._named():  # more than fit into one request were missed
                 pause_s = _SOON_S

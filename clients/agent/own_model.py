@@ -273,7 +273,7 @@ class OwnModelKeeper:
                 _log.error("a model of the home's own was not kept: %s", error)
                 return
         if verdict.told:
-            _log.warning("%s", verdict.told)
+            _log.log(logging.INFO if verdict.model else logging.WARNING, "%s", verdict.told)
 
     @property
     def _models(self) -> OwnModels:

@@ -59,6 +59,7 @@ _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
 # Then a message is dropped: what it is about is gone.
 _GIVEN_UP = frozenset({"over", "answer", "failed", "too-large"})
 _log = logging.getLogger("fedhome.agent")
+_pace_log = logging.getLogger("fedhome.agent.pace")
 
 
 class Agent:
@@ -149,7 +150,7 @@ class Agent:
     def _wait_out_pause(self) -> None:
         """Wait for the end of the pause."""
         self._tasks.close()
-        _log.warning("paused")
+        _log.info("paused")
         self._reporting.tell("paused")
         while (
             self._home_folder.paused and not self._home_folder.left and not self._stop.wait(_POLL_S)
@@ -205,7 +206,7 @@ class Agent:
         try:
             connection.activate(welcome.node)
             heart.start()
-            _log.warning("connected to %s as node %d", address, welcome.node)
+            _log.info("connected to %s as node %d", address, welcome.node)
             self._reporting.tell("connected", epoch=epoch)
             self._told, self._refused = self._refused, NOTHING
             self._newer.connected()
@@ -257,7 +258,7 @@ class Agent:
             message = self._insist(lambda: connection.fetch(arrival))
             fetched = self._pace.now()
             kind = message.metadata.message_type
-            _log.info("%s came: fetched in %.3f s", kind, fetched - begin)
+            _pace_log.info("%s came: fetched in %.3f s", kind, fetched - begin)
             if wanted != installed_app():
                 other = _other_app(wanted)
                 answer = failure(message, other.reason)
@@ -266,14 +267,14 @@ class Agent:
                 answer = self._tasks.answer(message)
             self._report_trouble(disk_says or other or self._tasks.trouble)
             answered_at = self._pace.now()
-            _log.info("%s is answered: in %.3f s", kind, answered_at - fetched)
+            _pace_log.info("%s is answered: in %.3f s", kind, answered_at - fetched)
             if not self._is_time(message, answer, begin):
                 return  # still at hand: when the home starts again, the server hears of it
             begin = self._pace.now()
             send_answer(connection, answer, self._insist)
             self._outdated = self._told == NOT_KEPT  # it joins anew: answers are kept again
             self._reporting.count_answer(kind)
-            _log.info("%s is sent: in %.3f s", kind, self._pace.now() - begin)
+            _pace_log.info("%s is sent: in %.3f s", kind, self._pace.now() - begin)
         except LinkError as error:
             if error.reason not in _GIVEN_UP:
                 raise
@@ -342,8 +343,7 @@ def _quietly_leave(connection: FleetConnection) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the agent of a home's folder until a signal stops it."""
-    log_plainly()
-    _log.setLevel(logging.INFO)
+    log_plainly("fedhome.agent")
     home_folder, stop = HomeFolder(Path(arguments[0])), threading.Event()
     on_stop(stop.set)
     reporting = StatusReport(home_folder)

@@ -68,7 +68,7 @@ class StatusReport:
             error: What that is; None: nothing does any more.
         """
         if error is None and self._status.reason:
-            _log.warning("it takes part again: %s is over", self._status.reason)
+            _log.info("it takes part again: %s is over", self._status.reason)
             self.tell("connected")
         elif error is not None and error.reason != self._status.reason:
             _log.warning("%s: %s", error.reason, error)

@@ -113,7 +113,7 @@ class TrainingRest:
         finally:
             self._looked = self._clock()
             self._tell("")
-        _log.warning("training goes on")
+        _log.info("training goes on")
 
     def _why(self, load: DeviceLoad, cooler_c: float, calmer: float) -> str:
         """Return why it is to wait, with limits that are lower by this much; empty: it need not."""

@@ -329,7 +329,7 @@ def send(pipe: Connection[Any, Any], **what: object) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Be a worker: the home's ``folder``, and the descriptor of the pipe to its agent."""
-    log_plainly()
+    log_plainly("fedhome.agent")
     with suppress(OSError), own_files_in_proc():
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
     home_folder = HomeFolder(Path(arguments[0]))

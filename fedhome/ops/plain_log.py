@@ -21,8 +21,14 @@ class PlainFormatter(logging.Formatter):
         return "\n    ".join(map(shown, lines))
 
 
-def log_plainly() -> None:
-    """Let this process log warnings to its standard error, and whatever it asks for besides."""
+def log_plainly(*news: str) -> None:
+    """Let this process log warnings to its standard error, and good news of some loggers.
+
+    Args:
+        news: Names of loggers.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(PlainFormatter(_FORM))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    for name in news:
+        logging.getLogger(name).setLevel(logging.INFO)

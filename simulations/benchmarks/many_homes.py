@@ -42,7 +42,7 @@ Mode = Literal["secure", "plain"]
 _RUN, _HOMES, _DAYS = "run", "homes", 8
 _LOOK_S = 0.5
 _SETTLED_S = 15.0  # after homes have joined, before they count as idle
-_LINE = re.compile(r"^(\S+ \S+) WARNING (.*)$")
+_LINE = re.compile(r"^(\S+ \S+) (?:INFO|WARNING) (.*)$")
 _BEGIN, _CONNECTED, _AGAIN = " homes begin", "connected to ", "; again in "
 
 

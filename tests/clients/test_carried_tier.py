@@ -306,6 +306,7 @@ def _kept(place: HomeFolder) -> tuple[PersonalModel, list[int]]:
 def test_a_home_keeps_its_model_until_a_run_has_made_one_of_the_new_slice(
     place: HomeFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     _says(place, "hub", "hub")
     _ends(place, 0.0, run=1)
     assert _kept(place)[1] == [8, 8]

@@ -65,6 +65,11 @@ def run_in_use(place: HomeFolder) -> str:
     return model.run
 
 
+@pytest.fixture(autouse=True)
+def _good_news_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+
 def test_the_first_model_is_kept_with_its_scores(
     place: HomeFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,11 +124,14 @@ def test_a_model_goes_only_for_one_that_is_as_good_on_the_newest_rows(
     caplog.clear()
     end(place, *case.poor, run=3)
     assert run_in_use(place) == "run 2 of tiny"
-    (told,) = [record.message for record in caplog.records if "run 3" in record.message]
+    (record,) = [record for record in caplog.records if "run 3" in record.message]
+    assert record.levelname == "WARNING"
+    told = record.message
     assert "the home keeps the model that it had, not that of run 3 of tiny" in told
     assert re.search(f"the new one has {case.measure}", told), told
     end(place, *case.good, run=4)  # as good is enough: it is of newer rows
     assert run_in_use(place) == "run 4 of tiny"
+    assert caplog.records[-1].levelname == "INFO"
 
 
 def test_a_run_is_kept_once(place: HomeFolder) -> None:

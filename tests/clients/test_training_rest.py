@@ -58,11 +58,15 @@ def test_a_cool_and_calm_device_does_not_wait() -> None:
 def test_a_hot_one_waits_until_it_is_cooler_by_some_degrees(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     device = Device(*(DeviceLoad(hot, 0.1) for hot in (81.0, 79.0, 76.0, 75.0)))
     device.rest.wait()
     assert device.now == 15.0
     assert device.told == ["training waits: the device is at 81 °C, and may be at 80", ""]
-    assert caplog.messages[-1] == "training goes on"
+    assert [(one.levelname, one.message.partition(":")[0]) for one in caplog.records] == [
+        ("WARNING", "training waits"),
+        ("INFO", "training goes on"),
+    ]
 
 
 def test_a_busy_one_waits_until_it_is_calm() -> None:

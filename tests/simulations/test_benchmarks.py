@@ -271,7 +271,7 @@ def test_an_agents_steps_are_read_from_its_log() -> None:
         line(2.5, "INFO train is answered: in 0.500 s"),
         line(3, "INFO train is sent: in 0.125 s"),
         line(4, "INFO query.help came: fetched in 0.250 s"),
-        line(5, "WARNING connected to localhost:1 as node 3"),
+        line(5, "INFO connected to localhost:1 as node 3"),
         line(10.001, "INFO query.help is answered: in 9.000 s"),  # after the last one
     ]
     found = steps(
