@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-_NUMBERS: Final = frozenset({int, float, "int", "float"})
-_SWITCH: Final = frozenset({bool, "bool"})
+_NUMBERS: Final = frozenset({"int", "float"})
+_SWITCH: Final = frozenset({"bool"})
+_OR_NOTHING: Final = frozenset({"None", "NoneType", "Optional", "Union", "typing"})
 
 
 def signatures_of(make: Callable[..., object]) -> list[inspect.Signature]:
@@ -54,7 +56,9 @@ def switch_faults(what: str, make: Callable[..., object], args: Mapping[str, Any
             yield f"{what} wants true or false as {name!r}, not a number (it is {value})"
 
 
-def _kinds(parameter: inspect.Parameter) -> frozenset[object]:
+def _kinds(parameter: inspect.Parameter) -> frozenset[str]:
+    """Return the names of what an argument may be besides None: ``float`` of ``float | None``."""
+    told = type(parameter.default).__name__
     if parameter.annotation is not parameter.empty:
-        return frozenset({parameter.annotation})
-    return frozenset({type(parameter.default)})
+        told = inspect.formatannotation(parameter.annotation)
+    return frozenset(re.findall(r"\w+", told)) - _OR_NOTHING

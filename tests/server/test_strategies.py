@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import pytest
@@ -158,15 +158,23 @@ def test_a_misspelt_function_that_only_an_unused_one_names_is_refused() -> None:
         ("switched", {"often": False, "share": 1, "both": True, "fraction_train": 1}, ""),
         ("switched", {"share": True}, "wants a number as 'share'"),
         ("switched", {"fraction_train": False}, "wants a number as 'fraction_train'"),
+        ("switched", {"most": True}, "wants a number as 'most'"),
+        ("switched", {"quick": 0}, "wants true or false as 'quick'"),
     ],
 )
 def test_true_is_no_number_and_a_number_not_true(name: str, args: dict[str, Any], why: str) -> None:
     class Switched(flower.FedAvg):
         def __init__(
-            self, often: bool = False, share: float = 0.5, both: Any = None, **kwargs: Any
+            self,
+            often: bool = False,
+            share: float = 0.5,
+            both: Any = None,
+            most: int | None = None,
+            quick: Optional[bool] = None,  # noqa: UP045 - as others write it
+            **kwargs: Any,
         ) -> None:
             super().__init__(**kwargs)
-            self.told = often, share, both
+            self.told = often, share, both, most, quick
 
     plan = tiny.plan()
     with given({"strategy": Switched}):
