@@ -8,6 +8,7 @@ from typing import Final
 
 from fedhome.counted import counted
 from fedhome.run.events import Event
+from fedhome.run.waiting import FAILED, failure_of
 from fedhome.server.report.number_words import NOTHING
 
 NOTABLE: Final = frozenset(
@@ -78,16 +79,12 @@ def notices(events: Sequence[Event]) -> list[Notice]:
         if event.event.rpartition("-")[2] not in NOTABLE:
             continue
         kind = event.event.replace("-", " ").capitalize()
-        reason = str(event.data.get("reason") or event.data.get("text") or "")
-        details = [
-            f"{name.replace('_', ' ')} {_short(value)}"
-            for name, value in event.data.items()
-            if name in DETAILS and value is not None
-        ]
-        reason = "; ".join([reason, *details] if reason else details) or NOTHING
+        reason = _why(event)
         notice = notices_by_kind.setdefault((kind, reason), Notice(kind, reason))
         notice.times += 1
-        if isinstance(home := event.data.get("home"), str):
+        if isinstance(homes := event.data.get("homes"), list):
+            notice.homes |= dict.fromkeys(map(str, homes))
+        elif isinstance(home := event.data.get("home"), str):
             notice.homes[home] = None
         elif (node := event.data.get("node")) is not None:
             notice.homes[f"node {node}"] = None
@@ -96,9 +93,25 @@ def notices(events: Sequence[Event]) -> list[Notice]:
     return list(notices_by_kind.values())
 
 
-DETAILS: Final = ("best_loss", "best_round", "bytes", "homes", "needed", "patience", "stage")
+def _why(event: Event) -> str:
+    """Return why something happened, with what else may be shown of it."""
+    if event.event == FAILED and {"homes", "needed"} <= event.data.keys():
+        return failure_of(event)
+    reason = str(event.data.get("reason") or event.data.get("text") or "")
+    details = [
+        _detail(name, value)
+        for name, value in event.data.items()
+        if name in DETAILS and value is not None and not isinstance(value, list)
+    ]
+    return "; ".join(filter(None, [reason, *details])) or NOTHING
+
+
+DETAILS: Final = ("best_loss", "best_round", "bytes", "homes", "patience", "stage")
 """What else of a notable event is shown: a list, so that nothing private slips through."""
 
 
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _detail(name: str, value: object) -> str:
+    if name == "homes" and isinstance(value, int):
+        return counted(value, "home")
+    told = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{name.replace('_', ' ')} {told}"

@@ -508,12 +508,19 @@ def test_events_of_nodes_rounds_and_notes_are_shown(tmp_path: Path) -> None:
         events = [
             log.append("reply-dropped", stage="evaluate", node=7, reason="malformed"),
             log.append("round-failed", round=3, homes=1, needed=4),
+            log.append("round-failed", round=4, homes=0, needed=3, reason="no sum was opened"),
+            log.append("sum-failed", round=4, stage="train", homes=3, reason="too few answered"),
+            log.append("homes-late", round=5, homes=["ash", "elm"], reason="nobody waits for them"),
+            log.append("homes-late", round=6, homes=["ash"], reason="nobody waits for them"),
             log.append("note", text="no kernel for this model"),
             log.append("fleet-ready", homes=5),
         ]
     assert [(notice.kind, notice.reason, notice.where) for notice in notices(events)] == [
         ("Reply dropped", "malformed; stage evaluate", "node 7"),
-        ("Round failed", "homes 1; needed 4", "round 3"),
+        ("Round failed", "1 home answered, 4 are needed", "round 3"),
+        ("Round failed", "no sum was opened", "round 4"),
+        ("Sum failed", "too few answered; stage train; 3 homes", "round 4"),
+        ("Homes late", "nobody waits for them", "ash, elm; 2 rounds from 5 to 6"),
         ("Note", "no kernel for this model", "\N{EN DASH}"),
     ]
 
