@@ -40,6 +40,7 @@ from fedhome.plan.overrides import guarded_faults, process_faults
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import dealt_tiers
+from fedhome.run.absent import exclusion
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import BROKEN_OFF, DONE, PAUSED
@@ -173,8 +174,8 @@ def _resolve(plan: Plan, note: Say, *, count_given: bool) -> tuple[Plan, FoundHo
     """
     source_homes = find(plan)
     gathered = source_homes.gathered
-    for _, reason in gathered.excluded:
-        note(f"left out: {reason}")
+    for home, reason in gathered.excluded:
+        note(exclusion(home, reason))
     if not count_given and plan.data.source != "synthetic" and len(source_homes.tables) == MOST:
         note(
             f"{MOST} homes take part; --homes takes more: each is a process of {IDLE_MB} MB, and "

@@ -73,12 +73,13 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
         check_learnt(result.folder)
         return
     folders = []
+    said: set[str] = set()
     for number in range(seeds or 1):
         one = resolved if number == 0 else resolved.change(seed=resolved.seed + number)
         where = out if seeds is None or out is None else out / f"seed-{one.seed}"
         if seeds is not None:
             console.print(f"seed {one.seed}, {number + 1} of {seeds}", style="bold")
-        with progress_on(console) as watch:
+        with progress_on(console, said=said) as watch:
             result = world.simulate(one, out=where, start=start, on_event=watch)
         print_summary(console, result.folder)
         folders.append(result.folder)

@@ -12,6 +12,16 @@ LATE, EMPTY, AGAIN = "homes-late", "homes-empty-handed", "sum-taken-again"
 DROPPED, UNTRIED, PASSED = "reply-dropped", "homes-not-tried", "homes-passed-over"
 
 
+def exclusion(home: str, reason: str) -> str:
+    """Return which home cannot take part and why, as of an event ``home-excluded``.
+
+    >>> exclusion("oak", "it has no rows"), exclusion("oak", "home 'oak' has too few rows")
+    ('left out: oak: it has no rows', "left out: home 'oak' has too few rows")
+    """
+    named = reason.startswith(f"home {home!r}")
+    return f"left out: {reason if named else f'{home}: {reason}'}"
+
+
 def absence(event: Event) -> str:
     """Return who cannot be asked and why, of an event ``homes-away``."""
     data: Any = event.data

@@ -31,6 +31,7 @@ from fedhome.run.absent import (
     PASSED,
     UNTRIED,
     absence,
+    exclusion,
     lateness,
     passed_over,
     return_of,
@@ -44,6 +45,7 @@ from fedhome.run.waiting import FAILED, THERE, WAITING, failure_of, repetition, 
 
 OnEvent = Callable[[Event], None]
 _EXCLUDED = "home-excluded"
+_OF_READINGS = {_EXCLUDED, "readings", "note"}
 _SHOWN = {_EXCLUDED: 5, DROPPED: 1}  # lines for events of a kind: others stay in the log
 _WHY = (
     "; `fedhome server status` says whom the server turns away and why, and `fedhome client "
@@ -52,20 +54,33 @@ _WHY = (
 
 
 @contextmanager
-def progress_on(console: Console) -> Iterator[OnEvent]:
-    """Show a run's events on a console while the context is open."""
+def progress_on(console: Console, *, said: set[str] | None = None) -> Iterator[OnEvent]:
+    """Show a run's events on a console while the context is open.
+
+    Args:
+        console: Where to.
+        said: What runs before it said of the same plan and readings before their first round, which
+            is not said again; what this one says of them is added. None: it is the only one.
+    """
+    lines = ProgressLines(console, said=said)
     if console.is_terminal:
-        with _bar(console) as on_event:
+        with _bar(console, lines) as on_event:
             yield on_event
     else:
-        yield ProgressLines(console)
+        yield lines
 
 
 class ProgressLines:
-    """Progress as plain lines."""
+    """Progress as plain lines.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: Where they go.
+        said: As of `progress_on`.
+    """
+
+    def __init__(self, console: Console, *, said: set[str] | None = None) -> None:
         self._console = console
+        self._said, self._as_before = said, 0
         self._rounds = 0
         self._seen = Counter[str]()
         self._epsilon = 0.0
@@ -95,7 +110,8 @@ class ProgressLines:
         data: Any = event.data
         if event.event == "fleet-ready":
             self._rounds = data["rounds"]
-            return "\n".join(filter(None, (self._excluded_more(), _fleet(data))))
+            self._said = None  # what is said from now on is of this run's own rounds
+            return "\n".join(filter(None, (self._excluded_more(), self._again(), _fleet(data))))
         refusal = self._refusing.see(event)
         if event.event == SPENT:
             self._epsilon = data["epsilon"]
@@ -106,7 +122,19 @@ class ProgressLines:
             return ""
         if event.event == "home-refused":
             return _refusal(refusal) if refusal else ""
-        return escape(self._words(event))
+        words = self._words(event)
+        if self._said is not None and event.event in _OF_READINGS:
+            if words in self._said:
+                self._as_before += 1
+                return ""
+            self._said.add(words)
+        return escape(words)
+
+    def _again(self) -> str:
+        """Return how many notes were those of runs before, and were not said again."""
+        if not self._as_before:
+            return ""
+        return f"{counted(self._as_before, 'note')}, as before"
 
     def _words(self, event: Event) -> str:
         data: Any = event.data
@@ -187,7 +215,7 @@ _OF_AN_EVENT: dict[str, Callable[[Event], str]] = {
 }
 _OF_ITS_DATA: dict[str, Callable[[Any], str]] = {
     DROPPED: lambda data: f"dropped a reply of {data['home']}: {data['reason']}",
-    _EXCLUDED: lambda data: f"left out: {data['reason']}",
+    _EXCLUDED: lambda data: exclusion(data["home"], data["reason"]),
     "readings": lambda data: f"read: {data['text']}",
     "note": lambda data: f"note: {data['text']}",
     "tier-carried": lambda data: f"note: {data['text']}",
@@ -233,8 +261,7 @@ _OF_ITS_DATA: dict[str, Callable[[Any], str]] = {
 
 
 @contextmanager
-def _bar(console: Console) -> Iterator[OnEvent]:
-    lines = ProgressLines(console)
+def _bar(console: Console, lines: ProgressLines) -> Iterator[OnEvent]:
     progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

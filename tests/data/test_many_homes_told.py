@@ -57,14 +57,32 @@ def test_homes_that_are_left_out_beyond_the_first_are_counted(tmp_path: Path) ->
     log = EventLog(tmp_path / "events.jsonl")
     log.subscribe(ProgressLines(Console(file=shown, width=200)))
     for number in range(7):
-        log.append("home-excluded", home=f"h{number}", reason=f"h{number} is empty")
+        log.append("home-excluded", home=f"h{number}", reason="it is empty")
     log.append("fleet-ready", rounds=2, homes=3, parameters=4, score="r2")
     log.close()
     assert shown.getvalue().splitlines() == [
-        *(f"left out: h{number} is empty" for number in range(5)),
+        *(f"left out: h{number}: it is empty" for number in range(5)),
         "left out: 2 homes more; home-excluded in events.jsonl says why",
         "3 homes, 4 parameters",
     ]
+
+
+def test_what_a_run_before_said_of_the_same_readings_is_not_said_again(tmp_path: Path) -> None:
+    said: set[str] = set()
+    shown = [io.StringIO(), io.StringIO()]
+    for seed, file in enumerate(shown):
+        with EventLog(tmp_path / f"{seed}.jsonl") as log:
+            log.subscribe(ProgressLines(Console(file=file, width=200), said=said))
+            log.append("readings", text="oak: a.csv: CSV")
+            log.append("home-excluded", home="elm", reason="it is empty")
+            log.append("note", text=f"seed {seed} is odd")
+            log.append("fleet-ready", rounds=2, homes=3, parameters=4, score="r2")
+            log.append("note", text="a round is odd")
+    first, second = (file.getvalue().splitlines() for file in shown)
+    told = ["read: oak: a.csv: CSV", "left out: elm: it is empty"]
+    ready = ["3 homes, 4 parameters", "note: a round is odd"]
+    assert first == [*told, "note: seed 0 is odd", *ready]
+    assert second == ["note: seed 1 is odd", "2 notes, as before", *ready]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from fedhome.data.table import HomeTable
 from fedhome.errors import FedHomeError, PlanError
 from fedhome.plan.protocol import terms_hash
 from fedhome.plan.settings import Plan
+from fedhome.run.absent import exclusion
 from fedhome.run.folder import RunFolder
 from fedhome.simulations import datasets, local_fleet
 from fedhome.simulations.gather import gather
@@ -107,7 +108,7 @@ def assert_read_back(plan: Plan, tmp_path: Path, homes: int | None = None) -> li
     )
     assert [place.path.name for place in places] == [home.home for home in simulated.homes]
     assert [note for note in notes if note.startswith("left out")] == [
-        f"left out: {reason}" for _, reason in simulated.excluded
+        exclusion(home, reason) for home, reason in simulated.excluded
     ]
     for place, expected in zip(places, simulated.homes, strict=True):
         settings = place.settings
