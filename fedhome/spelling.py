@@ -6,10 +6,15 @@ import difflib
 from collections.abc import Iterable
 
 _ALIKE = 0.6  # of difflib's ratio, from 0 to 1: two letters of five may be swapped
+_ALIKE_ELSEWHERE = 0.75  # of settings of other sections: "kind" is not meant by "window"
 _BEGINS = 3  # letters by which a name is known that is the only one to begin with them
+_OTHERS_WORDS = {  # what others call a setting, where no letters tell
+    **dict.fromkeys(("resample", "resolution", "freq", "frequency", "interval"), "data.step"),
+    **dict.fromkeys(("lookback", "look-back", "window", "window-size"), "data.lags"),
+}
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: str, known: Iterable[str], *, alike: float = _ALIKE) -> str | None:
     """Return the known name that is most like a given one; None where none is.
 
     The beginning of one name alone is like it, from three letters on, and so are the first letters
@@ -19,9 +24,10 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     Args:
         name: As it was given.
         known: The names that would have been right.
+        alike: How like it must be at least, as `difflib` counts: from 0 to 1.
     """
     plain, given = {_plain(one): one for one in known}, _plain(name)
-    found = difflib.get_close_matches(given, plain, n=1, cutoff=_ALIKE)
+    found = difflib.get_close_matches(given, plain, n=1, cutoff=alike)
     if not found and len(given) >= _BEGINS:
         begun = [one for one in plain if one.startswith(given)]
         found = begun if len(begun) == 1 else []
@@ -50,6 +56,8 @@ def setting_meant(place: str, given: object, known: Iterable[str]) -> str:
 
     >>> setting_meant("learning_rate", 0.1, ["train.epochs", "train.learning_rate"])
     ': it is train.learning_rate'
+    >>> setting_meant("data.resample", "1h", ["data.rename", "data.step"])
+    ': it is data.step'
 
     Args:
         place: Where it was set, such as ``"rounds.cuont"``.
@@ -60,11 +68,14 @@ def setting_meant(place: str, given: object, known: Iterable[str]) -> str:
     section, _, leaf = place.rpartition(".")
     if isinstance(given, dict) and not section:
         return _section_meant(place, list(map(str, given)), known)
+    other = _OTHERS_WORDS.get(_plain(leaf), "")
+    if other in known and section in {"", other.rpartition(".")[0]}:
+        return f": it is {other}"
     if found := _beside(section, leaf, known):
         return _asked([found])
     if named := _of_leaf(leaf, known):
         return _asked(named) if section else f": it is {' or '.join(named)}"
-    near = nearest(leaf, map(_leaf, known))
+    near = nearest(leaf, map(_leaf, known), alike=_ALIKE_ELSEWHERE)
     return "" if near is None else _asked(_of_leaf(near, known))
 
 

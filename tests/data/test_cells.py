@@ -341,6 +341,10 @@ def test_a_target_never_takes_words() -> None:
         with pytest.raises(SourceError, match="column 'x'") as error:
             read(cells, numeric=True)
         assert error.value.hint
+        assert ('task.kind = "multi-class"' in error.value.hint) == ("heat" in cells)
+    with pytest.raises(SourceError, match="at least half") as error:
+        read(["1", "2", "heat"], numeric=True)
+    assert error.value.hint.startswith("correct the cell"), "a slip among numbers"
     for column in (["2024-01-01"], pa.array([[1]]), pa.array([0], pa.timestamp("s"))):
         with pytest.raises(SourceError, match="must hold numbers"):
             read(column, numeric=True)

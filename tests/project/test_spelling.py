@@ -52,6 +52,8 @@ def test_a_name_is_known_by_its_first_letters_where_no_other_begins_so() -> None
         ("round.count=3", "round is not a section: did you mean rounds.count?"),
         ("round.cuont=3", "round is not a section: did you mean rounds.count?"),
         ("learning_rate=0.2", "learning_rate is not a setting: it is train.learning_rate"),
+        ('data.resample="1h"', "data.resample is not a setting: it is data.step"),
+        ("look_back=3", "look_back is not a setting: it is data.lags"),
         ("epochs=2", "epochs is not a setting: it is train.epochs or personalise.epochs"),
         ("lerning-rate=0.2", "lerning-rate is not a setting: did you mean train.learning_rate?"),
         ("train.count=3", "train.count is not a setting: did you mean rounds.count?"),
@@ -59,6 +61,7 @@ def test_a_name_is_known_by_its_first_letters_where_no_other_begins_so() -> None
         ("strategy.arg.eta=1", "strategy.arg is not a section: did you mean strategy.args?"),
         ("sede=2", "sede is not a setting: did you mean seed?"),
         ("data.qqq=1", "data.qqq is not a setting"),
+        ("privacy.window=3", "privacy.window is not a setting"),  # task.kind is no answer
         ("qqq.zzz=1", "qqq is not a section"),
     ],
 )

@@ -59,6 +59,10 @@ _MISFITS = {
         "write 1234567.5, or group thousands by three as in 1,234,567.5; a cell holds one number",
     ),
 }
+_NO_NUMBERS = (
+    'a column of words is learnt as classes where the plan says so, task.kind = "multi-class" or '
+    '"binary", or names no task.kind; a word for a missing reading goes into data.na_values'
+)
 _ZEROS_BEFORE = r"^[+-]?0\d+,\d$"
 _ONE_DIGIT_BEHIND = r"^([+-]?\d+,\d)?$"
 _SIGN_WORDS = {TRAILING: "minus behind negatives", PARENTHESES: "negatives in parentheses"}
@@ -223,7 +227,7 @@ def _refuse_misfits(survey: Survey, column: Column) -> None:
     what, hint = _MISFITS.get(kind, _MISFITS[WORD])
     why = ", though at least half of its cells are" if 2 * numbers >= survey.filled else ""
     if not mostly:
-        why = ", and the column must hold numbers"
+        why, hint = ", and the column must hold numbers", _NO_NUMBERS
     raise column.fault(row, f"the cell in {{column}} {what}{why}", hint=hint)
 
 
