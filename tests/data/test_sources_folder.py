@@ -60,7 +60,6 @@ def test_every_home_that_cannot_be_used_is_left_out_with_a_reason(tmp_path: Path
     assert "no files of readings, left out: notes.txt" in read.notes
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX's")
 @pytest.mark.parametrize(
     ("name", "content", "where"),
     [
@@ -85,6 +84,7 @@ def test_a_file_in_a_homes_folder_is_named_with_the_folder(
     assert read.reports[0].files[0].startswith("bath/a.csv: CSV")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX's")
 def test_a_pipe_among_the_homes_costs_itself_alone_and_nobody_waits_for_its_other_end(
     tmp_path: Path,
 ) -> None:
