@@ -110,7 +110,7 @@ def convert(
         # Aside first: a folder with some of the homes would pass for all of them.
         with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as aside:
             new = Path(aside) / "new"
-            make_folder(new)
+            make_folder(new, mode=0o700)
             for home in read.homes:
                 write_home(home, new / f"{home.home}.parquet")
             if own := {home.home: {"rules": dict(home.rules)} for home in read.homes if home.rules}:

@@ -131,7 +131,7 @@ def _made(source: SlicedSource, cut: SliceCut, out: Path, precision: str | None)
 
 def _in_c(made: NetworkInC, out: Path) -> Iterator[str]:
     """Write a slice as a file in C, and yield what is to be said of it."""
-    disk.put(out, made.text.encode(), mode=0o644)
+    disk.put(out, made.text.encode())
     yield f"constants: {made.constants:,} bytes; it holds its own test, see its first lines"
     yield "it takes inputs as models do, scaled by the home: docs/slicing.md"
     if made.int8:

@@ -85,7 +85,7 @@ def pack(
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as made:
             new = Path(made) / "new"
-            make_folder(new)
+            make_folder(new, mode=0o700)
             packed = _write(iter(tables), new, list(columns), reading or {})
             if path.exists():
                 path.replace(Path(made) / "old")

@@ -82,7 +82,7 @@ def parameters_to(
     }
     data = _npz(parameters) if path.suffix == ".npz" else pack(dict(parameters), metadata)
     with registry_errors():
-        disk.put(path, data, mode=0o644)
+        disk.put(path, data)
 
 
 def _npz(parameters: Mapping[str, NDArray[np.float32]]) -> bytes:

@@ -152,6 +152,7 @@ def test_it_draws_the_target_with_its_gaps(homes: Path) -> None:
 def test_what_was_understood_is_written_and_read_back_the_same(homes: Path) -> None:
     said = fedhome("data", "convert", "homes", "out", folder=homes.parent)
     assert (said.returncode, said.stderr) == (0, "")
+    assert (homes.parent / "out").stat().st_mode & 0o777 == 0o700
     before, after = (read_folder(folder).homes for folder in (homes, homes.parent / "out"))
     for first, second in zip(before, after, strict=True):
         assert (first.home, first.units, first.labels) == (second.home, second.units, second.labels)

@@ -101,6 +101,16 @@ def test_homes_of_many_batches_are_found_again(tmp_path: Path) -> None:
         _same(one, tables[other])
 
 
+def test_a_store_is_its_accounts_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        pack([_table("home-1")], tmp_path / "new" / "fleet.homes")
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "new/fleet.homes")]
+    assert modes == [0o755, 0o700]
+
+
 def test_readings_stay_on_the_disk_until_they_are_asked_for(tmp_path: Path) -> None:
     pack([_table("home-1", 50)], tmp_path / "fleet.homes")
     values = HomesStore(tmp_path / "fleet.homes").tables(np.array([0]))[0].columns["a"]

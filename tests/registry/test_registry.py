@@ -300,6 +300,7 @@ def test_exported_files_are_read_by_others(shelf: Shelf, tmp_path: Path) -> None
     parameters = LAYOUT.unflatten(numbers(2))
     by_others = safetensors.numpy.load_file(folder.model_path)
     export(shelf.registry.load(2), found.manifest, tmp_path / "m.npz")
+    assert stat.S_IMODE((tmp_path / "m.npz").stat().st_mode) == 0o600
     with np.load(tmp_path / "m.npz") as npz:
         assert list(npz) == list(parameters)
         for name, array in parameters.items():
