@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from fedhome.counted import chance_in_words
 from fedhome.plan.private_plan import private_run
 from fedhome.plan.settings import Plan
 from fedhome.questions.private_sums import ASKED, LOSS_RANGE
@@ -57,8 +58,8 @@ def promises(plan: Plan) -> list[str]:
         (
             "whatever may be seen in all sums of one run is as likely as if this home had added "
             f"its noise alone, but for a factor of {surer} at most (epsilon {run.epsilon:.3g}) "
-            f"and for a chance of {run.delta:g}. So the odds between any two things that "
-            "somebody may believe of this home's readings change by a factor of "
+            f"and for a chance of {chance_in_words(run.delta)}. So the odds between any two things "
+            "that somebody may believe of this home's readings change by a factor of "
             f"{between} at most (epsilon {run.between:.3g}). That holds whatever the server "
             "does with the sums, and whatever it tells other homes."
         ),

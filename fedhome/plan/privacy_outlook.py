@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fedhome.counted import chance_in_words
 from fedhome.errors import PlanError
 from fedhome.plan.private_plan import TRAIN, check_delta, cohort_of, is_private, private_run
 from fedhome.plan.settings import Plan
@@ -162,7 +163,7 @@ def privacy_lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
             "privacy",
             (
                 f"a run costs a home epsilon {outlook.epsilon:.3g} at most, but for a chance of "
-                f"{outlook.delta:g}; the home counts that itself, over all runs"
+                f"{chance_in_words(outlook.delta)}; the home counts that itself, over all runs"
             ),
         ),
         ("largest model", outlook.largest_in_words),

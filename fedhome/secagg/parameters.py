@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fedhome.counted import counted
+from fedhome.counted import chance_in_words, counted
 from fedhome.errors import ParameterError
 from fedhome.secagg import chances
 
@@ -132,7 +132,7 @@ class Parameters:
         graph = (
             "every home masks with every other"
             if self.degree is None
-            else f"on average; some sum falls into two with chance {self._chance('split')}"
+            else f"on average; some sum falls into two with a chance of {self._chance('split')}"
         )
         return [
             ("homes in the round", f"{self.homes}, out of {self.pool} that could be in it"),
@@ -144,28 +144,27 @@ class Parameters:
             ("masking neighbours", f"{'all' if self.degree is None else self.degree}: {graph}"),
             (
                 "neighbours in the sum",
-                f"{self.tau} at least; a home lacks them with chance {self._chance('sparse')}",
+                f"{self.tau} at least; a home lacks them with a chance of {self._chance('sparse')}",
             ),
             (
                 "committee",
                 (
                     f"{self.committee} members, {self.corrupt} of them corrupt at most; more "
-                    f"are with chance {self._chance('committee')}"
+                    f"are with a chance of {self._chance('committee')}"
                 ),
             ),
             (
                 "answers to open",
                 (
                     f"{self.threshold}: two openings would need {2 * self.threshold} answers, "
-                    f"and only {self.committee + self.corrupt} can be had; too few come with "
-                    f"chance {self._chance('absent')}"
+                    f"and only {self.committee + self.corrupt} can be had; too few come "
+                    f"with a chance of {self._chance('absent')}"
                 ),
             ),
         ]
 
     def _chance(self, name: str) -> str:
-        bound = self.failures[name]
-        return "0" if bound == -math.inf else f"2^{bound:.1f}"
+        return chance_in_words(2.0 ** min(self.failures[name], 0.0))
 
 
 def _check(

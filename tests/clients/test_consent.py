@@ -400,7 +400,7 @@ def test_the_text_of_a_plan_with_noise_says_what_it_promises() -> None:
         "how the home would change the model (5,761 numbers), cut to a length of 0.3 where it is",
         "model on this home's validation rows; its score on them. With noise on each number.",
         "every home counts once: nobody asks how many examples it has.",
-        "but for a factor of 7.39 at most (epsilon 2) and for a chance of 1e-05.",
+        "but for a factor of 7.39 at most (epsilon 2) and for a chance of 1 in 100,000.",
         "of this home's readings change by a factor of 77.8 at most (epsilon 4.35).",
         "refuses each sum above its ceiling: `fedhome client privacy` shows and sets it.",
         "when this home answers has no noise: it tells how long it computes.",

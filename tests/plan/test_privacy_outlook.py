@@ -88,4 +88,4 @@ def test_a_plan_says_what_it_promises() -> None:
     ]
     told = dict(privacy_lines(_plan(), 1000))
     assert told["noise"].endswith("so that 600 of them make 6.72")
-    assert "epsilon 8 at most, but for a chance of 1e-05" in told["privacy"]
+    assert "epsilon 8 at most, but for a chance of 1 in 100,000" in told["privacy"]

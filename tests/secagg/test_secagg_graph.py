@@ -270,5 +270,5 @@ def test_the_table_names_every_number() -> None:
     text = dict(derived.lines())
     assert text["masking neighbours"].startswith(f"{derived.degree}: ")
     assert text["answers to open"].startswith(f"{derived.threshold}: ")
-    assert "2^-4" in text["masking neighbours"]
+    assert "falls into two with a chance of less than 1 in a trillion" in text["masking neighbours"]
     assert dict(_derive(10).lines())["masking neighbours"].startswith("all: ")
