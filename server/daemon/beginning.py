@@ -168,6 +168,11 @@ class Beginning:
     def _end_of(self, last: RunFolder) -> tuple[NDArray[np.float32], int] | None:
         """Return the model that a run came to, and its round; None: it is not there any more."""
         if not last.path.exists():
+            self._tell(
+                f"the folder of {last.path.name}, which knew what homes have answered since this "
+                "release, is not there any more: if the run ends since they have helped to open a "
+                "sum about its model, `fedhome server run PLAN --fresh` begins with a new one"
+            )
             return None
         try:
             if (ended := checkpoint.load(last, self._layout)) is not None:

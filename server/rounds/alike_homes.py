@@ -60,9 +60,9 @@ class AlikeHomes:
         if self._journal.elsewhere(hash_of(model)):
             raise RoundError(
                 "homes have helped to open a sum about the run's model that is not among its own: "
-                "another server has the keys of this one, its folder was put back, or another run "
-                "began with the same model; a second sum beside that one could tell of single "
-                "homes",
+                "another server has the keys of this one, its folder was put back, that of a run "
+                "before was removed, or another run began with the same model; a second sum beside "
+                "that one could tell of single homes",
                 hint="let one server run, with the newest copy of its folder, and begin another "
                 "run; where that ends so, too: `fedhome server run PLAN --fresh`, with a new model",
             )

@@ -311,6 +311,20 @@ def test_a_beginning_that_was_cut_off_is_begun_anew(
     assert server.registry.load().flat.tolist() == MODEL_OF[9]
 
 
+def test_a_run_after_one_that_was_removed_says_what_to_do_if_homes_refuse(tmp_path: Path) -> None:
+    """As one may be that made the release to which an owner goes back."""
+    server = Server(tmp_path)
+    server.play()
+    server.next_run()
+    assert not server.events("note"), "the control"
+    for number in (1, 2):
+        shutil.rmtree(server.run.path.parent / f"run-{number}")
+    server.next_run()
+    assert server.run.read_start() is not None
+    (told,) = server.events("note")
+    assert "`fedhome server run PLAN --fresh` begins with a new one" in str(told.data["text"])
+
+
 def test_a_release_of_another_shape_is_nothing_to_begin_with(tmp_path: Path) -> None:
     server = Server(tmp_path)
     registry_of(server.models, fleet=FLEET, keys=SERVER).publish(draft(1), SERVER)
