@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 
@@ -28,26 +29,35 @@ class BrokerPatience:
         self._fault, self._failures, self._ever = "", 0, False
         self._begun_s = self._lost_s = time.monotonic()
 
-    def begin(self) -> None:
-        """Note that an attempt begins."""
-        self._begun_s = time.monotonic()
+    def connect(self, serve: Callable[[], None], stop: threading.Event) -> None:
+        """Connect, and again whenever the connection is lost, until it is to stop.
+
+        Args:
+            serve: Connects, calls `linked`, and uses the connection until it is to stop.
+            stop: Set when no connection is wanted any more.
+
+        Raises:
+            SourceError: The broker refuses, and waiting does not help.
+        """
+        while not stop.is_set():
+            self._begun_s, wait_s = time.monotonic(), 0.0
+            try:
+                serve()
+            except BrokerGoneError as error:
+                if stop.is_set():
+                    return
+                wait_s = self._gone(error)
+            stop.wait(wait_s)
 
     def linked(self) -> float | None:
         """Note that it is there; return for how long it was gone, s, or None the first time."""
-        self.begin()
+        self._begun_s = time.monotonic()
         away_s = self._begun_s - self._lost_s if self._ever else None
         self._ever, self._fault = True, ""
         return away_s
 
-    def gone(self, error: BrokerGoneError) -> float:
-        """Return how long to wait before the next attempt, s, and say why if that is new.
-
-        Args:
-            error: Why it is gone.
-
-        Raises:
-            SourceError: It refuses, and waiting does not help.
-        """
+    def _gone(self, error: BrokerGoneError) -> float:
+        """Return how long to wait before the next attempt, s, and say why if that is new."""
         if error.taken_over:
             raise SourceError(
                 f"{self._address}: another one {self._twice}", hint="stop one of them"

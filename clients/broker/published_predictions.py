@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, Self
 from fedhome.clients.broker.broker_address import PASSWORD, BrokerAddress
 from fedhome.clients.broker.broker_patience import BrokerPatience
 from fedhome.clients.broker.home_assistant_device import AGAIN_S, BIRTH, ONLINE, DiscoveredDevice
-from fedhome.clients.broker.mqtt_link import BrokerGoneError, BrokerLink, Receipt
+from fedhome.clients.broker.mqtt_link import BrokerLink, Receipt
 from fedhome.wire.moments import length
 
 _LOOK_S = 0.25
@@ -109,22 +109,17 @@ class PublishedPredictions:
     def _stay(self) -> None:
         twice = "publishes the predictions of this home"
         patience = BrokerPatience(self._address, self._say, twice=twice)
-        while not self._stop.is_set():
-            patience.begin()
-            wait_s = 0.0
-            try:
-                link = self._linked()
-                link.publish(self._device.status(online=False))
-                link.settle(_ANSWER_S)  # who may not publish is told so before anything else
-                away_s = patience.linked()
-                again = "" if away_s is None else f" again after {length(away_s)}"
-                self._say(f"{self._address}: connected{again}; publishes {self._device.name}")
-                self._attend(link)
-            except BrokerGoneError as error:
-                if self._stop.is_set():
-                    return
-                wait_s = patience.gone(error)
-            self._stop.wait(wait_s)
+
+        def serve() -> None:
+            link = self._linked()
+            link.publish(self._device.status(online=False))
+            link.settle(_ANSWER_S)  # who may not publish is told so before anything else
+            away_s = patience.linked()
+            again = "" if away_s is None else f" again after {length(away_s)}"
+            self._say(f"{self._address}: connected{again}; publishes {self._device.name}")
+            self._attend(link)
+
+        patience.connect(serve, self._stop)
 
     def _linked(self) -> BrokerLink:
         return BrokerLink(

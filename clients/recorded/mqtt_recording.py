@@ -94,20 +94,18 @@ class BrokerRecording:
         # Without a name at the broker, none pushes another out.
         twice = "records the same topics for this home with --time" if self._kept else ""
         patience = BrokerPatience(self._address, self._waiting, twice=twice)
-        while not self._stop.is_set():
-            patience.begin()
-            wait_s = 0.0
+
+        def serve() -> None:
             try:
                 link = self._linked()
                 self._tell_linked(link, patience.linked())
                 self._attend(link)
-            except BrokerGoneError as error:
+            except BrokerGoneError:
                 self._unheard.clear()  # of the next connection these numbers mean other messages
                 self._write()
-                if self._stop.is_set():
-                    return
-                wait_s = patience.gone(error)
-            self._stop.wait(wait_s)
+                raise
+
+        patience.connect(serve, self._stop)
 
     def _linked(self) -> BrokerLink:
         return BrokerLink(
