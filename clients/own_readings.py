@@ -13,7 +13,8 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.recorded.reading_store import ReadingStore
 from fedhome.data.fleet_examples import filled_in
 from fedhome.data.home_files import HomeFilesRead, check_rules, read_home
-from fedhome.data.inputs import MatchedHome, matched, schema_of
+from fedhome.data.input_schema import schema_of
+from fedhome.data.inputs import MatchedHome, matched
 from fedhome.data.series.examples import HomeExamples
 from fedhome.data.series.windows import examples, with_indicators
 from fedhome.errors import DataError, InputsError, NoReadingsError

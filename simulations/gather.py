@@ -18,7 +18,7 @@ from fedhome.data.homes_folder import (
     read_folder,
     reasons_of,
 )
-from fedhome.data.inputs import InputSchema, schema_of
+from fedhome.data.input_schema import InputSchema, schema_of
 from fedhome.data.read_report import HomeReport
 from fedhome.data.series.examples import HomeExamples
 from fedhome.data.table import HomeTable

@@ -24,7 +24,7 @@ from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.counted import counted
 from fedhome.data.files.home_parquet import TIME, write_home
 from fedhome.data.fleet_examples import fleet_examples
-from fedhome.data.inputs import schema_of
+from fedhome.data.input_schema import schema_of
 from fedhome.data.table import HomeTable
 from fedhome.errors import DirectoryError, PlanError, RunError
 from fedhome.fleet.admission import SERVER
@@ -301,7 +301,7 @@ def prepare(
     Args:
         root: The folder for all of it.
         plan: The plan that the homes take part in, as the server runs it; it names their inputs:
-            one home alone cannot tell them (:meth:`fedhome.data.inputs.InputSchema.named_in`).
+            one home alone cannot tell them (`InputSchema.named_in`).
         tables: The homes' readings.
         reading: How homes' files are read in a way of their own, as of
             :class:`fedhome.data.homes_folder.FolderRead`: their models read files so.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any, Final
 
-from fedhome.data.inputs import InputSchema
+from fedhome.data.input_schema import InputSchema
 from fedhome.data.table import HomeTable
 from fedhome.plan.settings import Plan
 

@@ -13,7 +13,8 @@ import numpy as np
 from fedhome.clients.membership.plan_findings import JoinFindings, numbers_carried
 from fedhome.clients.own_readings import OwnReadings
 from fedhome.data.home_files import HomeFilesRead
-from fedhome.data.inputs import InputSchema, matched, schema_of
+from fedhome.data.input_schema import InputSchema, schema_of
+from fedhome.data.inputs import matched
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, PlanError
 from fedhome.learning.tasks import kind_of

@@ -14,7 +14,8 @@ from fedhome.clients.own_readings import read_files, source_of
 from fedhome.clients.recorded.reading_store import ReadingStore
 from fedhome.clients.recorded.store_facts import ExcludedPeriod
 from fedhome.data.home_files import HomeFilesRead
-from fedhome.data.inputs import matched, schema_of
+from fedhome.data.input_schema import schema_of
+from fedhome.data.inputs import matched
 from fedhome.data.read_report import ColumnReport, TimeReport
 from fedhome.data.series.windows import examples
 from fedhome.data.table import HomeTable

@@ -169,7 +169,7 @@ def predicted(
     """
     from fedhome.clients.kept_model import own_or_fleets  # noqa: PLC0415 - arrow
     from fedhome.clients.own_readings import read_files, source_of  # noqa: PLC0415
-    from fedhome.data.inputs import schema_of  # noqa: PLC0415
+    from fedhome.data.input_schema import schema_of  # noqa: PLC0415
     from fedhome.data.silent_inputs import with_silent_inputs  # noqa: PLC0415
     from fedhome.personal.horizons import at_horizon  # noqa: PLC0415 - arrow
 

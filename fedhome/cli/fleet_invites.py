@@ -12,7 +12,7 @@ from fedhome.cli.console import Console, say
 from fedhome.cli.fleet_words import CardFile, Folder, needed_card, plan_of
 from fedhome.cli.row_blocks import print_rows
 from fedhome.counted import counted, was
-from fedhome.data.inputs import HOW_NAMED, NOT_NAMED
+from fedhome.data.input_schema import HOW_NAMED, NOT_NAMED
 from fedhome.errors import PlanError, StateError
 from fedhome.fleet.entries import check_name
 from fedhome.fleet.invites import ENDING

@@ -12,7 +12,7 @@ from rich.table import Table
 from fedhome.data.fleet_examples import fleet_examples
 from fedhome.data.home_files import read_home
 from fedhome.data.homes_folder import read_folder
-from fedhome.data.inputs import InputSchema, schema_of
+from fedhome.data.input_schema import InputSchema, schema_of
 from fedhome.data.table import HomeTable
 from fedhome.data.told_once import told_once
 from fedhome.errors import DataError, PlanError

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fedhome.data.classes import in_blocks
 from fedhome.data.homes_folder import Exclusion
-from fedhome.data.inputs import InputSchema, matched
+from fedhome.data.input_schema import InputSchema
+from fedhome.data.inputs import matched
 from fedhome.data.series.examples import HomeExamples, Targets
 from fedhome.data.series.local_time import CALENDAR
 from fedhome.data.series.scaling import FAR

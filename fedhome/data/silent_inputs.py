@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedhome.data.inputs import InputSchema
+from fedhome.data.input_schema import InputSchema
 from fedhome.data.table import HomeTable
 
 

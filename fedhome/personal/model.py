@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from fedhome.data.home_files import read_home
 from fedhome.data.home_objects import ArrowTable, Columns, Row, read_table
-from fedhome.data.inputs import InputSchema, matched, schema_of
+from fedhome.data.input_schema import InputSchema, schema_of
+from fedhome.data.inputs import matched
 from fedhome.data.series.examples import Targets
 from fedhome.data.series.scaling import InputScaling, beside
 from fedhome.data.series.windows import Windows, rows_to_predict

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from fedhome.counted import was
-from fedhome.data.inputs import NOT_NAMED
+from fedhome.data.input_schema import NOT_NAMED
 from fedhome.data.told_once import some
 from fedhome.errors import PlanError, RunError
 from fedhome.fleet.owner_folder import PLAN as OWNERS_PLAN

@@ -19,7 +19,7 @@ from fedhome import rng
 from fedhome.data.fleet_examples import fleet_examples
 from fedhome.data.homes_folder import FolderRead
 from fedhome.data.homes_store import HomesStore, is_store
-from fedhome.data.inputs import InputSchema
+from fedhome.data.input_schema import InputSchema
 from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import PlanError
 from fedhome.learning.tasks import kind_of

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.data.columns.units import conversion
-from fedhome.data.inputs import InputSchema, matched, schema_of
+from fedhome.data.input_schema import InputSchema, schema_of
+from fedhome.data.inputs import matched
 from fedhome.data.table import HomeTable
 from fedhome.errors import InputsError, PlanError
 from fedhome.learning.tasks import TASKS

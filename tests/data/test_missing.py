@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedhome.data.fleet_examples import FleetExamples, fleet_examples
-from fedhome.data.inputs import matched, schema_of
+from fedhome.data.input_schema import schema_of
+from fedhome.data.inputs import matched
 from fedhome.data.series.examples import HomeExamples
 from fedhome.data.series.windows import examples, windows, with_indicators
 from fedhome.data.table import HomeTable

@@ -19,7 +19,8 @@ from fedhome.data.home_files import read_home
 from fedhome.data.homes_folder import read_folder
 from fedhome.data.homes_side_by_side import noticed
 from fedhome.data.homes_store import ABOUT, HomesStore
-from fedhome.data.inputs import matched, schema_of
+from fedhome.data.input_schema import schema_of
+from fedhome.data.inputs import matched
 from fedhome.data.pack_homes import pack
 from fedhome.data.series.time_grid import grid_of
 from fedhome.data.series.windows import windows

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fedhome.data.inputs import columns_of, with_classes
+from fedhome.data.input_schema import columns_of
+from fedhome.data.inputs import with_classes
 from fedhome.data.series.scaling import check_sizes
 from fedhome.data.series.windows import examples, windows
 from fedhome.data.table import HomeTable

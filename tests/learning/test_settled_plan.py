@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedhome.data.inputs import matched, schema_of
+from fedhome.data.input_schema import schema_of
+from fedhome.data.inputs import matched
 from fedhome.data.series.examples import HomeExamples
 from fedhome.data.series.spans import spans_of, usual_lags
 from fedhome.data.table import HomeTable

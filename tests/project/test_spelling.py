@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fedhome.cli import app
 from fedhome.cli.scenarios import named_plan
-from fedhome.data.inputs import columns_of
+from fedhome.data.input_schema import columns_of
 from fedhome.data.series.windows import windows
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, FedHomeError, PlanError, PluginError, SourceError

@@ -93,7 +93,7 @@ def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Win
     Args:
         table: The home's readings.
         data: The plan's settings for data.
-        columns: Input columns, as of :func:`~fedhome.data.inputs.columns_of`.
+        columns: Input columns, as of :func:`~fedhome.data.input_schema.columns_of`.
 
     Raises:
         DataError: A column is missing, a series that cannot be put on a grid, or lengths of time
@@ -284,7 +284,7 @@ def examples(
     Args:
         table: The home's readings.
         data: The plan's settings for data.
-        columns: Input columns, as of :func:`~fedhome.data.inputs.columns_of`.
+        columns: Input columns, as of :func:`~fedhome.data.input_schema.columns_of`.
         targets: How the task's targets are encoded.
         as_new: As if the home were new, with these of its training rows: its validation rows stand
             for its test, which stays out of it.
