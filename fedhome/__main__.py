@@ -6,8 +6,10 @@ sentence and status 130: what is being imported would show where it was interrup
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import sys
 from types import FrameType
 
 _INTERRUPTED = 130  # as of a shell: 128 and the signal's number
@@ -31,9 +33,19 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free: this one
 
 
+def _write_any_letter() -> None:
+    """Have output escape a letter that the terminal's encoding lacks, as errors do already.
+
+    It may be a unit's, or of a home's name: no reason to end a command halfway.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Load the command line and run it."""
     _open_streams()
+    _write_any_letter()
     usual = signal.getsignal(signal.SIGINT)
     asked = usual is signal.default_int_handler  # else whoever started it wants no Ctrl-C here
     if asked:

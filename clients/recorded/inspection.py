@@ -19,10 +19,11 @@ from fedhome.data.inputs import matched
 from fedhome.data.read_report import ColumnReport, TimeReport
 from fedhome.data.series.windows import examples
 from fedhome.data.table import HomeTable
-from fedhome.errors import DataError
+from fedhome.errors import DataError, RunError
 from fedhome.learning.tasks import kind_of
 from fedhome.plan.settings import Plan
 
+_EXPORT: Final = ".parquet"
 _GAPS: Final = 5  # that are named
 _GAP = 1.5  # steps
 
@@ -215,7 +216,7 @@ def exported(home_folder: HomeFolder, path: Path) -> int:
         Its rows.
 
     Raises:
-        RunError: There is no home in the folder.
+        RunError: There is no home in the folder, or the file's name ends otherwise.
         DataError: The home has no store, or no times.
         StateError: The store cannot be read, or the file not be written.
     """
@@ -224,6 +225,11 @@ def exported(home_folder: HomeFolder, path: Path) -> int:
     from fedhome.data.files.home_parquet import write_home  # noqa: PLC0415
     from fedhome.store import disk  # noqa: PLC0415
 
+    if path.suffix.lower() != _EXPORT:
+        raise RunError(
+            f"readings leave a store as Parquet, and {path} does not end with {_EXPORT}",
+            hint="call it readings.parquet, for example: pandas and fedhome itself read it",
+        )
     source = source_of(home_folder)
     if not isinstance(source, ReadingStore):
         raise DataError(

@@ -15,6 +15,7 @@ from fedhome.cli import ages
 from fedhome.cli.client_folder import HomeArgument
 from fedhome.cli.console import Console
 from fedhome.cli.json_out import JsonFlag, print_json
+from fedhome.cli.row_blocks import fits
 from fedhome.counted import counted
 from fedhome.data.read_report import length
 from fedhome.errors import RunError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from fedhome.clients.recorded.inspection import ColumnShown, HomeInspected, PeriodLeftOut
     from fedhome.clients.recorded.reading_store import ReadingStore
 
-_NARROW = 72  # columns of a terminal below which a table is too wide
 _INTERRUPTED = (
     "interrupted: what was said above holds, and predictions follow; the home's own model may be "
     "the one from before, and the next run learns by what counts"
@@ -285,19 +285,19 @@ def _gaps(found: HomeInspected) -> str:
 
 
 def _print_columns(console: Console, found: HomeInspected) -> None:
-    if console.width < _NARROW:
-        for one in found.columns:
-            *cells, gaps = _cells(one, found.zone)
-            parts = [one.use, *filter(None, cells), *([f"gaps: {gaps}"] if gaps else [])]
-            console.print(f"[bold]{escape(one.name)}[/]: {escape(', '.join(parts))}")
-        return
     table = Table(show_edge=False)
     for name in ("column", "use", "is", "there in", "least to greatest", "last", "gaps"):
         table.add_column(name, overflow="fold")
     for one in found.columns:
         style = "bold red" if one.use == "missing" else ""
         table.add_row(escape(one.name), one.use, *map(escape, _cells(one, found.zone)), style=style)
-    console.print(table)
+    if fits(console, table, prose=("least to greatest", "last", "gaps")):
+        console.print(table)
+        return
+    for one in found.columns:
+        *cells, gaps = _cells(one, found.zone)
+        parts = [one.use, *filter(None, cells), *([f"gaps: {gaps}"] if gaps else [])]
+        console.print(f"[bold]{escape(one.name)}[/]: {escape(', '.join(parts))}", highlight=False)
 
 
 def _cells(one: ColumnShown, zone: str) -> list[str]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fedhome.cli import ages
 from fedhome.cli.console import Console, say
+from fedhome.cli.row_blocks import fits
 from fedhome.counted import counted
 from fedhome.data.read_report import aligned, alike, length
 from fedhome.data.table import CLOCKS_APART_S
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _HOMES = 8  # homes of a table that get a line
 _WORDS = 5  # words of a column that are shown
-_WIDE = 72  # a table needs so much
 _READ = ("number", "flag", "words")
 _USUAL = ("", "decimal point", "numbers", "whole numbers")  # formats that are not worth a word
 
@@ -105,14 +105,20 @@ def print_alike(console: Console, reports: Sequence[HomeReport]) -> None:
             f"times: {columns}, {first.time.format}; zone {first.time.time_zone}",
             wrapped=True,
         )
-    if console.width < _WIDE:
+    table = _columns_table(reports)
+    if fits(console, table, prose=("is",)):
+        console.print(table)
+    else:
         for same in _columns(reports):
             say(console, f"{same[0].name}: {_sentence(same)}", wrapped=True)
+    table = _homes_table(reports)
+    if fits(console, table, prose=("gaps",)):
+        console.print(table)
+    else:
         for report in reports[:_HOMES]:
             say(console, f"{report.home}: {_times(report)}", wrapped=True)
-        return
-    console.print(_columns_table(reports))
-    console.print(_homes_table(reports))
+        if (more := len(reports) - _HOMES) > 0:
+            say(console, f"and {counted(more, 'home')} more", wrapped=True)
 
 
 def _columns(reports: Sequence[HomeReport]) -> list[list[ColumnReport]]:
@@ -121,7 +127,8 @@ def _columns(reports: Sequence[HomeReport]) -> list[list[ColumnReport]]:
 
 
 def _sentence(same: Sequence[ColumnReport]) -> str:
-    parts = [_kind(same), _range(same)]
+    first = _number(same[0].first)
+    parts = [_kind(same), f"first {first}" if first else "", _range(same)]
     if missing := sum(c.missing for c in same):
         parts.append(f"{missing:,} missing")
     if jumps := sum(c.jumps for c in same):

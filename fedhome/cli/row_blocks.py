@@ -23,19 +23,10 @@ def print_rows(console: Console, table: Table, *, prose: Collection[str] = ()) -
         table: The table; of its cells only text and markup.
         prose: Names of columns of sentences, which may be broken between words; no other is.
     """
-    columns = [(str(column.header), [*map(str, column.cells)]) for column in table.columns]
-    wide = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
-    for name, cells in columns:
-        if name in prose:
-            plain = [Text.from_markup(cell).plain for cell in (name, *cells)]
-            longest = max(len(line) for cell in plain for line in cell.split("\n"))
-            word = max((len(word) for cell in plain for word in cell.split()), default=0)
-            wide -= max(0, longest - max(_PROSE, word))
-    if wide <= console.width:
-        for column in table.columns:
-            column.no_wrap = str(column.header) not in prose
+    if fits(console, table, prose=prose):
         console.print(table)
         return
+    columns = [(str(column.header), [*map(str, column.cells)]) for column in table.columns]
     if table.title:
         console.print(table.title, highlight=False)
     for row in zip(*(cells for _, cells in columns), strict=True):
@@ -49,6 +40,28 @@ def print_rows(console: Console, table: Table, *, prose: Collection[str] = ()) -
         told = [f"{name}: {cell}" for name, cell in rest if cell and name in prose]
         for line in filter(None, [short, *told]):
             console.print(Padding(line, (0, 0, 0, 2)), highlight=False)
+
+
+def fits(console: Console, table: Table, *, prose: Collection[str] = ()) -> bool:
+    """Tell whether a table can be printed without a name or number of it being broken.
+
+    Args:
+        console: Where it would go.
+        table: The table; where it fits, its columns are kept from being broken, but for prose.
+        prose: Names of columns of sentences, which may be broken between words; no other is.
+    """
+    wide = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    for column in table.columns:
+        if (name := str(column.header)) in prose:
+            plain = [Text.from_markup(str(cell)).plain for cell in (name, *column.cells)]
+            longest = max(len(line) for cell in plain for line in cell.split("\n"))
+            word = max((len(word) for cell in plain for word in cell.split()), default=0)
+            wide -= max(0, longest - max(_PROSE, word))
+    if wide > console.width:
+        return False
+    for column in table.columns:
+        column.no_wrap = str(column.header) not in prose
+    return True
 
 
 def print_facts(console: Console, title: str, facts: Mapping[str, str]) -> None:

@@ -191,6 +191,17 @@ def test_it_can_be_read_in_narrow_terminals(homes: Path, columns: int) -> None:
     assert any("load (kWh)" in line for line in lines)
 
 
+def test_a_name_that_a_table_has_no_room_for_is_not_broken(homes: Path) -> None:
+    (report, *_) = read_folder(homes).reports
+    long = "sensor.living_room_temperature_and_humidity"
+    columns = (replace(report.columns[0], name=long), *report.columns[1:])
+    console = Console(width=80, record=True)
+    print_alike(console, [replace(report, columns=columns)])
+    said = console.export_text()
+    assert f"{long}: " in said
+    assert "first " in said
+
+
 def test_one_jump_is_one(homes: Path) -> None:
     read = read_folder(homes)
     for count, told in ((1, ", 1 jump"), (2, ", 2 jumps")):

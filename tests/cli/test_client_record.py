@@ -268,6 +268,7 @@ def test_readings_leave_the_store_as_one_file_before_the_home_is_forgotten(
     said("exclude", HOME, "--from", "2023-11-20", "--to", "2023-11-21")
     error = refused(fedhome("forget", HOME, "--yes"), RunError, "has a store of readings")
     assert "--export" in error.hint
+    refused(fedhome("inspect", HOME, "--export", "out.csv"), RunError, "does not end with .parquet")
     assert f"wrote {HOURS + 2} rows" in said("inspect", HOME, "--export", "out.parquet")
     assert pq.read_table("out.parquet").num_rows == HOURS + 2
     shown = said("forget", HOME, "--yes", "--readings")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import fedhome
+from fedhome.__main__ import _write_any_letter
 from fedhome.errors import SourceError
 from helpers import command
 
@@ -76,3 +78,14 @@ def test_names_with_quotes_and_pictures_are_names(tmp_path: Path) -> None:
         assert f"\n{home} " in said.stdout
     assert "'a\\nb' has characters in its name that cannot be shown" in said.stdout
     assert "'k\\udcff' has characters in its name that cannot be shown" in said.stdout
+
+
+def test_a_letter_that_the_terminals_encoding_lacks_ends_no_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    _write_any_letter()
+    print("Außentemperatur (°C)")  # noqa: T201 - what a command does
+    sys.stdout.flush()
+    assert written.getvalue() == b"Au\\xdfentemperatur (\\xb0C)\n"
