@@ -20,7 +20,7 @@ from fedhome.fleet.owner_folder import PLAN, Fleet
 from fedhome.learning.plan_check import check_plan
 from fedhome.new_folders import make_folder
 from fedhome.plan.overrides import process_faults
-from fedhome.plan.protocol import absence_told
+from fedhome.plan.protocol import absence_told, check_groups
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.plan.time_steps import DAY_S
@@ -106,8 +106,12 @@ def invite(  # noqa: PLR0917 - typer gives them by name
             f"{was(len(others))} asked for another one, and will take part in no other; ask again: "
             "`fedhome fleet invite HOME... --again`",
         )
-    if told := absence_told(resolved, len(others | {*homes})):
-        say(console, f"\nwith these {len(others | {*homes})} homes {told}")
+    everybody = len(others | {*homes})
+    secure = resolved.aggregation.mode != "plain"
+    if secure and (fault := check_groups(resolved, everybody)):
+        say(console, f"\nno run begins yet: {fault}")
+    elif told := absence_told(resolved, everybody):
+        say(console, f"\nwith these {everybody} homes {told}")
     first = next(iter(paths.values()))
     tier = " --tier TIER" if is_sliced(resolved) else ""
     join = f"`fedhome client join {first.name} --data SOURCE{tier}`"

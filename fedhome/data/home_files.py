@@ -145,7 +145,7 @@ def read_rows(
     rows_read = raw.rows.num_rows
     rows, told = with_half_days(raw.rows)
     raw = replace(raw, rows=rows, notes=(*raw.notes, *told))
-    raw, times, new = _with_times(raw, settings, known)
+    raw, times, new = _with_times(raw, settings, known, arriving=last_counts)
     wide = told_wide(raw.rows.column_names, times.names, file=raw.files[0][0])
     names = _renaming(raw, settings, wanted)
     lasts = (
@@ -188,7 +188,7 @@ def read_rows(
 
 
 def _with_times(
-    raw: Raw, settings: ReadingSettings, known: int
+    raw: Raw, settings: ReadingSettings, known: int, *, arriving: bool
 ) -> tuple[Raw, TimeColumns, NewRows]:
     """Return rows with a column for each reading, their columns of times, and which are new."""
     new = NewRows(known, {})
@@ -199,7 +199,7 @@ def _with_times(
         return raw, find_times(raw.rows, settings, file=raw.files[0][0]), new
     raw = _with_row_units(raw, settings, settings.pivot[-1], leave=settings.pivot[:1])
     new = NewRows.of(raw, settings, known)
-    raw = pivoted(raw, settings)
+    raw = pivoted(raw, settings, arriving=arriving)
     return raw, TimeColumns(names=(raw.rows.column_names[0],)), new
 
 

@@ -24,7 +24,8 @@ from fedhome.spelling import nearest
 
 _RENAME = (
     "a home whose files call a column otherwise says so: `fedhome client join INVITE --data "
-    'SOURCE --set \'rename={"COLUMN"="INPUT"}\'`'
+    'SOURCE --set \'rename={"COLUMN"="INPUT"}\'`; what it has no sensor for, the fleet\'s owner '
+    "leaves out of the plan: data.features names inputs that all homes have"
 )
 _ENERGY = "energy is the mean power of a step times its hours: 500 W over an hour are 0.5 kWh; "
 _OTHER = "correct what the files hold, or ask the fleet's owner what the plan means by it"

@@ -25,6 +25,7 @@ _SOURCE = ("source", "homes")
 _ROUNDS = ("fraction", "max_examples", "reply_after_s")
 _RUNS_A_DAY = 3
 _ROUNDING = 1e-9
+_TELLING = 2  # homes in a sum: each learns from it what the other has added
 _SUMS_A_RUN = 5  # census, trial, blend, shrink and outcome
 
 
@@ -125,6 +126,11 @@ def check_groups(plan: Plan, homes: int) -> str:
     each = "" if settings.groups == 1 else f" in each of {settings.groups} groups"
     ways = "" if settings.groups == 1 else ", or fewer groups"
     ways += ", or a larger rounds.fraction" if plan.rounds.fraction < 1 else ""
+    if _TELLING < roster < settings.min_cohort:
+        smaller = settings.model_copy(update={"min_cohort": roster})
+        as_few = plan.model_copy(update={"aggregation": smaller})
+        if least_in_a_sum(as_few, fleet=homes, roster=roster) <= roster:
+            ways += f"; or set aggregation.min_cohort = {roster}, which hides each home among fewer"
     return (
         f"{counted(roster, 'home')} {'is' if roster == 1 else 'are'} asked{each}, but no sum is "
         f"opened over fewer than {least}: that follows from aggregation.min_cohort = "

@@ -474,7 +474,10 @@ def test_invites_go_into_a_folder_that_is_made(
     told = typed("elm", "--plan", str(tmp_path / "plan.toml"))
     assert "one device becomes elm with it" in told
     assert "tolerates no absence" not in told, "two homes are too few for any run"
+    assert "no run begins yet: 2 homes are asked, but no sum is opened over fewer than 5" in told
+    assert "min_cohort = 2" not in told, "of two, each would learn what the other adds"
     told = typed("ash", "fir", "yew")
+    assert "no run begins" not in told
     assert "with these 5 homes this fleet tolerates no absence: a sum takes 5" in told
     assert "tolerates" not in typed("ivy"), "a sixth home is one more than a sum takes"
     told = typed("oak", "--again")

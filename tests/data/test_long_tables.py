@@ -225,6 +225,20 @@ def test_an_hour_that_comes_twice_does_so_for_each_name(newest_first: bool, by_n
     assert wide.rows["t"].to_pylist() == wide.rows["h"].to_pylist() == list(range(12))
 
 
+def test_rows_that_a_pivot_puts_into_one_are_told_unless_they_arrive() -> None:
+    columns = {
+        "time": ["2024-01-01T00:00:00.2Z", "2024-01-01T00:00:00.9Z", "2024-01-01T01:00:00Z"],
+        "entity_id": ["t", "h", "t"],
+        "state": [1, 2, 3],
+    }
+    told = [note for note in pivoted(raw_of(columns), PIVOT).notes if "in one row" in note]
+    (only,) = told
+    assert only.startswith("1 row stands in one row with others of the same second")
+    assert not any("in one row" in n for n in pivoted(raw_of(columns), PIVOT, arriving=True).notes)
+    single = {name: values[1:] for name, values in columns.items()}
+    assert not any("in one row" in note for note in pivoted(raw_of(single), PIVOT).notes)
+
+
 def test_what_cannot_be_pivoted_is_refused() -> None:
     columns = {"entity_id": ["t", "h"], "state": [1, 2], "place": [1, 2]}
     with pytest.raises(SourceError, match="only where its rows have a time"):

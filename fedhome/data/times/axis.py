@@ -226,15 +226,16 @@ def _in_zone(
                 else ""
             )
         )
+    lie = f"{counted(local.twice, 'time')} {'lies' if local.twice == 1 else 'lie'}"
     if local.second:
         notes.append(
-            f"{local.twice} times lie in an hour that comes twice in {zone.key}; its two passes "
-            "were told apart by the order of the rows"
+            f"{lie} in an hour that comes twice in {zone.key}; its two passes were told apart by "
+            "the order of the rows"
         )
     elif local.twice:
         notes.append(
-            f"{local.twice} times lie in an hour that comes twice in {zone.key}, but are there "
-            "only once: the first pass was taken"
+            f"{lie} in an hour that comes twice in {zone.key}, but "
+            f"{'is' if local.twice == 1 else 'are'} there only once: the first pass was taken"
         )
     return local.seconds * SECOND_US + finer
 

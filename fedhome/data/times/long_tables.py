@@ -74,7 +74,7 @@ def homes_of(raw: Raw, column: str) -> dict[str, Raw]:
     return homes
 
 
-def pivoted(raw: Raw, settings: ReadingSettings) -> Raw:
+def pivoted(raw: Raw, settings: ReadingSettings, *, arriving: bool = False) -> Raw:
     """Return rows of one reading each as a table with a row a time and a column a reading.
 
     The first column is the time, whatever columns it came from.
@@ -82,6 +82,7 @@ def pivoted(raw: Raw, settings: ReadingSettings) -> Raw:
     Args:
         raw: The rows, with a column of names and a column of values.
         settings: ``pivot`` names these two columns; the others say how times are read.
+        arriving: The rows are of a stream, where it is no news that some have one time.
 
     Raises:
         SourceError: No such columns, rows without times, or too many names.
@@ -125,6 +126,12 @@ def pivoted(raw: Raw, settings: ReadingSettings) -> Raw:
         notes.append(
             f"{counted(twins, 'row')} with the time and the name in {name_column!r} of a later row "
             f"{was(twins)} left out"
+        )
+    joined = len(rows) - twins - len(times)
+    if joined and not arriving:
+        notes.append(
+            f"{counted(joined, 'row')} {'stands' if joined == 1 else 'stand'} in one row with "
+            "others of the same second: a row holds what all columns were then"
         )
     if left:
         notes.append(f"left out by the pivot: {', '.join(left)}")
