@@ -223,6 +223,7 @@ def _horizons(found: HorizonScores) -> Table:
 
 _SURE = ("coverage", "ece")
 _SURELY = "95 % over homes"
+_UNUSED = ("sum-failed", "round-unused")  # events that say why a round changed nothing
 
 
 def _explained(
@@ -269,6 +270,9 @@ def rounds_told(events: Iterable[Event]) -> str:
     parts = [f"{some} round{'s' if len(real) > 1 else ''} changed the model"]
     if repeated := sum(event.event == FAILED and "again_s" in event.data for event in every):
         parts.append(f"{repeated} attempts failed, and were repeated")
+    reasons: list[Any] = [e.data["reason"] for e in every if e.event in _UNUSED]
+    if not count and reasons:
+        parts.append(f"the last one failed: {reasons[-1]}")
     seconds: list[Any] = [event.data["seconds"] for event in every if event.event == THERE]
     if waited_s := sum(seconds):
         parts.append(f"waited {waited_s:.0f} s for homes")

@@ -81,7 +81,7 @@ def test_a_run_in_which_no_round_changed_the_model_is_no_success(folder: Path) -
     sets = ("--set", "rounds.count=2", "--set", "strategy.name=silent.py:Silent")
     done = _fedhome(folder, "simulate", "plan.toml", *sets, "--out", "unlearnt")
     assert done.returncode == 1
-    assert "0 of 2 rounds changed the model" in done.stdout
+    assert "0 of 2 rounds changed the model; the last one failed: " in done.stdout
     assert "no round of unlearnt changed the model" in done.stderr
     assert "the events round-failed, sum-failed," in done.stderr
     assert "unlearnt/events.jsonl" in done.stderr
