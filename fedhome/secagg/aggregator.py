@@ -6,7 +6,6 @@ check, they check themselves. The server checks so that one bad party does not s
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from fedhome.secagg.bundle import Bundle, rows_of_members
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import add_masks
-from fedhome.secagg.opening import HashShares, ShareProofs, hashes_told, mask_seeds, needed, told
+from fedhome.secagg.opening import ShareProofs, mask_seeds, needed, told
 from fedhome.secagg.sharing import SHARE_BYTES
 from fedhome.secagg.sum_messages import (
     ARRIVAL_BYTES,
@@ -33,13 +32,14 @@ from fedhome.secagg.sum_messages import (
     Request,
     Upload,
     Vote,
-    answer_statement,
     from_bits,
     present_digest,
     to_bits,
-    upload_statement,
     vote_statement,
 )
+from fedhome.secagg.workings import ServerWorkings
+
+_EACH_TIME = ServerWorkings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Aggregator:
         directory: The epoch's.
         bundles: Of each home of the roster, the one that the manifest lists.
         verify: How signatures are checked.
-        hash_shares: As of `ShareProofs`.
+        workings: How messages are read and shares hashed; others are for simulations only.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class Aggregator:
         bundles: Mapping[str, Bundle],
         *,
         verify: Verify = signature_holds,
-        hash_shares: HashShares = hashes_told,
+        workings: ServerWorkings = _EACH_TIME,
     ) -> None:
-        self._hash_shares = hash_shares
+        self._workings = workings
         self.manifest = Manifest.verify(manifest, directory, verify=verify)
         self._signed, self._directory, self._verify = manifest, directory, verify
         self._bundles = [bundles[home] for home in self.manifest.names]
@@ -121,7 +121,7 @@ class Aggregator:
             raise UploadError("an update came from no home of the roster", reason="not-listed")
         size = self._total.nbytes
         try:
-            upload = Upload.from_bytes(data, most=size + UPLOAD_OVERHEAD)
+            upload = self._workings.read(Upload, data, most=size + UPLOAD_OVERHEAD)
         except WireError as error:
             raise UploadError(
                 f"the update of {home} is none: {error.message}", reason="format"
@@ -134,13 +134,11 @@ class Aggregator:
         ):
             if fault:
                 raise UploadError(f"the update of {home} is refused: {reason}", reason=reason)
-        digest = hashlib.sha256(upload.vector).digest()
         identity = self._directory.entries[home].identity
-        signed = upload_statement(self.manifest.digest, digest)
-        if not self._verify(identity, upload.signature, signed):
+        if not self._verify(identity, upload.signature, upload.statement):
             raise UploadError(f"the update of {home} is not signed by it", reason="signature")
         self._total += np.frombuffer(upload.vector, self._dtype)
-        self._arrivals[index] = digest + upload.signature
+        self._arrivals[index] = upload.vector_hash + upload.signature
 
     def polls(self) -> dict[str, bytes]:
         """Close the sum and return the request to each member for its vote, by member.
@@ -160,7 +158,7 @@ class Aggregator:
         """
         index = self._member_index(member)
         try:
-            vote = Vote.from_bytes(data)
+            vote = self._workings.read(Vote, data)
         except WireError as error:
             raise OpeningError(f"the vote of {member}: {error.message}", reason="format") from None
         self._check_sum(member, vote)
@@ -215,7 +213,7 @@ class Aggregator:
         directory: Directory,
         *,
         verify: Verify = signature_holds,
-        hash_shares: HashShares = hashes_told,
+        workings: ServerWorkings = _EACH_TIME,
     ) -> Aggregator:
         """Return a sum as `snapshot` left it: what follows is `requests`.
 
@@ -223,7 +221,7 @@ class Aggregator:
             data: What `snapshot` returned.
             directory: The epoch's.
             verify: As of the class.
-            hash_shares: As of the class.
+            workings: As of the class.
 
         Raises:
             WireError: Other bytes.
@@ -231,7 +229,7 @@ class Aggregator:
         """
         kept = ClosedSum.from_bytes(data)
         bundles = {bundle.home: bundle for bundle in kept.bundles}
-        resumed = cls(kept.manifest, directory, bundles, verify=verify, hash_shares=hash_shares)
+        resumed = cls(kept.manifest, directory, bundles, verify=verify, workings=workings)
         present = from_bits(kept.present, len(resumed.manifest.names))
         if present is None or len(kept.arrivals) != ARRIVAL_BYTES * int(present.sum()):
             raise WireError("a sum was not kept as it was", reason="arrivals")
@@ -254,7 +252,7 @@ class Aggregator:
         """
         index = self._member_index(member)
         try:
-            answer = Answer.from_bytes(data)
+            answer = self._workings.read(Answer, data)
         except WireError as error:
             raise OpeningError(
                 f"the answer of {member}: {error.message}", reason="format"
@@ -265,8 +263,7 @@ class Aggregator:
             raise OpeningError(f"the answer of {member} has another size", reason="size")
         if index in self._shares:
             raise OpeningError(f"the answer of {member} came before", reason="duplicate")
-        signed = answer_statement(answer.manifest, answer.present, answer.shares)
-        self._check_signed(member, answer.signature, signed)
+        self._check_signed(member, answer.signature, answer.statement)
         shares = np.frombuffer(answer.shares, "<u4").astype(np.uint32).reshape(roster, -1)
         if self._proofs is None:
             present = self._present()
@@ -276,7 +273,7 @@ class Aggregator:
                 present,
                 self._bundles,
                 self._directory,
-                hash_shares=self._hash_shares,
+                hash_shares=self._workings.hash_shares,
             )
         self._right[index] = self._proofs.bound(index, shares)
         self._shares[index] = shares

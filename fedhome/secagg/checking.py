@@ -21,15 +21,15 @@ from fedhome.secagg.share_checks import (
     CheckAnswer,
     CheckRequest,
     Dispute,
-    NameRows,
     ShownKey,
     all_foretold,
     home_is_right,
-    row_hashes,
 )
 from fedhome.secagg.share_keys import KeyRing
 from fedhome.secagg.sharing import same_rows
+from fedhome.secagg.workings import ServerWorkings
 
+_EACH_TIME = ServerWorkings()
 _BundleName = tuple[str, int]
 
 
@@ -72,7 +72,7 @@ class ShareChecks:
     Args:
         directory: The epoch's; with the next one, start anew.
         verify: How signatures are checked.
-        name_rows: How members' rows are named; another function is for simulations only.
+        workings: How answers are read and rows named; others are for simulations only.
 
     Attributes:
         liars: Members that called a right share wrong: shown, not only said.
@@ -84,9 +84,9 @@ class ShareChecks:
         directory: Directory,
         *,
         verify: Verify = signature_holds,
-        name_rows: NameRows = row_hashes,
+        workings: ServerWorkings = _EACH_TIME,
     ) -> None:
-        self._directory, self._verify, self._name_rows = directory, verify, name_rows
+        self._directory, self._verify, self._workings = directory, verify, workings
         self._disputes: dict[tuple[_BundleName, str], Dispute] = {}
         # By member; several have the same one, which is replaced and never changed.
         self._asked: dict[str, Mapping[_BundleName, _Asked]] = {}
@@ -149,7 +149,7 @@ class ShareChecks:
             WireError: Bytes that are no answer.
             BundleError: ``check``: another member's, not signed, or about what nobody asked.
         """
-        answer = CheckAnswer.from_bytes(data)
+        answer = self._workings.read(CheckAnswer, data)
         answer.check(self._directory, verify=self._verify)
         index = self._directory.members.index(answer.member)
         asked = self._asked.get(member, {})
@@ -160,7 +160,7 @@ class ShareChecks:
             alike, fixed = None, [one.fixed for one in asked.values()]
             rows = rows_of_member([one.bundle for one in asked.values()], index)
         every = list(asked)
-        names = _of_rows(answer.asked, self._name_rows(fixed, rows, member), every)
+        names = _of_rows(answer.asked, self._workings.name_rows(fixed, rows, member), every)
         if answer.member != member or names is None:
             raise BundleError(f"{member} checked what it was not asked about", reason="check")
         if alike is None or names is not every:

@@ -29,7 +29,6 @@ from fedhome.secagg.sum_messages import (
     Answer,
     Request,
     Vote,
-    answer_statement,
     vote_statement,
 )
 from fedhome.secagg.workings import Workings
@@ -166,7 +165,8 @@ class HomeParty(SealingParty):
         self._check_ledger(manifest, day)
         index, secrets = self._own_bundle(manifest)
         seeds = self._seeds(manifest, directory, index, secrets)
-        joined = JoinedSum(manifest, self._keys, *seeds, mask=self._workings.mask)
+        workings = self._workings
+        joined = JoinedSum(manifest, self._keys, *seeds, mask=workings.mask, write=workings.write)
         spent = self._spend(manifest, directory)
         # Before anything leaves: a home that crashes from here on can only be absent.
         entry = _entry(manifest, day)
@@ -273,11 +273,10 @@ class HomeParty(SealingParty):
             self._commit(self.state.with_openings(openings, opened, homes))
         if not request.votes:
             signature = self._keys.sign(vote_statement(manifest, case.digest))
-            return Vote(manifest=manifest, present=case.digest, signature=signature).to_bytes()
-        signature = self._keys.sign(answer_statement(manifest, case.digest, shares))
-        return Answer(
-            manifest=manifest, present=case.digest, shares=shares, signature=signature
-        ).to_bytes()
+            vote = Vote(manifest=manifest, present=case.digest, signature=signature)
+            return self._workings.write(vote)
+        bare = Answer(manifest=manifest, present=case.digest, shares=shares, signature=bytes(64))
+        return self._workings.write(bare.signed_with(self._keys.sign(bare.statement)))
 
     def _check_opened_today(self, day: int) -> None:
         """Refuse to help open more sums on a day than a plan has: the ledger is not endless."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -13,7 +13,8 @@ from fedhome.errors import BundleError, ParameterError
 from fedhome.secagg.directory import HomeKeys
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import Mask, add_masks
-from fedhome.secagg.sum_messages import Upload, upload_statement
+from fedhome.secagg.sum_messages import Upload
+from fedhome.wire.codec import Message
 
 
 class JoinedSum:
@@ -25,6 +26,7 @@ class JoinedSum:
         plus: Seeds of the masks that it adds.
         minus: Seeds of the masks that it subtracts.
         mask: How masks of seeds are added; another function is for simulations only.
+        write: How the upload is written; as above.
     """
 
     def __init__(
@@ -35,11 +37,12 @@ class JoinedSum:
         minus: list[bytes],
         *,
         mask: Mask = add_masks,
+        write: Callable[[Message], bytes] = Message.to_bytes,
     ) -> None:
         self.manifest = manifest
         self._keys = keys
         self._seeds: tuple[list[bytes], list[bytes]] | None = (plus, minus)
-        self._mask = mask
+        self._mask, self._write = mask, write
 
     def __repr__(self) -> str:
         used = "used" if self._seeds is None else "unused"
@@ -72,10 +75,6 @@ class JoinedSum:
         (plus, minus), self._seeds = self._seeds, None
         self._mask(words, plus, minus, workers=workers)
         vector = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
-        signed = upload_statement(manifest, hashlib.sha256(vector).digest())
-        return Upload(
-            home=self._keys.home,
-            manifest=manifest,
-            vector=vector,
-            signature=self._keys.sign(signed),
-        ).to_bytes()
+        home = self._keys.home
+        bare = Upload(home=home, manifest=manifest, vector=vector, signature=bytes(64))
+        return self._write(bare.signed_with(self._keys.sign(bare.statement)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify, signature_holds
 from fedhome.secagg.bundle import Bundle
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.state import MOST_LIVE
+from fedhome.secagg.workings import Read, read_anew
 
 
 class Pool:
@@ -29,7 +30,7 @@ class Pool:
         directory: Directory,
         *,
         verify: Verify = signature_holds,
-        read: Callable[[bytes], Bundle] = Bundle.from_bytes,
+        read: Read = read_anew,
         used: Mapping[str, int] | None = None,
     ) -> None:
         self._directory, self._verify, self._read = directory, verify, read
@@ -51,7 +52,7 @@ class Pool:
                 ``copied``: with a key that waits in another home's bundle. Members see keys that
                 wait, and homes refuse a roster that has one twice: so one member could stop all.
         """
-        bundle = self._read(data)
+        bundle = self._read(Bundle, data)
         if bundle.home != home:
             raise BundleError(f"a bundle came from {home} that is not its own", reason="other-home")
         bundle.check(self._directory, verify=self._verify)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from fedhome.secagg.share_checks import (
     row_hashes,
     values_found,
 )
-from fedhome.secagg.sharing import CHECKS, SECRETS, factors_of
+from fedhome.secagg.sharing import CHECKS, SECRETS, Combine, combined, factors_of
 from fedhome.secagg.workings import Once, each_time
 
 
@@ -35,6 +34,7 @@ def check_rows(
     verify: Verify,
     once: Once = each_time,
     name_rows: NameRows = row_hashes,
+    combine: Combine = combined,
 ) -> CheckAnswer:
     """Return what a member finds of its shares, signed.
 
@@ -50,6 +50,7 @@ def check_rows(
         verify: How signatures are checked.
         once: How what all members read alike is worked out.
         name_rows: How the member's rows are named.
+        combine: As of `values_of`.
 
     Raises:
         BundleError: ``check``: the request is none, or this home is no member.
@@ -67,10 +68,10 @@ def check_rows(
         directory=directory.hash,
         member=keys.home,
         asked=name_rows(heads.fixed, request.rows, keys.home),
-        values=values_found(found, heads.factors),
+        values=values_found(found, heads.factors, combine),
         signature=bytes(64),
     )
-    return replace(bare, signature=keys.sign(bare.statement))
+    return bare.signed_with(keys.sign(bare.statement))
 
 
 class _Heads(NamedTuple):

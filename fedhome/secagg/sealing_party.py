@@ -127,9 +127,10 @@ class SealingParty:
             secret=secret,
             ring=self._ring,
             draw=self._workings.draw,
+            combine=self._workings.combine,
         )
         self._commit(self.state.with_bundle(secrets))
-        return self._workings.write_bundle(bundle)
+        return self._workings.write(bundle)
 
     def check(self, data: bytes, *, now: float) -> bytes:
         """Return what this member finds of its shares of some bundles, ahead of a sum.
@@ -153,8 +154,9 @@ class SealingParty:
             verify=self._verify_head,
             once=self._workings.once,
             name_rows=self._workings.name_rows,
+            combine=self._workings.combine,
         )
-        return found.to_bytes()
+        return self._workings.write(found)
 
     def show_key(self, data: bytes, *, now: float) -> bytes:
         """Return the key of a share that its member called wrong, so that anybody can see.

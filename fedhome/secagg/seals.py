@@ -32,7 +32,14 @@ from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.secagg.one_time import OneTime
 from fedhome.secagg.shamir import PRIME
 from fedhome.secagg.share_keys import KeyRing, ShareKey, member_key, sealing_key
-from fedhome.secagg.sharing import SECRETS, SHARE_BYTES, SHARE_NUMBERS, factors_of
+from fedhome.secagg.sharing import (
+    SECRETS,
+    SHARE_BYTES,
+    SHARE_NUMBERS,
+    Combine,
+    combined,
+    factors_of,
+)
 
 _KEY_BYTES = 32
 _PLAIN_BYTES = SECRETS * SHARE_BYTES
@@ -287,7 +294,12 @@ class SealedFor:
 
 
 def cipher_of(own: X25519PrivateKey, theirs: bytes, between: SealedFor) -> AESGCM:
-    """Return the cipher between a home and a member.
+    """Return the cipher between a home and a member; see `key_of`."""
+    return AESGCM(key_of(own, theirs, between))
+
+
+def key_of(own: X25519PrivateKey, theirs: bytes, between: SealedFor) -> bytes:
+    """Return the key of AES between a home and a member, 32 bytes.
 
     Args:
         own: The private key of one of them.
@@ -306,7 +318,7 @@ def cipher_of(own: X25519PrivateKey, theirs: bytes, between: SealedFor) -> AESGC
         ) from None
     name, publics = between.home.encode(), between.home_key + between.member_key
     info = b"".join((_SEAL, publics, bytes([len(name)]), name, between.member.encode()))
-    return AESGCM(hkdf(shared, between.directory, info))
+    return hkdf(shared, between.directory, info)
 
 
 def make_bundle(
@@ -318,6 +330,7 @@ def make_bundle(
     secret: bytes,
     ring: KeyRing,
     draw: Callable[[Directory], OneTime] = OneTime.drawn,
+    combine: Combine = combined,
 ) -> tuple[Bundle, Secrets]:
     """Return a new bundle and its secrets.
 
@@ -329,6 +342,7 @@ def make_bundle(
         secret: Of the home's present period.
         ring: The members' keys, which the home has checked.
         draw: How secrets are drawn; another function is for simulations only.
+        combine: As of `values_of`.
     """
     drawn = draw(directory)
     secrets, nonce = drawn.secrets, os.urandom(NONCE_BYTES)
@@ -342,7 +356,8 @@ def make_bundle(
     )
     shares = seals.seal(secret, ring, bare, nonce, drawn.shares)
     dealt = dealt_hash(ring.hash, nonce, shares, drawn.hashes)
-    proof = drawn.dealing.proof(factors_of(bare.dealt_statement(directory.hash, dealt)))
+    factors = factors_of(bare.dealt_statement(directory.hash, dealt))
+    proof = drawn.dealing.proof(factors, combine)
     proof_hash = hashlib.sha256(proof).digest()
     sealed = sealed_hash(dealt, proof_hash)
     bundle = Bundle(

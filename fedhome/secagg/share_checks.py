@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -35,6 +36,8 @@ from fedhome.secagg.share_keys import ShareKey, sealing_key
 from fedhome.secagg.sharing import (
     HASHES_BYTES,
     VALUE_BYTES,
+    Combine,
+    combined,
     expected_of,
     factors_of,
     hashes_of,
@@ -130,7 +133,7 @@ class CheckAnswer(Message, label="checked", most=1 << 24):
     values: Annotated[bytes, octets(most=MOST_ROSTER * FOUND_BYTES)]
     signature: Signature
 
-    @property
+    @cached_property
     def statement(self) -> bytes:
         """What the member signs."""
         both = hashlib.sha256(self.asked).digest() + hashlib.sha256(self.values).digest()
@@ -258,15 +261,20 @@ def all_foretold(bundles: Sequence[Bundle], directory: Directory) -> NDArray[np.
     return np.concatenate([plain, hashes], axis=2)
 
 
-def values_found(found: OpenedRows, factors: NDArray[np.int64]) -> bytes:
+def values_found(
+    found: OpenedRows, factors: NDArray[np.int64], combine: Combine = combined
+) -> bytes:
     """Return what shares come to, or why not, all at once: one by one takes four times as long.
 
     Args:
         found: What opened of each row.
         factors: Of each, int64 ``[rows, secrets, CHECKS, 9]``.
+        combine: As of `values_of`.
     """
     count = len(found.why)
-    values = values_of(found.shares, factors).astype("<u4").reshape(count, VALUE_BYTES // 4)
+    values = (
+        values_of(found.shares, factors, combine).astype("<u4").reshape(count, VALUE_BYTES // 4)
+    )
     hashes = found.hashes
     if hashes is None:
         hashes = np.frombuffer(hashes_of(found.shares), np.uint8).reshape(count, HASHES_BYTES)

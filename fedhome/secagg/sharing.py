@@ -46,6 +46,8 @@ VALUE_BYTES = 4 * _VALUES
 HASH_BYTES = 16  # of a member's share of one secret
 HASHES_BYTES = SECRETS * HASH_BYTES
 _FACTORS, _HASH = b"fedhome/factors/1\0", b"fedhome/share-hash/1\0"
+Combine = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
+"""Multiplies numbers of shares by the factors of their proof: as `combined`."""
 _HASH_OF = tuple(_HASH + bytes([secret]) for secret in range(SECRETS))
 
 
@@ -90,13 +92,14 @@ class Dealing(NamedTuple):
         shares = evaluate(flat, members).astype(np.uint32)
         return shares.reshape(members, SECRETS, SHARE_NUMBERS)
 
-    def proof(self, factors: NDArray[np.int64]) -> bytes:
+    def proof(self, factors: NDArray[np.int64], combine: Combine | None = None) -> bytes:
         """Return what members' shares are checked against, 32 bytes a coefficient.
 
         Args:
             factors: From :func:`factors_of`.
+            combine: As of :func:`values_of`.
         """
-        return _combined(self.coefficients, factors[None]).astype("<u4").tobytes()
+        return (combine or combined)(self.coefficients, factors[None]).astype("<u4").tobytes()
 
 
 def share_hashes(secrets: Iterable[int], shares: bytes) -> bytes:
@@ -157,15 +160,35 @@ def factors_of(statement: bytes) -> NDArray[np.int64]:
     return numbers.reshape(SECRETS, CHECKS, LIMBS)
 
 
-def values_of(shares: NDArray[np.uint32], factors: NDArray[np.int64]) -> NDArray[np.int64]:
+def combined(numbers: NDArray[np.int64], factors: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the check's number plus the nine others times their factors, modulo the prime.
+
+    Args:
+        numbers: int64 ``[..., 13]``, below the prime: nine of a secret, four of its check.
+        factors: int64 ``[..., CHECKS, 9]``, likewise.
+
+    Returns:
+        int64 ``[..., CHECKS]``, below the prime.
+    """
+    limbs, checks = numbers[..., :LIMBS], numbers[..., LIMBS:]
+    products = limbs[..., None, :] * factors  # below 2^62
+    halved = (products & PRIME) + (products >> 31)  # the same modulo the prime, below 2^32
+    # A row of nine is short: numpy's sum takes three times as long over it.
+    return reduced(checks + np.einsum("...l->...", halved))
+
+
+def values_of(
+    shares: NDArray[np.uint32], factors: NDArray[np.int64], combine: Combine = combined
+) -> NDArray[np.int64]:
     """Return what a member's shares come to in the check, int64 ``[homes, secrets, CHECKS]``.
 
     Args:
         shares: Of some homes, uint32 ``[homes, secrets, 13]``; of one secret alone, if the factors
             are too.
         factors: Of the same homes, int64 ``[homes, secrets, CHECKS, 9]``.
+        combine: How both are multiplied; another function is for simulations only.
     """
-    return _combined(shares.astype(np.int64), factors)
+    return combine(shares.astype(np.int64), factors)
 
 
 def expected_of(proofs: Sequence[bytes], members: int) -> NDArray[np.int64]:
@@ -180,12 +203,3 @@ def expected_of(proofs: Sequence[bytes], members: int) -> NDArray[np.int64]:
     coefficients = np.moveaxis(told.astype(np.int64), 1, 0)
     values = evaluate(coefficients.reshape(len(coefficients), -1) % PRIME, members)
     return values.reshape(members, *coefficients.shape[1:])
-
-
-def _combined(numbers: NDArray[np.int64], factors: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the check's number plus the nine others times their factors, modulo the prime."""
-    limbs, checks = numbers[..., :LIMBS], numbers[..., LIMBS:]
-    products = limbs[..., None, :] * factors  # below 2^62
-    halved = (products & PRIME) + (products >> 31)  # the same modulo the prime, below 2^32
-    # A row of nine is short: numpy's sum takes three times as long over it.
-    return reduced(checks + np.einsum("...l->...", halved))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -38,6 +39,16 @@ class Upload(Message, label="upload", most=1 << 31):
     manifest: Digest
     vector: Annotated[bytes, octets(most=1 << 31)]
     signature: Signature
+
+    @cached_property
+    def vector_hash(self) -> bytes:
+        """SHA-256 of the masked words, 32 bytes."""
+        return hashlib.sha256(self.vector).digest()
+
+    @property
+    def statement(self) -> bytes:
+        """What the home signs."""
+        return upload_statement(self.manifest, self.vector_hash)
 
 
 def upload_statement(manifest: bytes, vector: bytes) -> bytes:
@@ -101,6 +112,11 @@ class Answer(Message, label="answer", most=1 << 21):
     present: Digest
     shares: Annotated[bytes, octets(most=MOST_ROSTER * SHARE_BYTES)]
     signature: Signature
+
+    @cached_property
+    def statement(self) -> bytes:
+        """What the member signs when it answers."""
+        return answer_statement(self.manifest, self.present, self.shares)
 
 
 def answer_statement(manifest: bytes, present: bytes, shares: bytes) -> bytes:

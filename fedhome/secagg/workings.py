@@ -12,13 +12,13 @@ from typing import Protocol, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from fedhome.secagg.bundle import Bundle
 from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.secagg.masks import Mask, PairSeeds, add_masks, one_time_key, pair_seeds
 from fedhome.secagg.one_time import OneTime
 from fedhome.secagg.opening import HashShares, hashes_told
 from fedhome.secagg.seals import Seals
 from fedhome.secagg.share_checks import NameRows, row_hashes
+from fedhome.secagg.sharing import Combine, combined
 from fedhome.wire.codec import Message
 
 _Worked = TypeVar("_Worked")
@@ -45,15 +45,15 @@ def each_time(what: str, given: Hashable, work: Callable[[], _Worked]) -> _Worke
 
 
 class Read(Protocol):
-    """Reads what a server asks of a member."""
+    """Reads what another party sent."""
 
-    def __call__(self, kind: type[_Read], data: bytes) -> _Read:
+    def __call__(self, kind: type[_Read], data: bytes, *, most: int | None = None) -> _Read:
         """Do what `Message.from_bytes` does."""
 
 
-def read_anew(kind: type[_Read], data: bytes) -> _Read:
+def read_anew(kind: type[_Read], data: bytes, *, most: int | None = None) -> _Read:
     """Read a message; see `Read`."""
-    return kind.from_bytes(data)
+    return kind.from_bytes(data, most=most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +61,12 @@ class ServerWorkings:
     """How a server does; **anything but these defaults is for simulations only**.
 
     Args:
-        read_bundle: How it reads a home's bundle.
+        read: How it reads what homes send.
         name_rows: How it names rows that members check.
         hash_shares: How it hashes the shares that members give.
     """
 
-    read_bundle: Callable[[bytes], Bundle] = Bundle.from_bytes
+    read: Read = read_anew
     name_rows: NameRows = row_hashes
     hash_shares: HashShares = hashes_told
 
@@ -81,10 +81,11 @@ class Workings:
         mask: How it adds masks.
         draw: How it draws the secrets of a bundle.
         seals: How it seals shares, and opens them, under a directory.
-        write_bundle: How it writes a bundle.
+        write: How it writes what it sends.
         once: How it works out what all homes of a sum read alike.
         read: How it reads what a server asks of each member.
         name_rows: How it names rows that it checks.
+        combine: How it multiplies numbers of shares by the factors of their proof.
     """
 
     key: Callable[[bytes], tuple[X25519PrivateKey, bytes]] = one_time_key
@@ -92,7 +93,8 @@ class Workings:
     mask: Mask = add_masks
     draw: Callable[[Directory], OneTime] = OneTime.drawn
     seals: Callable[[HomeKeys, Directory], Seals] = Seals
-    write_bundle: Callable[[Bundle], bytes] = Bundle.to_bytes
+    write: Callable[[Message], bytes] = Message.to_bytes
     once: Once = each_time
     read: Read = read_anew
     name_rows: NameRows = row_hashes
+    combine: Combine = combined

@@ -144,6 +144,18 @@ class Message:
         pairs = zip(kinds.items(), plain[2:], strict=True)
         return cls(**{name: kind.check(value) for (name, kind), value in pairs})
 
+    def signed_with(self, signature: bytes) -> Self:
+        """Return the message with another signature, the field ``signature``.
+
+        What was worked out of the other fields stays known: what is signed is hashed once.
+
+        Args:
+            signature: Of what the other fields say.
+        """
+        made = object.__new__(type(self))
+        vars(made).update(vars(self), signature=signature)
+        return made
+
     def to_bytes(self) -> bytes:
         """Return the message in its one form."""
         return b"".join(_pieces(self._plain()))

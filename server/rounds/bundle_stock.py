@@ -77,8 +77,8 @@ class BundleStock:
         used: Mapping[str, int] | None,
         workings: ServerWorkings = _EACH_TIME,
     ) -> None:
-        self.pool = Pool(directory, verify=verify, read=workings.read_bundle, used=used)
-        self.checks = ShareChecks(directory, verify=verify, name_rows=workings.name_rows)
+        self.pool = Pool(directory, verify=verify, read=workings.read, used=used)
+        self.checks = ShareChecks(directory, verify=verify, workings=workings)
         self.left_out: dict[str, str] = {}
         """Homes that are asked nothing more in this run, and why."""
         self._directory, self._verify = directory, verify

@@ -93,7 +93,7 @@ class ProtocolChannel(Channel):
         self.directory = directory
         self.keys = keys
         self._serials = serials
-        self._verify, self._hash_shares = verify, workings.hash_shares
+        self._verify, self._workings = verify, workings
         self._clock = clock
         self._nodes = {name: node for node, name in names.items()}
         self._manifest_of = SumManifests(
@@ -215,7 +215,7 @@ class ProtocolChannel(Channel):
             return None
         try:
             return Aggregator.resume(
-                kept, self.directory, verify=self._verify, hash_shares=self._hash_shares
+                kept, self.directory, verify=self._verify, workings=self._workings
             )
         except (WireError, ManifestError) as error:
             notes.append(f"a sum that was half opened is given up: {error.message}")
@@ -278,7 +278,7 @@ class ProtocolChannel(Channel):
             self.directory,
             bundles,
             verify=self._verify,
-            hash_shares=self._hash_shares,
+            workings=self._workings,
         )
 
     def _keep_next(self, name: str, blobs: Mapping[str, bytes], notes: list[str]) -> None:

@@ -6,8 +6,6 @@ costs as much again to set up, and both rows are fetched anew for each.
 
 **For simulations only**, whose keys protect nobody. Where a processor has no AES of x86, or no
 machine code may be made, there is none of it, and streams come from the library.
-
-Source: FIPS 197, section 5.2 (key expansion); Intel, "AES New Instructions Set", 2010, figure 25.
 """
 
 from __future__ import annotations
@@ -25,13 +23,19 @@ from fedhome.errors import EngineError
 from fedhome.keys.keystream import PIECE_BYTES
 from fedhome.learning.fused.compiler import host_tile, machine_code
 from fedhome.learning.fused.emit import I32, I64, POINTER, Emitter, Value
+from fedhome.simulations.engines.aes_code import (
+    BLOCK_BYTES,
+    I8,
+    KEY_BYTES,
+    ROUNDS,
+    enciphered,
+    expanded,
+    key_halves,
+)
 
 _GROUP_BYTES = 256  # that are made at once, or half of them: a row has whole groups
 _TILE_BYTES = 1 << 18  # of all rows at a time: they stay in the second-level cache
-_BLOCK_BYTES, _KEY_BYTES, _ROUNDS = 16, 32, 14
 _BLOCKS_AT_ONCE = 8  # registers that go through the rounds together: one waits for the others
-_I8 = ir.IntType(8)
-_BLOCK, _WORDS = ir.VectorType(I64, 2), ir.VectorType(I32, 4)
 
 _Words = NDArray[np.unsignedinteger[Any]]
 
@@ -72,7 +76,7 @@ class PairStreams:
         keys = b"".join([key for _, key in some])
         plus = np.repeat(np.arange(count), [len(of_row) for of_row in streams])
         minus = np.array([row for row, _ in some], np.int64)
-        assert len(keys) == _KEY_BYTES * len(some)
+        assert len(keys) == KEY_BYTES * len(some)
         assert rows.flags.c_contiguous
         assert (rows.itemsize, row_bytes % _GROUP_BYTES) == (self._size, 0)
         assert not len(minus) or 0 <= minus.min() <= minus.max() < count
@@ -112,28 +116,27 @@ def _write_add(e: Emitter, bits: int, wide: int) -> None:
     keys, rows, plus, minus, streams, row_bytes, first, end = e.arguments
     register = ir.VectorType(I64, 2 * wide)
     numbers = ir.VectorType(ir.IntType(bits), 128 * wide // bits)
-    size = _BLOCK_BYTES * wide
-    round_keys = b.alloca(register, _ROUNDS + 1)
+    size = BLOCK_BYTES * wide
+    round_keys = b.alloca(register, ROUNDS + 1)
     steps = range(0, size * _BLOCKS_AT_ONCE, size)
 
     def one_stream(stream: Any, _: list[Value]) -> list[Value]:
-        key = e.at(keys, e.times(stream, _KEY_BYTES), _I8)
-        halves = [b.load(e.at(key, at, _I8), typ=_BLOCK, align=1) for at in (0, _BLOCK_BYTES)]
-        for number, one in enumerate(_expanded(e, *halves)):
+        key = e.at(keys, e.times(stream, KEY_BYTES), I8)
+        for number, one in enumerate(expanded(e, *key_halves(e, key))):
             spread = e.shuffle(one, one, [0, 1] * wide)
-            b.store(spread, e.at(round_keys, number * size, _I8), align=_BLOCK_BYTES)
+            b.store(spread, e.at(round_keys, number * size, I8), align=BLOCK_BYTES)
         own, other = (
-            e.at(rows, e.times(e.load(places, stream, I64), row_bytes), _I8)
+            e.at(rows, e.times(e.load(places, stream, I64), row_bytes), I8)
             for places in (plus, minus)
         )
 
         def some_blocks(at: Any, _: list[Value]) -> list[Value]:
             at = e.add(first, at)
-            made = _enciphered(e, _counters(e, at, wide), round_keys, wide)
+            made = enciphered(e, _counters(e, at, wide), round_keys, wide)
             for step, stream_part in zip(steps, made, strict=True):
                 part = b.bitcast(stream_part, numbers)
                 for row, operation in ((own, b.add), (other, b.sub)):
-                    place = e.at(row, e.add(at, step), _I8)
+                    place = e.at(row, e.add(at, step), I8)
                     before = b.load(place, typ=numbers, align=2)
                     b.store(operation(before, part), place, align=2)
             return []
@@ -172,49 +175,3 @@ def _counters(e: Emitter, at: Value, wide: int) -> list[Value]:
         later = b.add(begin, ir.Constant(kind, [one for four in ahead for one in four]))
         made.append(b.bitcast(b.call(swap, [later]), ir.VectorType(I64, 2 * wide)))
     return made
-
-
-def _enciphered(e: Emitter, blocks: list[Value], round_keys: Value, wide: int) -> list[Value]:
-    """Return blocks enciphered under the round keys at an address."""
-    b, size = e.builder, _BLOCK_BYTES * wide
-    kind = ir.VectorType(I64, 2 * wide)
-
-    def key(number: int) -> Value:
-        return b.load(e.at(round_keys, number * size, _I8), typ=kind, align=_BLOCK_BYTES)
-
-    suffix = "" if wide == 1 else ".256"
-    inner, last = (
-        _intrinsic(e, f"llvm.x86.aesni.{name}{suffix}", kind, [kind, kind])
-        for name in ("aesenc", "aesenclast")
-    )
-    blocks = [b.xor(block, key(0)) for block in blocks]
-    for number in range(1, _ROUNDS):
-        blocks = [b.call(inner, [block, key(number)]) for block in blocks]
-    return [b.call(last, [block, key(_ROUNDS)]) for block in blocks]
-
-
-def _expanded(e: Emitter, even: Value, odd: Value) -> list[Value]:
-    """Return the round keys of AES-256 for both halves of a key."""
-    b = e.builder
-    assist = _intrinsic(e, "llvm.x86.aesni.aeskeygenassist", _BLOCK, [_BLOCK, _I8])
-
-    def following(before: Value, of: Value, constant: int, lane: int) -> Value:
-        """Return the next key of a half: its words summed up, and one word of the other half."""
-        words, zeros = b.bitcast(before, _WORDS), ir.Constant(_WORDS, None)
-        for _ in range(3):
-            words = b.xor(b.bitcast(before, _WORDS), e.shuffle(zeros, words, [0, 4, 5, 6]))
-        helped = b.bitcast(b.call(assist, [of, ir.Constant(_I8, constant)]), _WORDS)
-        return b.bitcast(b.xor(words, e.shuffle(helped, helped, [lane] * 4)), _BLOCK)
-
-    made = [even, odd]
-    for power in range(_ROUNDS // 2):
-        even = following(even, odd, 1 << power, 3)
-        odd = following(odd, even, 0, 2)
-        made += [even, odd]
-    return made[: _ROUNDS + 1]
-
-
-def _intrinsic(e: Emitter, name: str, result: Any, arguments: list[Any]) -> Value:
-    """Return an instruction of the processor as a function."""
-    found = e.module.globals.get(name)
-    return found or ir.Function(e.module, ir.FunctionType(result, arguments), name)

@@ -12,18 +12,24 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
-from fedhome.secagg import Bundle, Directory, HomeKeys, Manifest, Policy, Verify, signature_holds
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.secagg import Directory, HomeKeys, Manifest, Policy, Verify, signature_holds
 from fedhome.secagg.masks import one_time_key
 from fedhome.secagg.share_checks import row_hashes
+from fedhome.secagg.sharing import combined
 from fedhome.secagg.workings import ServerWorkings
 from fedhome.simulations.engines.shared_masks import SharedMasks
 from fedhome.simulations.engines.shared_seals import KnownSeals, SharedSeals
 from fedhome.wire.codec import Message
 
 _MOST_KEYS = 1024
-_MOST_BUNDLE_BYTES = 1 << 26  # of bundles that no server has read, as they are written
+_MOST_WRITTEN_BYTES = 1 << 26  # of messages that no server has read
 _MOST_SIGNATURES = 1 << 14  # of each of two generations
+_MANY_NUMBERS = 1 << 21  # of shares: to multiply them takes as long as to compile what does it
 
+_Numbers = NDArray[np.int64]
 _Worked = TypeVar("_Worked")
 _Read = TypeVar("_Read", bound=Message)
 
@@ -41,10 +47,11 @@ class Reading:
         self._seals = SharedSeals()
         # A home keeps its one-time key while it stays in sums, and a key is costly to make.
         self.key = lru_cache(maxsize=_MOST_KEYS)(one_time_key)
-        self._bundles: KnownBundles | None = None
+        self._written: KnownMessages | None = None
         self._worked: dict[str, tuple[Hashable, Any]] = {}
         self._read: dict[type[Message], tuple[bytes, Any]] = {}
         self._named: dict[str, tuple[bytes, list[bytes], bytes]] = {}  # by member
+        self._numbers = 0
         self.policy: Policy = _Once(**vars(policy))
         self._directory: tuple[tuple[bytes, bytes, object], Directory] | None = None
         self._manifest: tuple[tuple[bytes, bytes], Manifest] | None = None
@@ -53,19 +60,19 @@ class Reading:
     def of_server(self) -> ServerWorkings:
         """How a server in this process works things out.
 
-        Bundles are kept for it from the first time that this is asked for: in a process of homes
+        Messages are kept for it from the first time that this is asked for: in a process of homes
         alone nobody would ever read them.
         """
-        self._bundles = KnownBundles()
+        self._written = KnownMessages()
         return ServerWorkings(
-            read_bundle=self._bundles.read,
+            read=self._written.read,
             name_rows=self.name_rows,
             hash_shares=self._seals.hashes_told,
         )
 
-    def write_bundle(self, bundle: Bundle) -> bytes:
-        """Do what :meth:`fedhome.secagg.Bundle.to_bytes` does."""
-        return bundle.to_bytes() if self._bundles is None else self._bundles.written(bundle)
+    def write(self, message: Message) -> bytes:
+        """Do what :meth:`fedhome.wire.codec.Message.to_bytes` does."""
+        return message.to_bytes() if self._written is None else self._written.written(message)
 
     def seals(self, keys: HomeKeys, directory: Directory) -> KnownSeals:
         """Return seals of a home of this process."""
@@ -99,15 +106,17 @@ class Reading:
         worked: _Worked = known[1]
         return worked
 
-    def message(self, kind: type[_Read], data: bytes) -> _Read:
+    def message(self, kind: type[_Read], data: bytes, *, most: int | None = None) -> _Read:
         """Do what :func:`fedhome.secagg.workings.read_anew` does.
 
         What members are asked differs in its end: the rest is read once.
         """
         before = self._read.get(kind)
-        found: _Read | None = None if before is None else before[1].with_end_of(before[0], data)
+        found: _Read | None = None
+        if before is not None and most is None:
+            found = before[1].with_end_of(before[0], data)
         if found is None:
-            found = kind.from_bytes(data)
+            found = kind.from_bytes(data, most=most)
             self._read[kind] = data, found
         return found
 
@@ -122,36 +131,49 @@ class Reading:
             known = self._named[member] = rows, [*statements], names
         return known[2]
 
+    def combine(self, numbers: _Numbers, factors: _Numbers) -> _Numbers:
+        """Do what :func:`fedhome.secagg.sharing.combined` does; after many, compiled."""
+        self._numbers += numbers.size
+        if self._numbers < _MANY_NUMBERS:
+            return combined(numbers, factors)
+        from fedhome.simulations.engines.share_products import (  # noqa: PLC0415 - LLVM takes a while
+            share_products_if_any,
+        )
 
-class KnownBundles:
-    """Bundles that were written in this process: a server there need not read them again.
+        compiled = share_products_if_any()
+        return (combined if compiled is None else compiled.combined)(numbers, factors)
 
-    For the very same bytes, and once. Of those that no server reads, as of homes whose answers are
-    lost, the oldest are forgotten where room is short.
+
+class KnownMessages:
+    """Messages that were written in this process: a server there need not read them again.
+
+    For the very same bytes object, which nobody can change, and once. Of those that no server
+    reads, as of homes whose answers are lost, the oldest are forgotten where room is short.
     """
 
     def __init__(self) -> None:
-        self._written: dict[bytes, Bundle] = {}
+        self._written: dict[int, tuple[bytes, Message]] = {}  # by identity, which a held object has
         self._held = 0
 
-    def written(self, bundle: Bundle) -> bytes:
-        """Do what :meth:`fedhome.secagg.Bundle.to_bytes` does."""
-        data = bundle.to_bytes()
-        if data not in self._written:
-            self._held += len(data)
-        self._written[data] = bundle
-        while self._held > _MOST_BUNDLE_BYTES:
+    def written(self, message: Message) -> bytes:
+        """Do what :meth:`fedhome.wire.codec.Message.to_bytes` does."""
+        data = message.to_bytes()
+        self._written[id(data)] = data, message
+        self._held += len(data)
+        while self._held > _MOST_WRITTEN_BYTES:
             self._take(next(iter(self._written)))
         return data
 
-    def read(self, data: bytes) -> Bundle:
-        """Do what :meth:`fedhome.secagg.Bundle.from_bytes` does."""
-        return self._take(data) or Bundle.from_bytes(data)
+    def read(self, kind: type[_Read], data: bytes, *, most: int | None = None) -> _Read:
+        """Do what :func:`fedhome.secagg.workings.read_anew` does."""
+        found = self._take(id(data))
+        fits = len(data) <= (kind.MOST if most is None else most)
+        return found if fits and type(found) is kind else kind.from_bytes(data, most=most)
 
-    def _take(self, data: bytes) -> Bundle | None:
-        bundle = self._written.pop(data, None)
-        self._held -= 0 if bundle is None else len(data)
-        return bundle
+    def _take(self, place: int) -> Message | None:
+        data, message = self._written.pop(place, (b"", None))
+        self._held -= len(data)
+        return message
 
 
 class KnownSignatures:

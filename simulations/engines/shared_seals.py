@@ -7,19 +7,36 @@ row is opened as a device opens it, and what does not open is not remembered.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.secagg import Directory, HomeKeys
-from fedhome.secagg.bundle import NONCE_BYTES, ROW_BYTES, SEALED_BYTES, BundleHead
+from fedhome.secagg.bundle import (
+    KEY_NAME_BYTES,
+    NONCE_BYTES,
+    ROW_BYTES,
+    SEALED_BYTES,
+    BundleHead,
+)
 from fedhome.secagg.opening import hashes_told
-from fedhome.secagg.seals import OpenedRows, Seals
-from fedhome.secagg.share_keys import KeyRing
-from fedhome.secagg.sharing import HASH_BYTES, HASHES_BYTES, SECRETS, SHARE_NUMBERS, hashes_of
+from fedhome.secagg.seals import OpenedRows, Seals, key_of
+from fedhome.secagg.share_keys import KeyRing, sealing_key
+from fedhome.secagg.sharing import (
+    HASH_BYTES,
+    HASHES_BYTES,
+    SECRETS,
+    SHARE_BYTES,
+    SHARE_NUMBERS,
+    hashes_of,
+)
+
+if TYPE_CHECKING:
+    from fedhome.simulations.engines.row_seals import RowKeys, RowSeals
 
 _MOST_BYTES = 1 << 26  # of rows, their shares and hashes
+_MANY_ROWS = 1 << 12  # of a sum: to seal them some times takes as long as to compile what does it
 _TABLES = 4  # members ask of the same bundles one after the other, in a check and in a sum
 
 Bounds = Sequence[tuple[str, bytes] | None]
@@ -46,6 +63,36 @@ class _Sealed(NamedTuple):
     def size(self) -> int:
         """Bytes that it takes."""
         return len(self.rows) + self.shares.nbytes + len(self.hashes)
+
+
+class _Ring(NamedTuple):
+    """The members' keys that a home seals for.
+
+    Args:
+        of: The home's secret from which its own follow, and the ring's hash.
+        keys: Of each member its key; None: it has none.
+        compiled: What seals for all of them at once; None: the library does, one by one.
+    """
+
+    of: tuple[bytes, bytes]
+    keys: tuple[bytes | None, ...]
+    compiled: _Compiled | None
+
+
+class _Compiled(NamedTuple):
+    """What seals for all members of a ring at once.
+
+    Args:
+        seals: The compiled functions.
+        keys: What keys between the home and each member come to.
+        starts: How each member's row starts, uint8 ``[members, 36]``.
+        names: The members' names, uint8 ``[members, bytes]``.
+    """
+
+    seals: RowSeals
+    keys: RowKeys
+    starts: NDArray[np.uint8]
+    names: NDArray[np.uint8]
 
 
 class _Table(NamedTuple):
@@ -159,7 +206,12 @@ class KnownSeals(Seals):
         members = directory.members
         self._member = members.index(keys.home) if keys.home in members else None
         self._hashed: tuple[NDArray[np.uint32], bytes] | None = None
-        self._ring_keys: tuple[bytes, tuple[bytes | None, ...]] = b"", ()
+        self._ring: _Ring | None = None
+
+    def forget(self) -> None:
+        """Forget all keys; see :meth:`fedhome.secagg.seals.Seals.forget`."""
+        super().forget()
+        self._ring = None
 
     def seal(
         self,
@@ -170,15 +222,54 @@ class KnownSeals(Seals):
         shares: NDArray[np.uint32],
     ) -> bytes:
         """Return every member's row; see :meth:`fedhome.secagg.seals.Seals.seal`."""
-        rows = super().seal(secret, ring, head, nonce, shares)
+        if self._ring is None or self._ring.of != (secret, ring.hash):
+            self._ring = self._ring_of(secret, ring)
+        bound, compiled = head.associated_data(self._directory.hash), self._ring.compiled
+        if compiled is None:
+            rows = super().seal(secret, ring, head, nonce, shares)
+        else:
+            rows = compiled.seals.seal(
+                compiled.keys,
+                compiled.starts,
+                compiled.names,
+                nonce=nonce,
+                bound=bound,
+                plain=shares.astype("<u4", copy=False).tobytes(),
+            )
         if self._hashed is None or self._hashed[0] is not shares:  # a home deals the same again
             self._hashed = shares, hashes_of(shares)
-        if self._ring_keys[0] != ring.hash:
-            named = (ring.by_member.get(member) for member in self._directory.members)
-            self._ring_keys = ring.hash, tuple(None if one is None else one.key for one in named)
-        sealed = _Sealed(nonce, rows, shares, self._hashed[1], self._ring_keys[1])
-        self._shared.keep(head.associated_data(self._directory.hash), sealed)
+        self._shared.keep(bound, _Sealed(nonce, rows, shares, self._hashed[1], self._ring.keys))
         return rows
+
+    def _ring_of(self, secret: bytes, ring: KeyRing) -> _Ring:
+        named = [ring.by_member.get(member) for member in self._directory.members]
+        keys = tuple(None if one is None else one.key for one in named)
+        return _Ring((secret, ring.hash), keys, self._compiled_for(secret, keys))
+
+    def _compiled_for(self, secret: bytes, keys: Sequence[bytes | None]) -> _Compiled | None:
+        """Return what seals for all members at once; None: it is not worth it, or there is none."""
+        directory, members = self._directory, self._directory.members
+        names = [member.encode() for member in members]
+        if len(names) * len(directory.names) < _MANY_ROWS or len({*map(len, names)}) > 1:
+            return None
+        from fedhome.simulations.engines.row_seals import (  # noqa: PLC0415 - LLVM takes a while
+            row_seals_if_any,
+        )
+
+        seals = row_seals_if_any(SECRETS * SHARE_BYTES)
+        if seals is None:
+            return None
+        starts, between = [], []
+        for member, key in zip(members, keys, strict=True):
+            if key is None:  # its row is zeros
+                return None
+            own = sealing_key(secret, directory.hash, member)
+            public = own.public_key().public_bytes_raw()
+            starts.append(key[:KEY_NAME_BYTES] + public)
+            between.append(key_of(own, key, self._between(self._keys.home, member, public, key)))
+        told = (np.frombuffer(b"".join(some), np.uint8) for some in (starts, names))
+        rows = (some.reshape(len(members), -1) for some in told)
+        return _Compiled(seals, seals.keys(between), *rows)
 
     def open_all(
         self,

@@ -105,10 +105,11 @@ class Party:
                 mask=masks.add,
                 draw=self._draw,
                 seals=read.seals,
-                write_bundle=read.write_bundle,
+                write=read.write,
                 once=read.once,
                 read=read.message,
                 name_rows=read.name_rows,
+                combine=read.combine,
             ),
         )
         self._joined: JoinedSum | None = None

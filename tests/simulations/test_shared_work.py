@@ -93,9 +93,9 @@ def test_of_messages_that_differ_in_their_end_the_rest_is_read_once(
     read, reading = list[bytes](), Reading(Policy())
     from_bytes = Request.from_bytes
 
-    def counted(data: bytes) -> Request:
+    def counted(data: bytes, *, most: int | None = None) -> Request:
         read.append(data)
-        return from_bytes(data)
+        return from_bytes(data, most=most)
 
     monkeypatch.setattr(Request, "from_bytes", counted)
     first = Request(manifest=b"m", present=b"p", arrivals=b"a", votes=b"v", sealed=b"first")
@@ -153,28 +153,30 @@ def test_a_bundle_that_was_written_here_is_known_once_and_an_altered_one_is_read
     bundle, _ = make_bundle(world.keys["h00"], world.directory, seals, 1, **given)
     assert "dealt" in vars(bundle), "it was worked out as the bundle was made"
     server = reading.of_server
-    data = reading.write_bundle(bundle)
+    data = reading.write(bundle)
     assert data == bundle.to_bytes()
     alone = Bundle.from_bytes(data)
     assert (alone, alone.dealt, alone.head) == (bundle, bundle.dealt, bundle.head)
     altered = data[:-1] + bytes([data[-1] ^ 1])
-    assert server.read_bundle(altered) == Bundle.from_bytes(altered) != bundle
-    assert server.read_bundle(data) is bundle
-    again = server.read_bundle(data)
+    assert server.read(Bundle, altered) == Bundle.from_bytes(altered) != bundle
+    assert server.read(Bundle, data) is bundle
+    again = server.read(Bundle, data)
     assert again == bundle
     assert again is not bundle
     with pytest.raises(WireError):
-        server.read_bundle(data[:-1])
-    monkeypatch.setattr(shared_reads, "_MOST_BUNDLE_BYTES", 2 * len(data))
+        server.read(Bundle, data[:-1])
+    for kind, most in ((Request, None), (Bundle, len(data) - 1)):  # what is known is refused too
+        with pytest.raises(WireError):
+            server.read(kind, reading.write(bundle), most=most)
+    monkeypatch.setattr(shared_reads, "_MOST_WRITTEN_BYTES", 2 * len(data))
     others = [
         make_bundle(world.keys["h00"], world.directory, seals, serial, **given)[0]
         for serial in (2, 3)
     ]
-    for one in (bundle, bundle, *others):
-        reading.write_bundle(one)
-    assert server.read_bundle(data) is not bundle, "no more are kept than have room"
-    for one in others:
-        assert server.read_bundle(one.to_bytes()) is one
+    data, *kept = [reading.write(one) for one in (bundle, *others)]
+    assert server.read(Bundle, data) is not bundle, "no more are kept than have room"
+    for one, written in zip(others, kept, strict=True):
+        assert server.read(Bundle, written) is one
 
 
 def test_no_bundle_is_kept_where_no_server_reads_it() -> None:
@@ -187,7 +189,7 @@ def test_no_bundle_is_kept_where_no_server_reads_it() -> None:
         make_bundle(world.keys["h00"], world.directory, seals, serial, **given)[0]
         for serial in (1, 2)
     ]
-    write = parties.parties[0].machine._workings.write_bundle
+    write = parties.parties[0].machine._workings.write
     data = write(bundles[0])
     assert data == bundles[0].to_bytes()
     gone = ref(bundles.pop(0))
@@ -195,4 +197,4 @@ def test_no_bundle_is_kept_where_no_server_reads_it() -> None:
     server = parties.workings
     data = write(bundles[0])
     kept = ref(bundles.pop(0))
-    assert server.read_bundle(data) is kept(), "the control: beside a server"
+    assert server.read(Bundle, data) is kept(), "the control: beside a server"
