@@ -25,7 +25,7 @@ from fedhome.run.progress import ProgressLines
 from fedhome.run.summary import print_summary
 from fedhome.server.daemon.beginning import Beginning
 from fedhome.server.daemon.publishing import Publisher
-from fedhome.server.report import write_report
+from fedhome.server.report.html import write_report
 from fedhome.server.rounds.fitting_homes import FittingGrid, Shape, UnfitHomes, shape_of
 from fedhome.server.rounds.passing_fleet import enrol
 from fedhome.server.rounds.patience import Patience

@@ -37,7 +37,7 @@ from fedhome.run.folder import RunFolder
 from fedhome.run.model_file import SavedModel
 from fedhome.run.results import SummaryRow, summary
 from fedhome.run.summary import summary_text
-from fedhome.server.report import write_report
+from fedhome.server.report.html import write_report
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.rounds.sliced_run import check_slices, tell_carried, works_on_sums
 from fedhome.simulations.cold_start import try_newcomers

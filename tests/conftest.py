@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ _STEADY = settings(derandomize=True, deadline=None, suppress_health_check=[Healt
 settings.register_profile("few", parent=_STEADY, max_examples=25)
 settings.register_profile("many", parent=_STEADY, max_examples=100)
 settings.load_profile("few")
+_POPEN = subprocess.Popen
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,33 @@ def cluster() -> Iterator[Any]:
     )
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Any]:
+    """Who forks processes of ours, from one that has loaded everything: helpers/forked.py."""
+    from helpers.forked import Forker  # noqa: PLC0415 - only where processes are started
+
+    with Forker() as there:
+        yield there
+
+
+@pytest.fixture(scope="module")
+def forked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fork processes of ours instead of starting them: for tests of what they do once they run."""
+    if sys.platform != "linux":
+        yield
+        return
+    popen = request.getfixturevalue("forker").popen
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", popen)
+        yield
+
+
+@pytest.fixture
+def unforked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start processes for real in a test of a file that uses ``forked``."""
+    monkeypatch.setattr(subprocess, "Popen", _POPEN)
 
 
 def pytest_sessionstart() -> None:

@@ -31,7 +31,7 @@ def report(
     It also says what each gives homes more than the first, home by home: of runs, or of folders
     that --seeds wrote.
     """
-    from fedhome.server.report import write_report  # noqa: PLC0415 - found only at run time
+    from fedhome.server.report.html import write_report  # noqa: PLC0415 - found only at run time
 
     plans = [runs_at(run) for run in runs]
     folders = [folder for some in plans for folder in some]

@@ -18,7 +18,6 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 import httpx
-from flwr.cli.build import build_fab_from_files
 from flwr.common.serde import run_from_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
@@ -267,5 +266,7 @@ def bundle(files: Mapping[str, bytes | Path]) -> bytes:
     Args:
         files: Content, or path on disk, of each file by its path in the app.
     """
+    from flwr.cli.build import build_fab_from_files  # noqa: PLC0415 - Flower's own command line
+
     data: bytes = build_fab_from_files(files)[0]
     return data

@@ -36,7 +36,7 @@ from fedhome.server.daemon.newest import Newest
 from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.publishing import MODELS, Publisher
 from fedhome.server.daemon.server_folder import ServerFolder
-from fedhome.server.report import write_report
+from fedhome.server.report.html import write_report
 from fedhome.server.rounds.absences import Absences
 from fedhome.server.rounds.counters import LastingScale, Serials
 from fedhome.server.rounds.homes_grid import HomesGrid

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from fedhome.run.results import differences
+from fedhome.server.report.number_words import byte_unit
 from fedhome.server.report.run_results import RunResults
 from fedhome.server.report.theme import (
     BLUE,
@@ -255,14 +256,6 @@ def round_axis(plot: go.Figure, rounds: int, row: int) -> None:
     """Name the axis of rounds below the last row, with whole numbers only."""
     plot.update_xaxes(title_text="round", row=row, col=1)
     plot.update_xaxes(tickformat="d", **({"dtick": 1} if rounds <= 10 else {"nticks": 10}))  # noqa: PLR2004
-
-
-def byte_unit(most: float) -> tuple[str, float]:
-    """Return the decimal unit in which ``most`` bytes are a handy number, and its size."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if most >= factor:
-            return unit, factor
-    return "bytes", 1.0
 
 
 LONGEST_TEXT: Final = 60

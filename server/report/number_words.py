@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from fedhome.server.report.figures import byte_unit
-
 NOTHING: Final = "\N{EN DASH}"
 
 
@@ -49,3 +47,11 @@ def size(amount: float) -> str:
     """Return bytes in a handy unit."""
     unit, factor = byte_unit(amount)
     return f"{amount / factor:.3g} {unit}"
+
+
+def byte_unit(most: float) -> tuple[str, float]:
+    """Return the decimal unit in which ``most`` bytes are a handy number, and its size."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if most >= factor:
+            return unit, factor
+    return "bytes", 1.0

@@ -30,6 +30,7 @@ from helpers.living import assert_same_weights, tiny_plan
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
+    pytest.mark.usefixtures("forked"),
     pytest.mark.skipif(sys.platform != "linux", reason="starts processes as a server does"),
 ]
 

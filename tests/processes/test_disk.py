@@ -48,7 +48,10 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="mounts a file system
 
 def real(test: Callable[..., None]) -> Callable[..., None]:
     """Mark a test of real processes and a real disk."""
-    return pytest.mark.slow(pytest.mark.timeout(600)(LINUX(test)))
+    marks = (pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("forked"), LINUX)
+    for mark in marks:
+        test = mark(test)
+    return test
 
 
 HOMES, ROUNDS, FEW = 5, 400, 4  # ROUNDS: more than there is time for

@@ -32,6 +32,7 @@ from helpers.shared_cases import readings
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
+    pytest.mark.usefixtures("forked"),
     pytest.mark.skipif(sys.platform != "linux", reason="starts processes that end with this one"),
 ]
 

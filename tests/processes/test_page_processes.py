@@ -26,6 +26,7 @@ from helpers.patience import PATIENCE_S
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
+    pytest.mark.usefixtures("forked"),
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
 ]
 

@@ -32,8 +32,10 @@ ROUNDS = 3
 @pytest.fixture(scope="module")
 def deployed(
     tmp_path_factory: pytest.TempPathFactory,
+    forked: None,
 ) -> Iterator[tuple[ServerFolder, list[HomeFolder]]]:
     """A run whose server was killed after its first round, and went on; the front still runs."""
+    del forked  # in place before the first process
     root = tmp_path_factory.mktemp("deployed")
     plan = named(
         Plan.load(

@@ -40,6 +40,7 @@ from helpers.patience import PATIENCE_S
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
+    pytest.mark.usefixtures("forked"),
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
 ]
 
@@ -104,6 +105,7 @@ def test_a_run_gives_what_a_simulation_gives(world: World, simulated: RunFolder)
     assert_same_weights(folder, simulated)
 
 
+@pytest.mark.usefixtures("unforked")  # the kernel is to end what it started
 def test_a_daemon_is_killed_in_mid_run(world: World, simulated: RunFolder) -> None:
     with agents(world):
         with started(world) as daemon:

@@ -51,6 +51,7 @@ from helpers.patience import PATIENCE_S
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
+    pytest.mark.usefixtures("forked"),
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
 ]
 
@@ -180,6 +181,7 @@ def test_a_process_is_killed_in_mid_run(
     wait_until_gone(out)
 
 
+@pytest.mark.usefixtures("unforked")  # the kernel is to end what it started
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
     """Two homes that need no masks have as many kinds of processes as five that do."""

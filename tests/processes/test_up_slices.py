@@ -25,6 +25,7 @@ from helpers.living import assert_predicts_as, assert_same_weights, tiny_plan
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
+    pytest.mark.usefixtures("forked"),
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
 ]
 

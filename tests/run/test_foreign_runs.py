@@ -151,7 +151,7 @@ def test_a_folders_name_is_no_style(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """It ended the command in a traceback, after its work was done."""
     run = tmp_path / "runs[" / "x]"
     monkeypatch.setattr(RunFolder, "open", RunFolder)
-    monkeypatch.setattr("fedhome.server.report.write_report", lambda _runs, out: out)
+    monkeypatch.setattr("fedhome.server.report.html.write_report", lambda _runs, out: out)
     result = CliRunner().invoke(app, ["report", str(run)])
     assert result.exit_code == 0, result.output
     assert f"report: {run}" in result.output.replace("\n", "")

@@ -17,10 +17,10 @@ from fedhome.run.compared_models import FEDERATED
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import differences, homes_table, rounds_table
-from fedhome.server.report import write_report
 from fedhome.server.report.comparison import comparison_figures
 from fedhome.server.report.facts import differing_settings, facts
 from fedhome.server.report.figures import Figure
+from fedhome.server.report.html import write_report
 from fedhome.server.report.notices import notices
 from fedhome.server.report.number_words import duration, p_value, share
 from fedhome.server.report.run_figures import figures

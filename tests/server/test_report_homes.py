@@ -18,10 +18,10 @@ from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.mean_intervals import mean_interval
 from fedhome.run.shown_homes import PLACES, Reliability, Shown, ShownHome
-from fedhome.server.report import write_report
 from fedhome.server.report.facts import facts
 from fedhome.server.report.figure_drawing import drawings
 from fedhome.server.report.homes_list import MOST_HOMES, homes_list
+from fedhome.server.report.html import write_report
 from fedhome.server.report.run_figures import figures
 
 pytestmark = pytest.mark.long
