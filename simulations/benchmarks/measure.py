@@ -109,16 +109,33 @@ CONTENDERS: Mapping[str, str] = {
     "fedhome-traced": "fedhome.simulations.benchmarks.ours:traced",
     "fedhome-fused": "fedhome.simulations.benchmarks.ours:fused",
     "fedhome-cuda": "fedhome.simulations.benchmarks.ours:cuda",
-    "fedhome-onchip": "fedhome.simulations.benchmarks.ours:onchip",
 }
+GPU_CONTENDERS: Mapping[str, str] = {
+    "jax-vmap": CONTENDERS["jax-vmap"],
+    "jax-vmap-tf32": "fedhome.simulations.benchmarks.in_jax:jax_vmap_coarse",
+    **{
+        f"{how}-{kernel}": f"fedhome.simulations.benchmarks.gpu_contenders:{how.upper()}.{kernel}"
+        for kernel in (
+            "onchip",
+            "onchip-tf32",
+            "onchip-bf16",
+            "captured",
+            "captured-tf32",
+            "traced",
+        )
+        for how in ("alone", "whole")
+    },
+}
+"""Those on a GPU; where each is, ``MODULE:NAME``, or ``MODULE:TABLE.NAME``."""
 
 
-def measure(name: str, case: BenchmarkCase) -> Measurement:
+def measure(name: str, case: BenchmarkCase, *, timeout_s: float | None = None) -> Measurement:
     """Run a contender in a fresh process: threads of torch, JAX and Ray never meet.
 
     Args:
-        name: A name of :data:`CONTENDERS`.
+        name: A name of :data:`CONTENDERS` or :data:`GPU_CONTENDERS`.
         case: What it computes.
+        timeout_s: How long it may take; None: as long as it does.
 
     Raises:
         NotHereError: It cannot run here.
@@ -129,14 +146,21 @@ def measure(name: str, case: BenchmarkCase) -> Measurement:
     numbers = [str(case.clients), str(case.rounds), str(case.checked)]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "measured.npz"
-        child = subprocess.run(  # noqa: S603 - our own module with our own arguments
-            [sys.executable, "-m", _CHILD, name, case.workload.name, *numbers, str(out)],
-            env={**os.environ, **quiet, "PYTHONPATH": path},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+        try:
+            child = subprocess.run(  # noqa: S603 - our own module with our own arguments
+                [sys.executable, "-m", _CHILD, name, case.workload.name, *numbers, str(out)],
+                env={**os.environ, **quiet, "PYTHONPATH": path},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+                timeout=timeout_s,
+            )
+        except subprocess.TimeoutExpired:
+            raise EngineError(
+                f"the contender {name} took longer than {timeout_s:.0f} s",
+                hint="give it more time, or fewer clients",
+            ) from None
         if child.returncode == NOT_HERE:
             raise NotHereError(child.stderr.strip().splitlines()[-1])
         if child.returncode != 0:
@@ -158,12 +182,14 @@ def run_here(name: str, case: BenchmarkCase) -> Measurement:
     """Run a contender in this process.
 
     Args:
-        name: A name of :data:`CONTENDERS`.
+        name: A name of :data:`CONTENDERS` or :data:`GPU_CONTENDERS`.
         case: What it computes.
 
     Raises:
         NotHereError: It cannot run here.
     """
-    module, _, attribute = CONTENDERS[name].partition(":")
-    contender: Contender = getattr(importlib.import_module(module), attribute)
+    module, _, attribute = {**CONTENDERS, **GPU_CONTENDERS}[name].partition(":")
+    attribute, _, entry = attribute.partition(".")
+    found = getattr(importlib.import_module(module), attribute)
+    contender: Contender = found[entry] if entry else found
     return contender(case)

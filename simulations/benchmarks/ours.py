@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedhome.plan.settings import Precision
 from fedhome.run.events import Event
 from fedhome.simulations.benchmarks.measure import (
     BenchmarkCase,
@@ -22,38 +23,39 @@ from fedhome.simulations.simulate import simulate
 
 def fused(case: BenchmarkCase) -> Measurement:
     """With the kernel that is compiled for MLPs."""
-    return _ours(case, "fused")
+    return simulated(case, "fused")
 
 
 def traced(case: BenchmarkCase) -> Measurement:
     """With the kernel that takes any module that can be traced."""
-    return _ours(case, "traced")
+    return simulated(case, "traced")
 
 
 def eager(case: BenchmarkCase) -> Measurement:
     """With the plain vmapped step: any module, one operation at a time."""
-    return _ours(case, "eager")
+    return simulated(case, "eager")
 
 
 def cuda(case: BenchmarkCase) -> Measurement:
     """With the traced kernel, on a GPU."""
     if not torch.cuda.is_available():
         raise NotHereError("torch finds no CUDA GPU on this machine")
-    return _ours(case, "traced", device="cuda")
+    return simulated(case, "traced", device="cuda")
 
 
-def onchip(case: BenchmarkCase) -> Measurement:
-    """With each home's weights on the chip of a GPU for the whole round."""
-    if not torch.cuda.is_available():
-        raise NotHereError("torch finds no CUDA GPU on this machine")
-    return _ours(case, "onchip", device="cuda")
-
-
-def _ours(case: BenchmarkCase, kernel: str, *, device: str = "cpu") -> Measurement:
+def simulated(
+    case: BenchmarkCase, kernel: str, *, device: str = "cpu", precision: Precision = "float32"
+) -> Measurement:
     """Simulate twice, where the rounds to be measured are not those to be compared.
 
     A measured round lasts from one ``round-closed`` event to the next: all that a round
     costs is in it, the checkpoint and the log too.
+
+    Args:
+        case: What is computed.
+        kernel: ``engine.kernel``.
+        device: ``engine.device``.
+        precision: ``engine.precision``.
     """
     clock, begun = RoundClock(), [time.perf_counter()]
 
@@ -65,7 +67,7 @@ def _ours(case: BenchmarkCase, kernel: str, *, device: str = "cpu") -> Measureme
 
     def run(rounds: int, *, timed: bool) -> NDArray[np.float32]:
         plan = case.workload.plan(clients=case.clients, rounds=rounds, kernel=kernel)
-        plan = plan.change(engine={"device": device})
+        plan = plan.change(engine={"device": device, "precision": precision})
         with tempfile.TemporaryDirectory() as folder:
             result = simulate(plan, out=Path(folder) / "run", on_event=note if timed else None)
             parameters = result.model.parameters.values()

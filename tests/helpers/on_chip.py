@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -29,13 +31,20 @@ from fedhome.learning.fused.rule import Rule
 from fedhome.learning.local import LocalLearning
 from fedhome.plan.settings import Precision
 from fedhome.secagg import FixedPoint
-from fedhome.simulations.benchmarks import workloads
+from fedhome.simulations.benchmarks import gpu_contenders, gpu_table, workloads
+from fedhome.simulations.benchmarks.measure import (
+    GPU_CONTENDERS,
+    BenchmarkCase,
+    Measurement,
+    run_here,
+)
 from fedhome.simulations.benchmarks.workloads import S
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import Placement
+from fedhome.simulations.engines.kernels import kernel_of
 from fedhome.simulations.engines.onchip import OnChipKernel, device_rounding
-from fedhome.simulations.engines.onchip.device_rounding import DeviceRounding, why_not_there
-from fedhome.simulations.engines.onchip.onchip_kernel import WARPS, compiled
+from fedhome.simulations.engines.onchip.device_rounding import EXACT, DeviceRounding, why_not_there
+from fedhome.simulations.engines.onchip.onchip_kernel import compiled, launch_of
 from fedhome.simulations.engines.onchip.onchip_program import OnChipProgram
 from fedhome.simulations.engines.onchip.rounding_program import LANES
 from fedhome.simulations.engines.rounding import rounding
@@ -73,6 +82,7 @@ PROGRAMS = {
 }
 PROGRAMS["bf16"] = replace(PROGRAMS["default"], precision="bf16")
 _BLOCK_BYTES = 227 << 10  # shared memory that a block of an H100 may use
+_STACK_BYTES = 256  # of a thread of a hundred numbers and more: of all that it has, not a third
 _SIGNATURE = {
     **dict.fromkeys(("params", "anchor"), "*fp32"),
     "anchor_step": "i32",
@@ -239,6 +249,38 @@ def whole_simulation() -> None:
     assert taken[1] - taken[0] == rounds * (homes - 1) * size - rounds * homes, taken
 
 
+def taken_unasked() -> None:
+    """On a GPU it is tried out, taken where homes learn the same, and a note says so."""
+    for name in ("descent", "adam", "multi-class", "no hidden layer"):
+        notes: list[str] = []
+        placement = AsAGpu()
+        kernel = kernel_of(learning_of(name), "auto", tiny.FEATURES, notes.append, placement)
+        assert isinstance(kernel, OnChipKernel), notes
+        assert "homes train on cpu by the kernel 'onchip'" in notes[0]
+
+
+def table_of_contenders() -> None:
+    """The benchmark of a GPU runs from end to end, and its check of what was learnt passes."""
+    few = replace(S, rows=12, clients=3, batch_size=8, widths=(10, 8, 1))
+    names = [name for name in GPU_CONTENDERS if "onchip" in name or "traced" in name]
+
+    def measured(name: str, case: BenchmarkCase, **_: Any) -> Measurement:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(torch.cuda, "is_available", lambda: True)
+            precision = gpu_contenders.KERNELS[name.partition("-")[2]][1]
+            stand_in(patched, AsAGpu(precision=precision))
+            return run_here(name, case)
+
+    table = gpu_table.GpuTable(minutes=5, measured=measured)
+    with (
+        patch.object(workloads, "S", few),
+        patch.object(gpu_table, "WORKLOADS", {"S": few}),
+        _matrix_units(),
+    ):
+        table.fill(["S:3"], names)
+    assert all(isinstance(cell, float) for cell in table.cells["S:3"].values()), table.cells
+
+
 def unfit_update() -> None:
     """A home whose update is not finite is left out there too."""
     placement = AsAGpu()
@@ -308,9 +350,29 @@ def compiles(name: str) -> None:
     if program.loss == "cross-entropy":
         signature["y"] = "*i64"
     source = ASTSource(fn=compiled(program), signature=signature, constexprs={})
-    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": WARPS})
-    assert made.asm["cubin"], "there is no machine code"
+    target = GPUTarget("cuda", 90, 32)
+    made = triton.compile(source, target=target, options=launch_of(program))
+    stack = _stack_bytes(made.asm["cubin"])
+    assert stack <= _STACK_BYTES, f"{stack} bytes of a thread's numbers are not in registers"
     assert made.metadata.shared <= _BLOCK_BYTES, made.metadata.shared
+
+
+def _stack_bytes(cubin: bytes) -> int:
+    """Return what a thread keeps in memory of that for which it has no registers."""
+    from triton import knobs  # noqa: PLC0415
+
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        told = subprocess.run(
+            [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    found = re.search(r"STACK:(\d+)", told.stdout)
+    assert found, told.stdout
+    return int(found.group(1))
 
 
 def compiles_rounding() -> None:
@@ -323,7 +385,7 @@ def compiles_rounding() -> None:
     signature = {**floats, "keys": "*i32", "table": "*i32", "sums": "*i64"}
     signature |= dict.fromkeys(("homes", "size", "each"), "i32")
     source = ASTSource(fn=device_rounding._program(), signature=signature, constexprs={})
-    made = triton.compile(source, target=GPUTarget("cuda", 90, 32))
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=dict(EXACT))
     assert made.asm["cubin"], "there is no machine code"
     fused = [line for line in made.asm["ptx"].splitlines() if "fma.rn.f32" in line]
     assert not fused, "a product and a sum in one step round otherwise than the processor"
@@ -337,10 +399,14 @@ CASES: dict[str, Callable[[], None]] = {
     "float32": whole_again,
     "tf32": tf32,
     "bf16": bf16,
+    "taken unasked": taken_unasked,
     "rounded sums": rounded_sums,
     "an unfit update": unfit_update,
 }
-WHOLE: dict[str, Callable[[], None]] = {"a whole simulation": whole_simulation}
+WHOLE: dict[str, Callable[[], None]] = {
+    "a whole simulation": whole_simulation,
+    "a table of contenders": table_of_contenders,
+}
 COMPILED: dict[str, Callable[[], None]] = {
     "compiles: rounded sums": compiles_rounding,
     **{

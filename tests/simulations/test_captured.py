@@ -131,7 +131,7 @@ def test_it_is_tried_out_and_taken_and_a_note_says_so(recorder: NotedRecorder) -
     assert recorder.repeated == 2, "the trial did not repeat what it recorded"
     (told,) = notes
     assert "homes train on cpu by the kernel 'captured'" in told
-    assert "onchip: it was not measured on a GPU yet" in told
+    assert "onchip: it is written for CUDA, not for cpu" in told
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ import pytest
 from fedhome.errors import EngineError
 from fedhome.simulations.engines.compute_device import PROCESSOR
 from fedhome.simulations.engines.kernels import kernel_of
-from fedhome.simulations.engines.onchip import OnChipKernel, device_rounding
+from fedhome.simulations.engines.onchip import OnChipKernel, device_rounding, onchip_kernel
+from fedhome.simulations.engines.traced import TracedKernel
 from helpers import on_chip, tiny
 from helpers.as_a_gpu import AsAGpu
 
@@ -27,15 +28,6 @@ needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
     reason="Triton is not installed: pip install triton (there is none but for Linux)",
 )
-
-
-class _Elsewhere:
-    """Where a GPU would be."""
-
-    elsewhere, precision = True, "float32"
-
-
-_GPU: Any = _Elsewhere()
 
 
 def found(*which: str, **environment: str) -> dict[str, str]:
@@ -107,13 +99,54 @@ def test_it_compiles_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
 )
 def test_what_does_not_fit_on_the_chip_is_said(changes: dict[str, Any], told: str) -> None:
     learning = tiny.learning(tiny.plan(**changes))
-    assert told in OnChipKernel.fits(learning, 3, _GPU)
+    assert told in OnChipKernel.fits(learning, 3, AsAGpu())
 
 
 @needs_triton
-def test_it_is_taken_by_name_alone_and_on_a_gpu_alone() -> None:
+def test_it_is_for_a_cuda_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     learning = on_chip.learning_of("descent")
-    assert OnChipKernel.fits(learning, 3, _GPU) == ""
-    assert "not measured" in OnChipKernel.passed_over(learning, 3)
     with pytest.raises(EngineError, match="onchip does not fit: it is written for a GPU"):
         kernel_of(learning, "onchip", 3, print, PROCESSOR)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert OnChipKernel.fits(learning, 3, AsAGpu()) == "it is written for CUDA, not for cpu"
+
+
+class _Launched:
+    """A compiled program that does not do what it should."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error, self.launched = error, 0
+
+    def __getitem__(self, _: Any) -> Any:
+        return self._launch
+
+    def _launch(self, *_: Any, **__: Any) -> None:
+        self.launched += 1
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("out of resource"), "a trial of it failed: cpu failed: out of resource"),
+        (TypeError("no such type"), "it does not compile for this GPU (TypeError)"),
+        (None, "in a trial of it homes learnt something else"),
+    ],
+)
+def test_where_a_trial_fails_another_kernel_trains_and_a_note_says_why(
+    error: Exception | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = _Launched(error)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(onchip_kernel, "is_installed", lambda: True)
+    monkeypatch.setattr(onchip_kernel, "compiled", lambda _: program)
+    notes: list[str] = []
+    learning, placement = on_chip.learning_of("descent"), AsAGpu()
+    for _ in range(2):
+        kernel = kernel_of(learning, "auto", tiny.FEATURES, notes.append, placement)
+        assert type(kernel) is TracedKernel
+    assert f"onchip: {told}" in notes[0]
+    assert program.launched == 1, "a trial is made once for a program"
+    with pytest.raises(EngineError, match="onchip does not fit: "):
+        kernel_of(learning, "onchip", tiny.FEATURES, print, placement)

@@ -23,6 +23,8 @@ from fedhome.simulations.engines.onchip.triton_text import MISSING, function_of,
 
 _GROUPS: Final = 128  # of homes, each added up by programs of its own
 _TRIED: Final = FixedPoint(9, 0.05, "linf", 100)
+EXACT: Final = {"enable_fp_fusion": False}
+"""What Triton is told: a product and a sum in one step round otherwise than the processor."""
 _found: WeakKeyDictionary[Placement, str] = WeakKeyDictionary()  # a placement holds its examples
 
 
@@ -94,6 +96,7 @@ class DeviceRounding:
             homes,
             size,
             each,
+            **EXACT,
         )
         return self._placement.take(sums.sum(dim=0))
 

@@ -6,14 +6,18 @@ computations", MAPL 2019.
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedhome.errors import EngineError
 from fedhome.learning.compiled import told, why_not_compiled
 from fedhome.learning.compiled_modules import mlp_widths
 from fedhome.learning.fused.rule import Rule
@@ -21,21 +25,26 @@ from fedhome.learning.local import LocalLearning
 from fedhome.plan.settings import Precision
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, homes_at_once
+from fedhome.simulations.engines.kernel_trial import trial
 from fedhome.simulations.engines.onchip.onchip_program import OnChipProgram, Products
 from fedhome.simulations.engines.onchip.triton_text import MISSING, function_of, is_installed
 from fedhome.simulations.engines.streamed_examples import Examples
 from fedhome.simulations.engines.torch_kernels import DeviceKernel
+from fedhome.simulations.engines.traced import TracedKernel
 
 MOST_NUMBERS: Final = 40_000
 """Numbers of a home that fit on the chip: about 160 KB of the 256 KB of a processor's registers."""
-WARPS: Final = 8
-"""Of 32 threads each: with four, numbers of the default network spill from the registers."""
+_FEW_NUMBERS: Final = 13_000  # of a home of four warps: with more, they spill from the registers
 _MOST_ROWS: Final = 128  # of a batch: its activations are on the chip too
 _PRODUCTS: Final[Mapping[Precision, Products]] = {
     "float32": "tf32x3",
     "tf32": "tf32",
     "bf16": "bf16",
 }
+_MOST_APART: Final[Mapping[Precision, float]] = {"float32": 1e-4, "tf32": 2e-2, "bf16": 1e-1}
+"""How far apart homes may end in a trial, as a share of their way; of Adam the root of it."""
+_ROUNDED: Final = 1e-6  # of a parameter
+_tried: WeakKeyDictionary[Placement, dict[OnChipProgram, str]] = WeakKeyDictionary()
 
 
 class OnChipKernel(DeviceKernel):
@@ -57,10 +66,24 @@ class OnChipKernel(DeviceKernel):
 
     @classmethod
     def fits(cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR) -> str:
-        """Return why this kernel does not fit; empty where it does."""
-        del features
+        """Return why this kernel does not fit; empty where a trial of it on the GPU went well."""
         if not placement.elsewhere:
             return "it is written for a GPU"
+        if reason := cls._why_too_much(learning):
+            return reason
+        if placement.device.type != "cuda" and not os.environ.get("TRITON_INTERPRET"):
+            return f"it is written for CUDA, not for {placement.device.type}"
+        if not is_installed():
+            return MISSING
+        tried = _tried.setdefault(placement, {})
+        program = program_of(learning, placement.precision)
+        if program not in tried:
+            tried[program] = cls._why_not_right(learning, features, placement)
+        return tried[program]
+
+    @classmethod
+    def _why_too_much(cls, learning: LocalLearning) -> str:
+        """Return why no program can be written for a learning; empty where one can."""
         if type(learning) is not LocalLearning:
             return f"its steps are not plain ones: {type(learning).__name__}"
         if reason := why_not_compiled(learning, mlp_widths(learning.model)):
@@ -72,13 +95,33 @@ class OnChipKernel(DeviceKernel):
             )
         if rows > _MOST_ROWS:
             return f"a batch of {rows} rows is more than the {_MOST_ROWS} on a chip"
-        return "" if is_installed() else MISSING
+        return ""
 
     @classmethod
-    def passed_over(cls, learning: LocalLearning, features: int) -> str:
-        """Say that it is taken by name only: it has run in Triton's interpreter alone."""
-        del learning, features
-        return 'it was not measured on a GPU yet: engine.kernel = "onchip" takes it'
+    def _why_not_right(cls, learning: LocalLearning, features: int, placement: Placement) -> str:
+        """Return in what a few homes differ that train by it from those that do by torch."""
+        whole = copy.copy(placement)
+        whole.precision = "float32"
+        batch, homes = learning.train.batch_rows, 3
+        kernels: list[DeviceKernel] = [
+            TracedKernel(learning, whole, chunk=homes),
+            cls(learning, placement, chunk=homes),
+        ]
+        counts = (2 * batch + 1, batch, 1)
+        try:
+            start, expected, found = trial(kernels, learning, features, counts=counts, passes=2)
+        except EngineError as error:
+            return f"a trial of it failed: {error.message}"
+        except Exception as error:  # noqa: BLE001 - a compiler may raise anything; it is told
+            return f"it does not compile for this GPU ({type(error).__name__})"
+        most = _MOST_APART[placement.precision]
+        if program_of(learning).rule.corrected:
+            most **= 0.5  # it divides by what may be rounding alone
+        way, apart = (float(np.linalg.norm(expected - other)) for other in (start, found))
+        # What is as small as float32's rounding of a parameter is no difference; a NaN is one.
+        if apart <= most * way + _ROUNDED * float(np.linalg.norm(expected)):
+            return ""
+        return "in a trial of it homes learnt something else"
 
     @classmethod
     def of(
@@ -116,7 +159,7 @@ class OnChipKernel(DeviceKernel):
                 orders.shape[2],
                 len(rows.orders),
                 self._rate,
-                num_warps=WARPS,
+                **launch_of(self._program),
             )
             return placement.take(lost).astype(np.float64)
 
@@ -132,6 +175,17 @@ def program_of(learning: LocalLearning, precision: Precision = "float32") -> OnC
         rule=Rule(**settings),
         precision=_PRODUCTS[precision],
     )
+
+
+def launch_of(program: OnChipProgram) -> dict[str, Any]:
+    """Return what Triton is told of a program's launch.
+
+    Four warps of 32 threads, so that a processor of the GPU has two homes at work, of which one
+    computes while the other waits; eight where more would spill from the registers of four. Loads
+    are not made ahead: what they would be kept in is wanted for weights.
+    """
+    warps = 4 if program.numbers <= _FEW_NUMBERS else 8
+    return {"num_warps": warps, "num_stages": 1, "enable_fp_fusion": True}
 
 
 @lru_cache(maxsize=64)

@@ -5,13 +5,15 @@ text is made here, a line a layer; :mod:`.onchip_kernel` compiles it.
 
 What it computes is :meth:`fedhome.learning.local.LocalLearning.step`, over all batches of all
 passes. Widths are padded to powers of two, at least 16, with zeros: these stay zeros in every step.
+A last layer of one output is a sum by row, not a product: of a product, fifteen columns in sixteen
+would be padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fedhome.learning.fused.rule import LABELLED, LossName, Rule
 
@@ -19,10 +21,60 @@ Products = Literal["tf32x3", "ieee", "tf32", "bf16"]
 LEAST = 16
 """The least width of a product on a GPU's matrix units."""
 
+# Triton's own "tf32x3" rounds by the instruction that minds infinities, and searches sums for what
+# is not a number: a third of all instructions of a step. What diverged is left out of a round as
+# it is.
+_THREE_PRODUCTS = """\
+@triton.jit
+def coarse(a):
+    return ((a.to(tl.int32, bitcast=True) + 4096) & -8192).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def product(a, b):
+    a_high, b_high = coarse(a), coarse(b)
+    total = tl.dot(a - a_high, b_high, input_precision="tf32")
+    total = tl.dot(a_high, b - b_high, total, input_precision="tf32")
+    return tl.dot(a_high, b_high, total, input_precision="tf32")
+
+
+"""
+
 
 def padded(width: int) -> int:
     """Return the power of two that a width is padded to."""
     return max(LEAST, 1 << (width - 1).bit_length())
+
+
+class _Kept(NamedTuple):
+    """A layer's weights or biases: their name, their address, and the mask of what is there."""
+
+    name: str
+    place: str
+    mask: str  # empty of a single number
+
+    @property
+    def load(self) -> str:
+        """What reads them."""
+        more = f", mask={self.mask}, other=0.0" if self.mask else ""
+        return f"tl.load({self.place}{more})"
+
+    @property
+    def store(self) -> str:
+        """What writes them."""
+        more = f", mask={self.mask}" if self.mask else ""
+        return f"tl.store({self.place}, {self.name}{more})"
+
+    @property
+    def zeros(self) -> str:
+        """As many zeros."""
+        return f"tl.zeros_like({self.name})" if self.mask else "0.0"
+
+    @property
+    def square(self) -> str:
+        """The squared norm of their gradient."""
+        squares = f"g_{self.name} * g_{self.name}"
+        return f"tl.sum({squares})" if self.mask else squares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +86,7 @@ class OnChipProgram:
         batch_size: Rows of a batch.
         loss: What is made smaller.
         rule: How parameters follow their gradients.
-        precision: Of products: three products of TF32 for one of float32 (error about 1e-7),
+        precision: Of products: three products of TF32 for one of float32 (error about 2e-7),
             float32 itself, which matrix units do not have, TF32 (ten bits and a leading one) or
             BF16 (seven). Parameters and sums are float32.
     """
@@ -54,12 +106,20 @@ class OnChipProgram:
     def numbers(self) -> int:
         """Padded numbers on the chip: parameters, gradients and the optimiser's memory."""
         pads = [padded(width) for width in self.widths]
+        if self._one_output:
+            pads[-1] = 1
         parameters = sum(pads[at] * pads[at + 1] + pads[at + 1] for at in self.layers)
         return parameters * (2 + len(self.rule.moments))
 
+    @property
+    def _one_output(self) -> bool:
+        return self.widths[-1] == 1 and not LABELLED[self.loss]
+
     def text(self) -> str:
         """Return the program."""
-        return "\n".join([*self._head(), *self._load(), *self._loop(), *self._store(), ""])
+        before = _THREE_PRODUCTS if self.precision == "tf32x3" else ""
+        lines = [*self._head(), *self._load(), *self._loop(), *self._store(), ""]
+        return before + "\n".join(lines)
 
     def _head(self) -> Iterator[str]:
         yield "@triton.jit"
@@ -85,20 +145,25 @@ class OnChipProgram:
             offsets += [offsets[-1] + outputs]
         return offsets
 
-    def _places(self, base: str) -> Iterator[tuple[str, str, str]]:
-        """Yield name, address and mask of each layer's weights and biases."""
+    def _places(self, base: str) -> Iterator[_Kept]:
+        """Yield each layer's weights and biases."""
         offsets = self._offsets()
         for at in self.layers:
-            step = f"i{at + 1}[:, None] * {self.widths[at]} + i{at}[None, :]"
-            yield f"w{at}", f"{base} + {offsets[2 * at]} + {step}", f"in{at}"
-            bias = f"{base} + {offsets[2 * at + 1]} + i{at + 1}"
-            yield f"b{at}", bias, f"i{at + 1} < {self.widths[at + 1]}"
+            weights, bias = (f"{base} + {offset}" for offset in offsets[2 * at : 2 * at + 2])
+            inputs, outputs = self.widths[at : at + 2]
+            if self._one_output and at == self.layers[-1]:
+                yield _Kept(f"w{at}", f"{weights} + i{at}", f"i{at} < {inputs}")
+                yield _Kept(f"b{at}", bias, "")
+                return
+            step = f"i{at + 1}[:, None] * {inputs} + i{at}[None, :]"
+            yield _Kept(f"w{at}", f"{weights} + {step}", f"in{at}")
+            yield _Kept(f"b{at}", f"{bias} + i{at + 1}", f"i{at + 1} < {outputs}")
 
     def _load(self) -> Iterator[str]:
-        for name, place, mask in self._places("own"):
-            yield f"    {name} = tl.load({place}, mask={mask}, other=0.0)"
+        for kept in self._places("own"):
+            yield f"    {kept.name} = {kept.load}"
             for moment in self.rule.moments:
-                yield f"    {moment}_{name} = tl.zeros_like({name})"
+                yield f"    {moment}_{kept.name} = {kept.zeros}"
         if self.rule.corrected:
             yield "    power1 = 1.0"
             yield "    power2 = 1.0"
@@ -120,24 +185,45 @@ class OnChipProgram:
         yield f"h0 = tl.load(x + at[:, None] * {features} + i0[None, :],"
         yield f"             mask=inside[:, None] & (i0[None, :] < {features}), other=0.0)"
         last = self.layers[-1]
-        for at in self.layers:
-            product = self._dot(f"h{at}", f"tl.trans(w{at})")
-            yield f"z{at} = {product} + b{at}[None, :]"
-            if at < last:
-                yield f"h{at + 1} = tl.maximum(z{at}, 0.0)"
+        for at in self.layers[:-1]:
+            yield f"z{at} = {self._dot(f'h{at}', f'tl.trans(w{at})')} + b{at}[None, :]"
+            yield f"h{at + 1} = tl.maximum(z{at}, 0.0)"
+        yield from self._one_end(last) if self._one_output else self._wide_end(last)
+        for at in reversed(self.layers[:-1]):
+            yield f"d{at} = tl.where(z{at} > 0.0, back, 0.0)"
+            yield f"g_w{at} = {self._dot(f'tl.trans(d{at})', f'h{at}')}"
+            yield f"g_b{at} = tl.sum(d{at}, 0)"
+            if at:
+                yield f"back = {self._dot(f'd{at}', f'w{at}')}"
+        yield from self._follow()
+
+    def _wide_end(self, last: int) -> Iterator[str]:
+        """Yield the last layer, the loss, and ``back``, what comes back to the layer before."""
+        yield f"z{last} = {self._dot(f'h{last}', f'tl.trans(w{last})')} + b{last}[None, :]"
         yield from self._loss(f"z{last}")
         yield "total += tl.sum(tl.where(inside, lost, 0.0))"
         yield f"seen = inside[:, None] & (i{last + 1}[None, :] < {self.widths[-1]})"
         yield f"d{last} = tl.where(seen, slope / n, 0.0)"
-        for at in reversed(self.layers):
-            yield f"g_w{at} = {self._dot(f'tl.trans(d{at})', f'h{at}')}"
-            yield f"g_b{at} = tl.sum(d{at}, 0)"
-            if at:
-                back = self._dot(f"d{at}", f"w{at}")
-                yield f"d{at - 1} = tl.where(z{at - 1} > 0.0, {back}, 0.0)"
-        yield from self._follow()
+        yield f"g_w{last} = {self._dot(f'tl.trans(d{last})', f'h{last}')}"
+        yield f"g_b{last} = tl.sum(d{last}, 0)"
+        if last:
+            yield f"back = {self._dot(f'd{last}', f'w{last}')}"
+
+    def _one_end(self, last: int) -> Iterator[str]:
+        """Yield the same of a single output, which is a number a row."""
+        yield f"z{last} = tl.sum(h{last} * w{last}[None, :], 1) + b{last}"
+        yield "goal = tl.load(y + at, mask=inside, other=0.0)"
+        yield from self._each(f"z{last}")
+        yield "total += tl.sum(tl.where(inside, each, 0.0))"
+        yield f"d{last} = tl.where(inside, way / n, 0.0)"
+        yield f"g_w{last} = tl.sum(h{last} * d{last}[:, None], 0)"
+        yield f"g_b{last} = tl.sum(d{last}, 0)"
+        if last:
+            yield f"back = d{last}[:, None] * w{last}[None, :]"
 
     def _dot(self, one: str, other: str) -> str:
+        if self.precision == "tf32x3":
+            return f"product({one}, {other})"
         if self.precision == "bf16":
             return f"tl.dot(({one}).to(tl.bfloat16), ({other}).to(tl.bfloat16))"
         return f'tl.dot({one}, {other}, input_precision="{self.precision}")'
@@ -157,6 +243,12 @@ class OnChipProgram:
             return
         yield f"goal = tl.load(y + at[:, None] * {outputs} + {column},"
         yield f"               mask=inside[:, None] & ({column} < {outputs}), other=0.0)"
+        yield from self._each(out)
+        yield f"lost = tl.sum(tl.where({column} < {outputs}, each, 0.0), 1) / {outputs}"
+        yield f"slope = way / {outputs}"
+
+    def _each(self, out: str) -> Iterator[str]:
+        """Yield the loss of each number of an output, ``each``, and its slope, ``way``."""
         yield f"off = {out} - goal"
         if self.loss == "mse":
             yield "each, way = off * off, 2.0 * off"
@@ -168,25 +260,24 @@ class OnChipProgram:
             yield f"small = tl.exp(-tl.abs({out}))"
             yield f"each = tl.maximum({out}, 0.0) + tl.log(1.0 + small) - {out} * goal"
             yield f"way = tl.where({out} > 0.0, 1.0, small) / (1.0 + small) - goal"
-        yield f"lost = tl.sum(tl.where({column} < {outputs}, each, 0.0), 1) / {outputs}"
-        yield f"slope = way / {outputs}"
 
     def _follow(self) -> Iterator[str]:
         """Yield the optimiser's step: pull, clipping, decay, direction, in this order."""
         rule = self.rule
         places = list(self._places("pull"))
         if rule.proximal_mu:
-            for name, place, mask in places:
-                start = f"tl.load({place}, mask={mask}, other=0.0)"
-                yield f"g_{name} += {rule.proximal_mu} * ({name} - {start})"
+            for kept in places:
+                yield f"g_{kept.name} += {rule.proximal_mu} * ({kept.name} - {kept.load})"
         if rule.clip_norm is not None:
-            squares = " + ".join(f"tl.sum(g_{name} * g_{name})" for name, _, _ in places)
+            squares = " + ".join(kept.square for kept in places)
             yield f"norm = tl.sqrt({squares})"
             yield f"scale = tl.minimum({rule.clip_norm} / (norm + 1e-6), 1.0)"
         if rule.corrected:
             yield "power1 *= 0.9"
             yield "power2 *= 0.999"
-        for name, _, _ in places:
+            yield "pace = rate / (1.0 - power1)"
+            yield "grown = 1.0 / tl.sqrt(1.0 - power2)"
+        for name in (kept.name for kept in places):
             if rule.clip_norm is not None:
                 yield f"g_{name} *= scale"
             if rule.weight_decay:
@@ -194,8 +285,7 @@ class OnChipProgram:
             if rule.optimiser == "adam":
                 yield f"first_{name} = 0.9 * first_{name} + 0.1 * g_{name}"
                 yield f"second_{name} = 0.999 * second_{name} + 0.001 * g_{name} * g_{name}"
-                below = f"tl.sqrt(second_{name}) / tl.sqrt(1.0 - power2) + 1e-8"
-                yield f"{name} -= rate * (first_{name} / (1.0 - power1)) / ({below})"
+                yield f"{name} -= pace * first_{name} / (tl.sqrt(second_{name}) * grown + 1e-8)"
             elif rule.momentum:
                 yield f"first_{name} = {rule.momentum} * first_{name} + g_{name}"
                 yield f"{name} -= rate * first_{name}"
@@ -203,6 +293,6 @@ class OnChipProgram:
                 yield f"{name} -= rate * g_{name}"
 
     def _store(self) -> Iterator[str]:
-        for name, place, mask in self._places("own"):
-            yield f"    tl.store({place}, {name}, mask={mask})"
+        for kept in self._places("own"):
+            yield f"    {kept.store}"
         yield "    tl.store(losses + home, total / tl.maximum(count, 1).to(tl.float32))"

@@ -14,13 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
-from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
-from fedhome.simulations.engines.streamed_examples import Examples
+from fedhome.simulations.engines.kernel_trial import trial
 from fedhome.simulations.engines.traced.kernel import TracedKernel
 from fedhome.simulations.engines.traced.workspace import Workspace
 
@@ -130,27 +128,14 @@ class CapturedKernel(TracedKernel):
     @classmethod
     def _trial(cls, learning: LocalLearning, features: int, placement: Placement) -> str:
         """Return in what a few homes differ that train by it from those that do without it."""
-        drawn = np.random.default_rng(1)
-        params = learning.initial + 0.1 * drawn.standard_normal((3, learning.layout.size))
-        x = drawn.standard_normal((4, features)).astype(np.float32)
-        labels, targets = learning.loss.labels, learning.task.targets
-        y = np.zeros(4, np.int64) if labels else np.zeros((4, targets), np.float32)
-        orders = [np.tile(np.arange(4), (3, 1))] * (2 * _LAUNCHED)
-        rows = Rows(
-            orders=orders,
-            counts=np.array(_TRIED_ROWS),
-            keys=[np.arange(3, dtype=np.uint64)] * len(orders),
-        )
-        found: list[NDArray[np.float32]] = []
-        for kernel in (TracedKernel, cls):
-            try:
-                there = placement.put(params.astype(np.float32))
-                examples = Examples(placement.put(x), placement.put(y))
-                kernel(learning, placement, chunk=3).train_there(there, examples, rows)
-            except EngineError as error:
-                return f"a trial of its steps failed: {error.message}"
-            found.append(placement.take(there))
-        same = np.allclose(found[0], found[1], rtol=1e-5, atol=1e-7)
+        kernels = [kernel(learning, placement, chunk=3) for kernel in (TracedKernel, cls)]
+        try:
+            _, expected, found = trial(
+                kernels, learning, features, counts=_TRIED_ROWS, passes=2 * _LAUNCHED
+            )
+        except EngineError as error:
+            return f"a trial of its steps failed: {error.message}"
+        same = np.allclose(expected, found, rtol=1e-5, atol=1e-7)
         return "" if same else "in a trial of its steps homes learnt something else"
 
     def new_workspace(self, homes: int) -> Workspace:
