@@ -14,9 +14,11 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""What streams, steps and rows are apart in what is mixed: 2⁶⁴ by the golden ratio, and odd."""
 _ROW_BITS = 24  # a home may hold up to 16.7 million rows
-_ROW_MASK = np.uint64((1 << _ROW_BITS) - 1)
+ROW_MASK = np.uint64((1 << _ROW_BITS) - 1)
+"""The bits of what is sorted that say which row it is."""
 
 
 def key(seed: int, purpose: str, *names: str | int) -> int:
@@ -53,14 +55,14 @@ def mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def epoch_keys(keys: NDArray[np.uint64], stream: int, epoch: int) -> NDArray[np.uint64]:
     """Return each home's key for one epoch of one stream (a round, say), uint64 ``[homes]``."""
     with np.errstate(over="ignore"):
-        turn = mix(np.array([stream], np.uint64) * _GOLDEN + np.uint64(epoch) + np.uint64(1))
+        turn = mix(np.array([stream], np.uint64) * GOLDEN + np.uint64(epoch) + np.uint64(1))
         return mix(keys ^ turn)
 
 
 def step_keys(keys: NDArray[np.uint64], step: int) -> NDArray[np.int64]:
     """Return a 32-bit key for one step of an epoch, from the epoch's keys, int64 ``[homes]``."""
     with np.errstate(over="ignore"):
-        return (mix(keys ^ (np.uint64(step + 1) * _GOLDEN)) >> np.uint64(32)).astype(np.int64)
+        return (mix(keys ^ (np.uint64(step + 1) * GOLDEN)) >> np.uint64(32)).astype(np.int64)
 
 
 def shuffles(keys: NDArray[np.uint64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -77,15 +79,15 @@ def shuffles(keys: NDArray[np.uint64], counts: NDArray[np.int64]) -> NDArray[np.
     width = int(counts.max(initial=0))
     rows = np.arange(width, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        drawn = mix(keys[:, None] + rows[None, :] * _GOLDEN)  # [homes, rows]
+        drawn = mix(keys[:, None] + rows[None, :] * GOLDEN)  # [homes, rows]
     # The row number rides in the low bits of what is sorted: one plain sort, no argsort.
     packed = drawn
-    packed &= ~_ROW_MASK
+    packed &= ~ROW_MASK
     packed |= rows[None, :]
     if int(counts.min(initial=width)) < width:
         packed[rows[None, :] >= counts[:, None].astype(np.uint64)] = ~np.uint64(0)
     packed.sort(axis=1)
-    packed &= _ROW_MASK
+    packed &= ROW_MASK
     return packed.view(np.int64)
 
 

@@ -31,11 +31,14 @@ class Rows:
             what lies behind a home's own rows is padding.
         counts: Rows of each home, int64 ``[homes]``, not rising.
         keys: For each pass, each home's key, uint64 ``[homes]``.
+        there: The orders where they are trained by, int64 ``[passes, homes, max(counts)]``;
+            None: they are still to be brought over. ``orders`` may be empty where they are not.
     """
 
     orders: list[NDArray[np.int64]]
     counts: NDArray[np.int64]
     keys: list[NDArray[np.uint64]]
+    there: Tensor | None = None
 
     def of(self, homes: slice, shift: NDArray[np.int64] | None = None) -> Rows:
         """Return those of some homes, among other rows.
@@ -49,7 +52,10 @@ class Rows:
         orders = [order[homes, :most] for order in self.orders]
         if shift is not None:
             orders = [order + shift[:, None] for order in orders]
-        return Rows(orders=orders, counts=counts, keys=[key[homes] for key in self.keys])
+        there = None if self.there is None else self.there[:, homes, :most]
+        return Rows(
+            orders=orders, counts=counts, keys=[key[homes] for key in self.keys], there=there
+        )
 
 
 class Step(NamedTuple):

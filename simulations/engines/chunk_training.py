@@ -18,6 +18,7 @@ from fedhome.learning.batch_order import passes
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.chunks import Chunk, LateChunk, begun
 from fedhome.simulations.engines.compute_device import Placement
+from fedhome.simulations.engines.device_orders import orders_there
 from fedhome.simulations.engines.stacked_homes import Spans, StackedHomes
 from fedhome.simulations.engines.torch_kernels import DeviceKernel, Kernel, SummingKernel
 
@@ -116,13 +117,16 @@ class ChunkTraining:
             then: As of `VectorCohort.each_chunk`.
         """
         placement, chunks = self.placement, self.chunks
+        # Parts of a chunk have rows of their own, by other numbers; passes of a set length too.
+        drawn_there = kernel.orders_there and placement.holds(self.fleet) and not self.wanted
         spans = [Spans(some, self.begin[some], self.counts[some]) for some in chunks]
         with placement.explained(), placement.turns(self.fleet, spans) as turns:
 
             def work(number: int) -> _Result:
                 some = chunks[number]
                 params, anchor = self._sent(some), self._anchor(some)
-                rows, losses = self._rows(some), np.empty(len(some))
+                rows = self._rows_there(some) if drawn_there else self._rows(some)
+                losses = np.empty(len(some))
                 for turn in turns(number):
                     losses[turn.homes] = kernel.train_there(
                         params[turn.homes],
@@ -144,6 +148,19 @@ class ChunkTraining:
             counts=np.full(len(some), self.wanted) if self.wanted else counts,
             keys=[key for key, _ in each],
         )
+
+    def _rows_there(self, some: NDArray[np.int64]) -> Rows:
+        """Return the same, drawn where the homes train."""
+        counts = self.counts[some]
+        there = orders_there(
+            self.placement,
+            self.keys[some],
+            self.begin[some],
+            counts,
+            stream=self.stream,
+            epochs=self.epochs,
+        )
+        return Rows(orders=[], counts=counts, keys=[], there=there)
 
     def _anchor(self, some: NDArray[np.int64]) -> NDArray[np.float32] | None:
         return _of_homes(self.towards, some)

@@ -121,6 +121,8 @@ class DeviceKernel(Kernel):
     """
 
     placement: Placement
+    orders_there: ClassVar[bool] = False
+    """Whether it takes orders of batches that were drawn on the device."""
 
     def train(
         self,

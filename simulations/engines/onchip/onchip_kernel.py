@@ -56,6 +56,8 @@ class OnChipKernel(DeviceKernel):
         chunk: Most homes of a chunk.
     """
 
+    orders_there = True
+
     def __init__(
         self, learning: LocalLearning, placement: Placement = PROCESSOR, *, chunk: int = 1 << 12
     ) -> None:
@@ -146,7 +148,8 @@ class OnChipKernel(DeviceKernel):
         with placement.explained():
             lost = placement.put(losses)
             anchor = params if towards is None else placement.put(np.ascontiguousarray(towards))
-            orders = placement.put(np.stack(rows.orders))
+            there = rows.there
+            orders = placement.put(np.stack(rows.orders)) if there is None else there.contiguous()
             compiled(self._program)[(len(params),)](
                 params,
                 anchor,
@@ -157,7 +160,7 @@ class OnChipKernel(DeviceKernel):
                 lost,
                 len(params),
                 orders.shape[2],
-                len(rows.orders),
+                len(orders),
                 self._rate,
                 **launch_of(self._program),
             )
