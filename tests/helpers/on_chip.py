@@ -82,7 +82,7 @@ PROGRAMS = {
 }
 PROGRAMS["bf16"] = replace(PROGRAMS["default"], precision="bf16")
 _BLOCK_BYTES = 227 << 10  # shared memory that a block of an H100 may use
-_STACK_BYTES = 256  # of a thread of a hundred numbers and more: of all that it has, not a third
+_STACK_BYTES = 512  # half of what a thread has registers for: the largest here keeps 376
 _SIGNATURE = {
     **dict.fromkeys(("params", "anchor"), "*fp32"),
     "anchor_step": "i32",
