@@ -29,8 +29,8 @@ Look = Callable[[], Mapping[str, Any]]
 It returns ``line`` to print and ``lasting``, by which a prediction differs from the one before; or
 ``fault``, ``hint`` and ``passing``, whether other readings can mend it. Beside them ``files``,
 ``folders`` and their ``state`` before it has read them, as of :class:`WatchedPaths`. Of each
-prediction it has ``predictions``, as plain values, and ``until`` when it is one of now: Unix time
-in s, or None where readings have no times.
+prediction it has ``predictions``, as plain values, and ``of_now``, from when until when it is one
+of now: Unix times in s, or None where readings have no times.
 """
 
 

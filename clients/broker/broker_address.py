@@ -11,7 +11,7 @@ from fedhome.errors import SourceError
 
 SCHEMES: Final = {"mqtt": 1883, "mqtts": 8883}
 PASSWORD: Final = "FEDHOME_MQTT_PASSWORD"  # noqa: S105 - the variable's name
-_LONGEST_TOPIC = 65_535  # bytes
+_LONGEST = 65_535  # bytes of any text of MQTT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class BrokerAddress:
         """Return the address in a text such as ``mqtts://user@broker.local``.
 
         Raises:
-            SourceError: It is none, or holds a password.
+            SourceError: It is none, or holds a password; or MQTT has no such user or password.
         """
         hint = "write it as mqtt://broker.local, or mqtts://USER@HOST:PORT"
         try:
@@ -77,6 +77,12 @@ class BrokerAddress:
             raise SourceError(
                 "--ca has no effect without TLS", hint=f"write mqtts://{parts.hostname}"
             )
+        try:
+            parts.hostname.encode("idna")
+        except UnicodeError:
+            raise SourceError("the broker's name is none that a network has", hint=hint) from None
+        _check_text(user, "user's name", "write it after mqtt:// and before @")
+        _check_text(password, "password", f"look at the file, or at the variable {PASSWORD}")
         return cls(
             host=parts.hostname,
             port=port or SCHEMES[parts.scheme],
@@ -84,6 +90,20 @@ class BrokerAddress:
             user=user,
             password=password,
             authorities=authorities,
+        )
+
+
+def _check_text(text: str, what: str, hint: str) -> None:
+    """Refuse a text that MQTT cannot say; it is not shown."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:  # of bytes that are no UTF-8
+        size = _LONGEST + 1
+    if size > _LONGEST or "\0" in text:
+        raise SourceError(
+            f"the broker's {what} is none that MQTT has: UTF-8 without NUL, {_LONGEST:,} bytes "
+            "at most",
+            hint=hint,
         )
 
 
@@ -99,7 +119,7 @@ def check_filter(topic: str) -> None:
         size = 0
     levels = topic.split("/")
     stray = any(("+" in one or "#" in one) and len(one) > 1 for one in levels)
-    if not 0 < size <= _LONGEST_TOPIC or "\0" in topic or stray or "#" in levels[:-1]:
+    if not 0 < size <= _LONGEST or "\0" in topic or stray or "#" in levels[:-1]:
         raise SourceError(
             f"{topic[:80]!r} names no topics of MQTT",
             hint="+ stands for one level and # for all below, each alone between slashes: "

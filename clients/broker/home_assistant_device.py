@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -40,9 +41,10 @@ _CLASSES = {  # of units whose numbers can be nothing else
 }
 _DEVICE_CLASSES = {unit: name for name, units in _CLASSES.items() for unit in units}
 _PROBABILITY = (
-    "{{ (100 * value_json.probabilities[value_json['class']]) | round(1) "
-    "if value_json.probabilities else None }}"
+    "{% set one = (value_json.probabilities or {}).get(value_json['class']) %}"
+    "{{ None if one is none else (100 * one) | round(1) }}"
 )
+_DIGITS = 6  # of numbers: Home Assistant shows as many as it is told
 
 
 def identity_of(fleet: bytes, home: str) -> str:
@@ -109,8 +111,9 @@ class DiscoveredDevice:
             horizon: Of which horizon; empty: there is but one.
             prediction: The prediction, as ``fedhome client predict --json`` has it.
         """
-        said = {name: prediction[name] for name in _SAID if name in prediction}
-        return Publication(self._state(horizon, prediction), json.dumps(said), retained=False)
+        said = {name: _rounded(prediction[name]) for name in _SAID if name in prediction}
+        text = json.dumps(said, allow_nan=False)
+        return Publication(self._state(horizon, prediction), text, retained=False)
 
     @property
     def _status(self) -> str:
@@ -155,3 +158,12 @@ class DiscoveredDevice:
             }
             for key, (called, template, more) in each.items()
         }
+
+
+def _rounded(said: Any) -> Any:
+    """Return what is said with its numbers in few digits; what JSON has no number for is none."""
+    if isinstance(said, float):
+        return float(f"{said:.{_DIGITS}g}") if math.isfinite(said) else None
+    if isinstance(said, Mapping):
+        return {name: _rounded(one) for name, one in said.items()}
+    return said

@@ -28,6 +28,8 @@ _TAKEN_OVER = 142
 _LATER = frozenset({136, 137, 151, 159})  # not available, busy, over its quota or rate
 _NOT_ALLOWED = frozenset({134, 135})
 _NO_MQTT_5 = 132
+_NO_RIGHT = 135
+_WITH_WILL = 4
 
 
 class BrokerGoneError(Exception):
@@ -38,13 +40,21 @@ class BrokerGoneError(Exception):
         hint: What to do about it.
         passing: Whether waiting may help.
         taken_over: Whether another one has taken this one's place.
+        topic: Where it lets nothing be published; empty: that is not why.
     """
 
     def __init__(
-        self, why: str, *, hint: str = "", passing: bool = True, taken_over: bool = False
+        self,
+        why: str,
+        *,
+        hint: str = "",
+        passing: bool = True,
+        taken_over: bool = False,
+        topic: str = "",
     ) -> None:
         super().__init__(why)
         self.why, self.hint, self.passing, self.taken_over = why, hint, passing, taken_over
+        self.topic = topic
 
 
 class Receipt(NamedTuple):
@@ -56,6 +66,13 @@ class Receipt(NamedTuple):
 
 Taken = Callable[[str, bytes, bool, Receipt], None]
 """Takes a topic, what a message holds, whether it was kept from before, and its receipt."""
+
+
+class _Sent(NamedTuple):
+    """What was published and is not answered: where, and when by a clock that is never set."""
+
+    topic: str
+    at_s: float
 
 
 class Publication(NamedTuple):
@@ -77,6 +94,7 @@ class BrokerLink:
         take: Takes each message.
         stop: Tells whether it is to be given up.
         will: What the broker is to say when the connection is lost; None: nothing.
+        answered: Takes each topic on which the broker has taken what was published.
 
     Raises:
         SourceError: A file of certificates cannot be used.
@@ -93,21 +111,19 @@ class BrokerLink:
         take: Taken,
         stop: Callable[[], bool],
         will: Publication | None = None,
+        answered: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._address, self._topics, self._take = address, topics, take
+        self._tell_answered = answered
         self._fault: BrokerGoneError | None = None
         self._ready = False
-        self._unanswered: dict[int, str] = {}
+        self._unanswered: dict[int, _Sent] = {}  # the oldest first
         self.kept_before = False
         self._client = self._made(name, kept)
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=will.retained)
         self._connect(kept)
-        try:
-            self._await_answer(stop)
-        except BrokerGoneError:
-            self.close()
-            raise
+        self._await_answer(stop)
 
     def attend(self, wait_s: float) -> None:
         """Take what comes; return when something came, or after a while.
@@ -116,13 +132,18 @@ class BrokerLink:
             wait_s: How long to wait for it.
 
         Raises:
-            BrokerGoneError: The connection is lost.
+            BrokerGoneError: The connection is lost, or what was published stays unanswered.
         """
         failed = self._client.loop(min(wait_s, _LOOK_S))
+        oldest = next(iter(self._unanswered.values()), None)
+        if self._fault is None and failed:
+            self._fault = BrokerGoneError("the connection was lost")
+        elif self._fault is None and oldest and time.monotonic() - oldest.at_s > _ANSWER_S:
+            # It says that it is there, and takes nothing: all that is said would stay here.
+            self._fault = BrokerGoneError("it does not answer what is published")
         if self._fault is not None:
+            self.close()
             raise self._fault
-        if failed:
-            raise BrokerGoneError("the connection was lost")
 
     def acknowledge(self, receipts: list[Receipt]) -> None:
         """Tell the broker that messages are on the disk."""
@@ -138,7 +159,7 @@ class BrokerLink:
         sent = self._client.publish(said.topic, said.payload, qos=1, retain=said.retained)
         if sent.rc:
             raise self._fault or BrokerGoneError("the connection was lost")
-        self._unanswered[sent.mid] = said.topic
+        self._unanswered[sent.mid] = _Sent(said.topic, time.monotonic())
 
     def settle(self, most_s: float) -> None:
         """Wait until the broker has all that was published, or for as long as is allowed.
@@ -151,13 +172,20 @@ class BrokerLink:
             self.attend(left_s)
 
     def close(self) -> None:
-        """End the connection; the broker is told, and leaves a will unsaid."""
-        self._client.disconnect()
+        """End the connection; the broker says the will if it has not answered all before."""
+        from paho.mqtt.packettypes import PacketTypes  # noqa: PLC0415 - an extra
+        from paho.mqtt.reasoncodes import ReasonCode  # noqa: PLC0415
+
+        reason = _WITH_WILL if self._unanswered else 0
+        self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, identifier=reason))
+        if (still_open := self._client.socket()) is not None:  # until the broker closes it, too
+            still_open.close()
 
     def _await_answer(self, stop: Callable[[], bool]) -> None:
         end = time.monotonic() + _ANSWER_S
         while not self._ready:
             if stop() or time.monotonic() > end:
+                self.close()
                 raise BrokerGoneError("it does not answer in MQTT")
             self.attend(_LOOK_S)
 
@@ -257,12 +285,23 @@ class BrokerLink:
         )
 
     def _answered(self, _: Client, __: Any, number: int, reason: Any, ___: Any) -> None:
-        topic = self._unanswered.pop(number, "")
-        if reason.is_failure:
+        sent = self._unanswered.pop(number, None)
+        if sent is None:
+            return
+        if not reason.is_failure:
+            self._tell_answered(sent.topic)
+        elif reason.value == _NO_RIGHT:
             self._fault = BrokerGoneError(
-                f"it does not let this user publish on {topic} ({reason})",
+                f"it does not let this user publish on {sent.topic} ({reason})",
                 hint="let the user write there (the broker's access list)",
                 passing=False,
+                topic=sent.topic,
+            )
+        else:
+            self._fault = BrokerGoneError(
+                f"it does not take what is published on {sent.topic} ({reason})",
+                passing=reason.value in _LATER,
+                topic=sent.topic,
             )
 
     def _came(self, _: Client, __: Any, message: MQTTMessage) -> None:

@@ -18,7 +18,8 @@ from typing import Any, Final, NamedTuple, Self
 from fedhome.clients.broker.broker_address import PASSWORD, BrokerAddress
 from fedhome.clients.broker.broker_patience import BrokerPatience
 from fedhome.clients.broker.home_assistant_device import AGAIN_S, BIRTH, ONLINE, DiscoveredDevice
-from fedhome.clients.broker.mqtt_link import BrokerLink, Receipt
+from fedhome.clients.broker.mqtt_link import BrokerGoneError, BrokerLink, Receipt
+from fedhome.errors import SourceError
 from fedhome.wire.moments import length
 
 _LOOK_S = 0.25
@@ -28,10 +29,14 @@ _END_S = 10.0
 
 
 class _Current(NamedTuple):
-    """A prediction, and the last moment at which it is one of now."""
+    """A prediction, and from when until when it is one of now; None: always."""
 
     prediction: Mapping[str, Any]
-    until: float | None
+    of_now: tuple[float, float] | None
+
+    def is_of(self, now: float, late_s: float) -> bool:
+        """Return whether it is one of a moment."""
+        return self.of_now is None or self.of_now[0] <= now <= self.of_now[1] + late_s
 
 
 class PublishedPredictions:
@@ -65,7 +70,9 @@ class PublishedPredictions:
         self._known: dict[str, Mapping[str, Any]] = {}
         self._said: dict[str, _Current] = {}
         self._online: bool | None = None
-        self._anew, self._due_s, self._too_old = True, 0.0, False
+        self._anew, self._due_s, self._none = True, 0.0, False
+        self._asked, self._anew_s = False, -_SOON_S
+        self._taken: set[str] = set()  # topics on which the broker has let this user publish
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -89,13 +96,14 @@ class PublishedPredictions:
 
         Args:
             look: Returns ``predictions``, each with its ``horizon`` where there are several, and
-                for each ``until`` when it is one of now; or a fault, and there are none of now.
+                for each ``of_now``, from when until when it is one of now; or a fault, and there
+                are none of now.
         """
 
         def looked() -> Mapping[str, Any]:
             found = look()
-            each = zip(found.get("predictions", ()), found.get("until", ()), strict=True)
-            self._found = {one.get("horizon", ""): _Current(one, until) for one, until in each}
+            each = zip(found.get("predictions", ()), found.get("of_now", ()), strict=True)
+            self._found = {one.get("horizon", ""): _Current(one, when) for one, when in each}
             return found
 
         return looked
@@ -111,13 +119,21 @@ class PublishedPredictions:
         patience = BrokerPatience(self._address, self._say, twice=twice)
 
         def serve() -> None:
+            try:
+                publish()
+            except BrokerGoneError as error:
+                if error.topic and error.topic not in self._taken and not error.passing:
+                    raise SourceError(f"{self._address}: {error.why}", hint=error.hint) from None
+                raise
+
+        def publish() -> None:
             link = self._linked()
             link.publish(self._device.status(online=False))
             link.settle(_ANSWER_S)  # who may not publish is told so before anything else
             away_s = patience.linked()
             again = "" if away_s is None else f" again after {length(away_s)}"
-            self._say(f"{self._address}: connected{again}; publishes {self._device.name}")
-            self._attend(link)
+            patience.tell(f"{self._address}: connected{again}; publishes {self._device.name}")
+            self._attend(link, patience)
 
         patience.connect(serve, self._stop)
 
@@ -130,16 +146,18 @@ class PublishedPredictions:
             take=self._take,
             stop=self._stop.is_set,
             will=self._device.status(online=False),
+            answered=self._taken.add,
         )
 
     def _take(self, _: str, payload: bytes, __: bool, ___: Receipt) -> None:
-        self._anew |= payload == ONLINE.encode()
+        self._asked |= payload == ONLINE.encode()
 
-    def _attend(self, link: BrokerLink) -> None:
+    def _attend(self, link: BrokerLink, patience: BrokerPatience) -> None:
         self._anew = True
         while not self._stop.is_set():
             self._tell(link)
             link.attend(_LOOK_S)
+            patience.attended()
         link.publish(self._device.status(online=False))
         link.settle(_ANSWER_S)
         link.close()
@@ -147,36 +165,37 @@ class PublishedPredictions:
     def _tell(self, link: BrokerLink) -> None:
         """Say what is new, and at times all of it."""
         found, now = self._found, self._clock()
-        current = {
-            horizon: one
-            for horizon, one in found.items()
-            if one.until is None or now <= one.until + self._every_s
-        }
-        self._tell_age(too_old=len(current) < len(found))
+        current = {horizon: one for horizon, one in found.items() if one.is_of(now, self._every_s)}
+        self._tell_age(none=len(current) < len(found))
         if found is not self._looked_at:
             self._looked_at = found
             known = self._known | {horizon: one.prediction for horizon, one in found.items()}
             self._anew |= self._device.config(known) != self._device.config(self._known)
             self._known = known
-        anew, self._anew = self._anew, False
+        now_s = time.monotonic()
+        # Whoever may write there can ask without end: not more often than is said again anyway.
+        asked = self._asked and now_s >= self._anew_s + _SOON_S
+        anew, self._anew = self._anew or asked, False
+        if anew:
+            self._asked, self._anew_s = False, now_s
         if anew and self._known:
             link.publish(self._device.config(self._known))
         if anew or self._online != bool(current):
             self._online = bool(current)
             link.publish(self._device.status(online=self._online))
-        if anew or current != self._said or time.monotonic() >= self._due_s:
+        if anew or current != self._said or now_s >= self._due_s:
             for horizon, one in current.items():
                 link.publish(self._device.state(horizon, one.prediction))
             self._said = current
-            self._due_s = time.monotonic() + (_SOON_S if anew else AGAIN_S)
+            self._due_s = now_s + (_SOON_S if anew else AGAIN_S)
 
-    def _tell_age(self, *, too_old: bool) -> None:
-        if too_old and not self._too_old:
+    def _tell_age(self, *, none: bool) -> None:
+        if none and not self._none:
             self._say(
-                f"{self._address}: the newest readings are too old for a prediction of now; none "
-                "is published until newer ones come"
+                f"{self._address}: the newest readings are too old for a prediction of now, or "
+                "ahead of this device's clock; none is published until newer ones come"
             )
-        self._too_old = too_old
+        self._none = none
 
 
 def published(broker: str, *, every_s: float, say: Callable[[str], None]) -> PublishedPredictions:

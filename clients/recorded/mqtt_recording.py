@@ -98,8 +98,8 @@ class BrokerRecording:
         def serve() -> None:
             try:
                 link = self._linked()
-                self._tell_linked(link, patience.linked())
-                self._attend(link)
+                patience.tell(self._linked_again(link, patience.linked()))
+                self._attend(link, patience)
             except BrokerGoneError:
                 self._unheard.clear()  # of the next connection these numbers mean other messages
                 self._write()
@@ -117,7 +117,7 @@ class BrokerRecording:
             stop=self._stop.is_set,
         )
 
-    def _attend(self, link: BrokerLink) -> None:
+    def _attend(self, link: BrokerLink, patience: BrokerPatience) -> None:
         """Take messages until it is enough; what came is recorded then.
 
         Raises:
@@ -125,6 +125,7 @@ class BrokerRecording:
         """
         while not self._stop.is_set():
             link.attend(max(0.0, self._due - time.monotonic()) if self._waits else self._most_s)
+            patience.attended()
             late = self._waits and time.monotonic() >= self._due
             if late or self._waits >= MOST_LINES or len(self._unheard) >= _MOST_UNHEARD:
                 self._write(link)
@@ -159,7 +160,7 @@ class BrokerRecording:
             heard, self._unheard = self._unheard, []
             link.acknowledge(heard)
 
-    def _tell_linked(self, link: BrokerLink, away_s: float | None) -> None:
+    def _linked_again(self, link: BrokerLink, away_s: float | None) -> str:
         topics = ", ".join(self._topics[:_SHOWN])
         more = f" and {len(self._topics) - _SHOWN} more" if len(self._topics) > _SHOWN else ""
         told = f"{self._address}: connected, takes {topics}{more}"
@@ -174,7 +175,7 @@ class BrokerRecording:
         else:
             days = KEPT_S // DAY_S
             missed = f"; from now on the broker keeps for {days} days what this one misses"
-        self._waiting(told + missed)
+        return told + missed
 
     @property
     def summary(self) -> str:

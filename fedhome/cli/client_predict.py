@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fedhome.personal.newest_rows import Trial
 
 _DIGITS = 4  # of numbers that are shown
-_ROWS_AWAITED, _LATE_S = 3, 300.0
+_ROWS_AWAITED, _LATE_S, _EARLY_S = 3, 300.0, 3600.0
 _WORSE = (
     "on the newest rows its model was worse than the forecast without learning, which is given "
     "instead; the next run may end with a better one, `fedhome client rollback` takes the last"
@@ -81,15 +81,17 @@ class HomePrediction:
         return when(row["time"].timestamp()) if "time" in row else f"row {row['row'] + 1:,}"
 
     @property
-    def until(self) -> float | None:
-        """When it is no longer one of now: three rows have not come; of rows without times None.
+    def of_now(self) -> tuple[float, float] | None:
+        """From when until when it is one of now, Unix times in s; of rows without times None.
 
-        Counted from the newest reading, or from the predicted moment if that was earlier.
+        Until three rows have not come after the newest reading, or after the predicted moment if
+        that was earlier; and not while the newest reading is of a moment to come.
         """
         if self.newest is None or "time" not in self.row:
             return None
-        of = min(float(self.row["time"].timestamp()), float(self.newest))
-        return of + _ROWS_AWAITED * self.step_s + _LATE_S
+        newest, awaited_s = float(self.newest), _ROWS_AWAITED * self.step_s
+        of = min(float(self.row["time"].timestamp()), newest)
+        return newest - awaited_s - _EARLY_S, of + awaited_s + _LATE_S
 
     @property
     def classes(self) -> dict[str, float]:

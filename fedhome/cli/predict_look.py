@@ -54,7 +54,7 @@ def look(
         "line": "\n".join(lines),
         "lasting": lasting,
         "predictions": predictions,
-        "until": [one.until for one in each],
+        "of_now": [one.of_now for one in each],
     }
 
 

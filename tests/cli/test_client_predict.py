@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedhome.cli import ages, app
+from fedhome.cli.predict_look import look
 from fedhome.clients.agent.own_model import OwnModelKeeper, keep_ended
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.own_readings import read_own
@@ -64,6 +65,15 @@ def without(place: HomeFolder, column: str, since: int) -> None:
     values = table[column].to_pylist()
     kept = [*values[:since], *([None] * (len(values) - since))]
     pq.write_table(table.set_column(at, column, [kept]), path)
+
+
+@pytest.mark.long
+def test_a_prediction_is_one_of_now_while_its_readings_are(place: HomeFolder) -> None:
+    end(place, MEAN)
+    hour = 3600.0
+    assert look(place, None, as_json=True)["of_now"] == [
+        (LAST - 3 * hour - hour, LAST + 3 * hour + 300.0)
+    ]
 
 
 @pytest.mark.long

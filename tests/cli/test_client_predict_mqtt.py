@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,11 +38,11 @@ def place(tmp_path: Path) -> HomeFolder:
     place = kept_home(tmp_path)
     path = Path(place.settings.data)
     table = pq.read_table(path)
-    times = table["time"].cast("int64")
+    times = table["time"].cast(pa.timestamp("s", tz="UTC")).cast("int64")
     later = int(time.time()) // 3600 * 3600 - times[-1].as_py()
     moved = pc.add(times, later).cast(pa.timestamp("s", tz="UTC"))
     pq.write_table(table.set_column(0, "time", moved), path)
-    keep_ended(runs_of(place, 3.0), OwnModelKeeper(place), run=1)
+    keep_ended(runs_of(place, 0.1), OwnModelKeeper(place), run=1)
     return place
 
 
@@ -51,6 +52,15 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     folder.mkdir()
     with Mosquitto(folder) as running:
         yield running
+
+
+@contextmanager
+def ended_with(process: subprocess.Popen[str]) -> Iterator[None]:
+    """End a process when a test fails, which would wait for it else."""
+    try:
+        yield
+    finally:
+        process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -63,6 +73,7 @@ def test_home_assistant_finds_it_and_knows_when_it_is_gone(
         subprocess.Popen(
             [sys.executable, "-m", "fedhome", *command], stdout=subprocess.PIPE, text=True
         ) as watching,
+        ended_with(watching),
     ):
         assert watching.stdout is not None
         line = json.loads(watching.stdout.readline())
@@ -72,7 +83,12 @@ def test_home_assistant_finds_it_and_knows_when_it_is_gone(
         assert told["components"]["next_p50"]["unit_of_measurement"] == "kWh"
         assert str(place.path) not in config.payload
         state = listener.next("/next/number")
-        assert json.loads(state.payload).items() <= line.items()
+        said = json.loads(state.payload)
+        numbers = ("value", "low", "high")
+        assert [said.pop(name) for name in numbers] == [
+            float(f"{line[name]:.6g}") for name in numbers
+        ]
+        assert said.items() <= line.items()
         assert state.topic == told["components"]["next_p90"]["state_topic"]
         watching.send_signal(number)
         gone = listener.next("/status", "offline")

@@ -103,6 +103,15 @@ def test_a_prediction_has_the_names_of_json_and_nothing_of_what_it_was_made_of()
     assert json.loads(OAK.state("6h", CLASS).payload) == CLASS
 
 
+def test_numbers_have_few_digits_and_what_is_none_is_said_to_be_none() -> None:
+    odd = {"value": 2.0168628775170987, "low": float("nan"), "high": float("inf")}
+    told = json.loads(OAK.state("", NUMBER | odd).payload)
+    assert [told[name] for name in odd] == [2.01686, None, None]
+    shares = {"asleep": 0.18518518, "out": float("nan")}
+    told = json.loads(OAK.state("", CLASS | {"probabilities": shares}).payload)
+    assert told["probabilities"] == {"asleep": 0.185185, "out": None}
+
+
 def test_a_device_is_known_again_and_is_no_other_homes() -> None:
     same = identity_of(bytes(16), "oak")
     assert same == OAK.identity

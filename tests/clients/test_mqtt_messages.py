@@ -264,6 +264,16 @@ def test_an_address_names_a_broker_and_never_a_password() -> None:
         with pytest.raises(SourceError, match=why) as error:
             BrokerAddress.parse(text)
         assert "secret" not in str(error.value)
+    for text in ("mqtt://a%00b@b", f"mqtt://{'a' * 65_536}@b", "mqtt://a\udcff@b"):
+        with pytest.raises(SourceError, match="user's name is none that MQTT has"):
+            BrokerAddress.parse(text)
+    for password in (f"{SECRET}\0", SECRET * 11_000, f"{SECRET}\udcff"):
+        with pytest.raises(SourceError, match="password is none that MQTT has") as error:
+            BrokerAddress.parse("mqtt://me@b", password=password)
+        assert SECRET not in str(error.value)
+    for host in ("a" * 64, "a..b"):
+        with pytest.raises(SourceError, match="none that a network has"):
+            BrokerAddress.parse(f"mqtt://{host}")
     with pytest.raises(SourceError, match="no user"):
         BrokerAddress.parse("mqtt://b", password=SECRET)
 

@@ -32,7 +32,8 @@ def prediction(value: float, **more: Any) -> dict[str, Any]:
 
 
 def found(*values: float, until: float | None = NOW) -> dict[str, Any]:
-    return {"predictions": [*map(prediction, values)], "until": [until] * len(values)}
+    of_now = None if until is None else (until - 3600.0, until)
+    return {"predictions": [*map(prediction, values)], "of_now": [of_now] * len(values)}
 
 
 class House:
@@ -75,8 +76,9 @@ def value_of(listener: Subscriber) -> float:
 
 
 def test_it_is_found_heard_said_again_when_home_assistant_begins_and_offline_at_the_end(
-    house: House,
+    house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(published_predictions, "_SOON_S", 0.1)
     with Subscriber(house.broker) as listener:
         with house.publishing:
             house.says("connected; publishes fedhome oak")
@@ -100,7 +102,7 @@ def test_it_is_found_heard_said_again_when_home_assistant_begins_and_offline_at_
     house.publishing.check()
 
 
-@pytest.mark.parametrize("how", ["a fault", "too old"])
+@pytest.mark.parametrize("how", ["a fault", "too old", "of a time to come"])
 def test_a_prediction_that_is_none_of_now_is_no_longer_there(house: House, how: str) -> None:
     with Subscriber(house.broker) as listener, house.publishing:
         house.look(found(1.5))
@@ -108,8 +110,8 @@ def test_a_prediction_that_is_none_of_now_is_no_longer_there(house: House, how: 
         if how == "a fault":
             house.look({"fault": "no readings", "hint": "", "passing": True})
         else:
-            house.now = NOW + EVERY_S + 1.0
-            house.says("too old for a prediction of now")
+            house.now = NOW + EVERY_S + 1.0 if how == "too old" else NOW - 3601.0
+            house.says("too old for a prediction of now, or ahead of this device's clock")
         listener.next("/status", "offline")
         house.look(found(2.5, until=house.now))
         listener.next("/status", "online")
@@ -139,28 +141,72 @@ def test_a_broker_that_goes_is_waited_for_and_told_everything_again(house: House
     house.publishing.check()
 
 
-def test_who_may_not_publish_is_told_at_once(tmp_path: Path) -> None:
+def house_of_oak(folder: Path, *rights: str) -> House:
+    """Return a house whose broker lets oak, and nobody else, do these things."""
     made = subprocess.run(
-        ["mosquitto_passwd", "-b", "-c", tmp_path / "passwords", "oak", "s3cret"], check=False
+        ["mosquitto_passwd", "-b", "-c", folder / "passwords", "oak", "s3cret"], check=False
     )
     assert made.returncode == 0
-    (tmp_path / "rights").write_text(f"user oak\ntopic read {BIRTH}\n")
+    (folder / "rights").write_text("\n".join(["user oak", f"topic read {BIRTH}", *rights, ""]))
     for name in ("passwords", "rights"):
-        (tmp_path / name).chmod(0o644)
-    files = (f"password_file {tmp_path}/passwords", f"acl_file {tmp_path}/rights")
-    house = House(tmp_path, "allow_anonymous false", *files)
+        (folder / name).chmod(0o644)
+    files = (f"password_file {folder}/passwords", f"acl_file {folder}/rights")
+    house = House(folder, "allow_anonymous false", *files)
+    house.publishing = house.as_user("oak", "s3cret")
+    return house
+
+
+def ended(house: House) -> SourceError:
+    with house.publishing:
+        house.look(found(1.5))
+        house.publishing._thread.join(PATIENCE_S)
+    with pytest.raises(SourceError) as caught:
+        house.publishing.check()
+    return caught.value
+
+
+def test_who_is_not_known_is_told_at_once(tmp_path: Path) -> None:
+    house = house_of_oak(tmp_path)
+    house.publishing = house.as_user("oak", "wrong")
     try:
-        house.publishing = house.as_user("oak", "wrong")
-        with house.publishing:
-            house.publishing._thread.join(PATIENCE_S)
-        with pytest.raises(SourceError, match="does not take this user and password") as caught:
-            house.publishing.check()
-        assert "wrong" not in str(caught.value)
-        house.publishing = house.as_user("oak", "s3cret")
-        with house.publishing:
-            house.publishing._thread.join(PATIENCE_S)
-        with pytest.raises(SourceError, match="does not let this user publish") as caught:
-            house.publishing.check()
-        assert "access list" in str(caught.value)
+        error = ended(house)
     finally:
         house.broker.stop()
+    assert "does not take this user and password" in error.message
+    assert "wrong" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("rights", "lacks"),
+    [
+        ((), "/status"),
+        (("topic write fedhome/#",), "/config"),
+        (("topic write homeassistant/#", "topic write fedhome/+/status"), STATE),
+    ],
+)
+def test_who_may_not_publish_all_of_it_is_told_where(
+    tmp_path: Path, rights: tuple[str, ...], lacks: str
+) -> None:
+    house = house_of_oak(tmp_path, *rights)
+    try:
+        error = ended(house)
+    finally:
+        house.broker.stop()
+    assert "does not let this user publish" in error.message
+    assert f"{lacks} (Not authorized)" in error.message
+    assert "access list" in error.hint
+
+
+def test_who_asks_again_and_again_is_answered_once_in_a_while(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published_predictions, "_SOON_S", 3600.0)
+    with Subscriber(house.broker) as listener, house.publishing:
+        house.look(found(1.5))
+        assert value_of(listener) == 1.5
+        publisher = Publisher(house.broker)
+        for _ in range(20):
+            publisher.publish(BIRTH, "online")
+        house.look(found(2.5))
+        assert value_of(listener) == 2.5, "nothing was said again before it"
+        publisher.close()

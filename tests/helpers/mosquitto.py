@@ -126,8 +126,7 @@ class Publisher:
 
     def close(self) -> None:
         """End it."""
-        self._client.disconnect()
-        self._client.loop_stop()
+        _end(self._client)
 
 
 class Heard(NamedTuple):
@@ -171,11 +170,17 @@ class Subscriber:
 
     def close(self) -> None:
         """End it."""
-        self._client.disconnect()
-        self._client.loop_stop()
+        _end(self._client)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _end(client: Any) -> None:
+    client.disconnect()
+    client.loop_stop()
+    if (still_open := client.socket()) is not None:
+        still_open.close()
