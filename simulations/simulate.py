@@ -32,6 +32,7 @@ from fedhome.plan.sliced_plan import is_sliced, tiers_of
 from fedhome.plugins import look_up
 from fedhome.questions.rate_search import check_search
 from fedhome.questions.transfer import check_feedback
+from fedhome.run.ended_early import nothing_left_of_nothing, resumable
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.model_file import SavedModel
@@ -146,10 +147,6 @@ class Result:
         return summary(self.homes)
 
 
-_AHEAD_OF_ROUNDS = {"note", "weights-counted"}
-"""Events after ``fleet-ready`` that come before anything of a round."""
-
-
 def simulate(
     plan: Plan | Path | str | None = None,
     *,
@@ -187,6 +184,7 @@ def simulate(
 
     Raises:
         FedHomeError: What went wrong, and what to do about it.
+        KeyboardInterrupt: Ctrl-C; after the first round it says how the run goes on.
     """
     objects = Objects(
         model=model, method=method, strategy=strategy, personaliser=personaliser, source=homes
@@ -198,20 +196,8 @@ def simulate(
     if first is not None:
         folder.write_start(first)
     folder.write_plan(plan.to_toml())
-    try:
-        with given(objects.at_hand):
-            return _run(plan, folder, on_event=on_event, resumed=False)
-    except FedHomeError:
-        if not _has_begun(folder):
-            folder.forget()  # the same command is free to run once what it says is mended
-        raise
-
-
-def _has_begun(folder: RunFolder) -> bool:
-    """Return whether a run has come to anything that is worth going on with, or looking into."""
-    events = [event.event for event in folder.read_events()]
-    later = events[events.index("fleet-ready") + 1 :] if "fleet-ready" in events else []
-    return any(event not in _AHEAD_OF_ROUNDS for event in later)
+    with nothing_left_of_nothing(folder), given(objects.at_hand):
+        return _run(plan, folder, on_event=on_event, resumed=False)
 
 
 def resume(
@@ -250,7 +236,7 @@ def resume(
         model=model, method=method, strategy=strategy, personaliser=personaliser, source=homes
     )
     objects.check_same(plan)
-    with given(objects.at_hand):
+    with resumable(folder), given(objects.at_hand):
         return _run(plan, folder, on_event=on_event, resumed=True)
 
 

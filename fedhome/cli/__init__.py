@@ -17,7 +17,7 @@ import typer
 from rich.markup import escape
 
 from fedhome.cli.console import Console
-from fedhome.cli.group import Group
+from fedhome.cli.group import Group, Stopped
 from fedhome.denied import READ_ONLY
 from fedhome.errors import FedHomeError
 
@@ -144,8 +144,10 @@ def main() -> None:
             raise
         where = error.filename or "where the output goes"
         _end(console, f"{where}: {error.strerror}", hint)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped) as stop:
         console.print("interrupted", highlight=False)
+        if hint := getattr(stop, "hint", ""):
+            _print_hint(console, hint)
         sys.exit(130)
 
 
@@ -160,5 +162,9 @@ def _folder_is_gone() -> bool:
 def _end(console: Console, message: str, hint: str) -> NoReturn:
     console.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
     if hint:
-        console.print(f"[bold]hint:[/]  {escape(hint)}", highlight=False)
+        _print_hint(console, hint)
     sys.exit(1)
+
+
+def _print_hint(console: Console, hint: str) -> None:
+    console.print(f"[bold]hint:[/]  {escape(hint)}", highlight=False)

@@ -25,8 +25,31 @@ _TABLE_WIDE = 80  # columns that a table of options takes
 _FOR_CODE = re.compile(r"\n\n(Args|Raises|Returns|Yields):\n.*", re.DOTALL)
 
 
+class Stopped(Exception):  # noqa: N818 - no error
+    """Ctrl-C in a command, which typer would take for an end without a word.
+
+    Args:
+        hint: How what was interrupted goes on; empty where it does not.
+    """
+
+    def __init__(self, hint: str) -> None:
+        super().__init__(hint)
+        self.hint = hint
+
+
 class Group(TyperGroup):
     """A group whose commands' arguments keep their help, and that says once what was meant."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was typed.
+
+        Raises:
+            Stopped: Somebody pressed Ctrl-C.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise Stopped(getattr(stop, "hint", "")) from None
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, with the help of its arguments; None if there is none of the name."""

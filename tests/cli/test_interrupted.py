@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fedhome.run.events import Event
+from fedhome.run.progress import ProgressLines
 from helpers import command
 
 # In place of what is imported first: it is interrupted there, as by a Ctrl-C just then.
@@ -39,3 +41,37 @@ def test_ctrl_c_while_a_group_of_commands_is_loaded(
     monkeypatch.setattr("fedhome.cli.import_module", interrupted)
     said = command.fedhome("reasons", folder=tmp_path)
     assert said == command.Said(130, "", "interrupted\n")
+
+
+def test_ctrl_c_before_the_first_round_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fedhome.simulations.simulate.log_start", interrupted)
+    said = command.fedhome("simulate", "--out", "run", folder=tmp_path)
+    assert (said.returncode, said.stderr) == (130, "interrupted\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_in_a_run_says_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = ProgressLines.line
+
+    def interrupted(lines: ProgressLines, event: Event) -> str:
+        if event.event == "round-closed" and event.data["round"] == 2:
+            raise KeyboardInterrupt
+        return shown(lines, event)
+
+    monkeypatch.setattr(ProgressLines, "line", interrupted)
+    sets = ("data.homes=5", "rounds.count=3", "aggregation.mode=ideal")
+    typed = [word for setting in sets for word in ("--set", setting)]
+    said = command.fedhome("simulate", *typed, "--out", "my run", folder=tmp_path)
+    assert said.returncode == 130, said
+    told = "interrupted\nhint:  `fedhome simulate --resume 'my run'` goes on with it\n"
+    assert said.stderr == told
+    monkeypatch.undo()
+    again = command.fedhome("simulate", "--resume", "my run", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
