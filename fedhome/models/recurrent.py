@@ -118,10 +118,13 @@ def _by_direction(params: Sequence[Tensor], parts: int, *, biased: bool) -> Iter
 def _by_definition(theirs: Callable[..., Any], cell: Cell) -> Callable[..., Any]:
     """Return torch's function of a fused layer, by its definition."""
 
-    def many(x: Tensor, start: Any, *args: Any) -> Any:
+    def many(*given: Any, **named: Any) -> Any:
+        if named:  # torch's layers name none
+            return theirs(*given, **named)
+        x, start, *args = given
         packed = isinstance(args[0], Tensor) or isinstance(args[1], (list, tuple))
         if packed or (args[3] and args[4]):  # sequences of several lengths, or dropout within
-            return theirs(x, start, *args)
+            return theirs(*given)
         params, biased, count, _dropout, _train, both_ways, batch_first = args
         outputs, ends = _layers(
             cell,

@@ -133,13 +133,13 @@ def _apart(
     most_loss, most_way = _COARSE if coarse else _EXACT
     losses = [case.workload.mean_loss(params, case.clients) for params in (expected, found)]
     way = float(np.linalg.norm(expected - case.workload.initial()))
-    apart = float(np.linalg.norm(found - expected)) / way
+    apart = float(np.linalg.norm(found - expected))
     # Written so that a NaN fails.
-    if abs(losses[1] - losses[0]) <= most_loss * abs(losses[0]) and apart <= most_way:
+    if abs(losses[1] - losses[0]) <= most_loss * abs(losses[0]) and apart <= most_way * way:
         return ""
     return (
         f"it did not learn the same: losses {losses[1]:.6f} and {losses[0]:.6f}, models "
-        f"{apart:.2%} of their way apart"
+        f"{apart:.3g} apart after a way of {way:.3g}"
     )
 
 

@@ -47,6 +47,7 @@ class Rows:
             homes: Which.
             shift: What is added to each home's rows, int64 ``[homes]``; None: nothing.
         """
+        assert shift is None or self.there is None, "rows on the device are those of the fleet"
         counts = self.counts[homes]
         most = int(counts.max(initial=0))
         orders = [order[homes, :most] for order in self.orders]

@@ -156,3 +156,18 @@ def test_torchs_own_warning_is_left_out_and_no_other() -> None:
         over_homes(bag)(torch.zeros(HOMES, ROWS, 2, dtype=torch.int64))
     with pytest.warns(UserWarning, match="another"), without_torchs_warning():
         warnings.warn("another", UserWarning, stacklevel=1)
+
+
+def test_a_recurrent_function_that_is_told_by_names_is_left_to_torch() -> None:
+    """No layer of torch names what it tells; a user's module may."""
+    told = {"has_biases": True, "num_layers": 1, "dropout": 0.0, "train": False}
+
+    def named(x: Tensor, layer: nn.Module) -> Tensor:
+        start, weights = torch.zeros(1, len(x), 5), [*layer.parameters()]
+        output: Tensor = torch.gru(  # type: ignore[call-overload]
+            x.unsqueeze(-1), start, weights, **told, bidirectional=False, batch_first=True
+        )[0]
+        return output
+
+    module = Computing(named, layer=nn.GRU(1, 5, batch_first=True))
+    assert vectorises(module, FEATURES) == ""

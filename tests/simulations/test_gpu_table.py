@@ -77,6 +77,12 @@ def test_the_table_names_each_figure_and_what_is_missing() -> None:
     assert "(3) no memory" in text
 
 
+def test_who_learns_nothing_is_told_of_and_stops_no_table() -> None:
+    table = GpuTable(minutes=1, measured=measured_as(jax_vmap=0.0, alone_onchip=0.5))
+    table.fill(["S:2"], ["jax-vmap", "alone-onchip"])
+    assert "after a way of 0" in str(table.cells["S:2"]["alone-onchip"])
+
+
 def test_when_time_is_up_what_is_there_is_shown() -> None:
     table = GpuTable(minutes=0, measured=measured_as())
     table.fill(["S:2"], list(GPU_CONTENDERS))

@@ -11,15 +11,22 @@ import os
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from torch import Tensor
 
 from fedhome.errors import EngineError
-from fedhome.simulations.engines.compute_device import PROCESSOR
+from fedhome.learning.local import LocalLearning
+from fedhome.plan.settings import Precision
+from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
 from fedhome.simulations.engines.kernels import kernel_of
 from fedhome.simulations.engines.onchip import OnChipKernel, device_rounding, onchip_kernel
+from fedhome.simulations.engines.torch_kernels import EagerKernel
 from fedhome.simulations.engines.traced import TracedKernel
 from helpers import on_chip, tiny
 from helpers.as_a_gpu import AsAGpu
@@ -150,3 +157,44 @@ def test_where_a_trial_fails_another_kernel_trains_and_a_note_says_why(
     assert program.launched == 1, "a trial is made once for a program"
     with pytest.raises(EngineError, match="onchip does not fit: "):
         kernel_of(learning, "onchip", tiny.FEATURES, print, placement)
+
+
+Spoil = Callable[[Tensor, Tensor, NDArray[np.float64]], object]  # ends, starts, losses
+SPOILT: dict[str, tuple[str, Spoil]] = {
+    "nothing": ("", lambda *_: None),
+    "no home moves": ("learnt something else", lambda ends, starts, _: ends.copy_(starts)),
+    "one home stays": (
+        "learnt something else",
+        lambda ends, starts, _: ends[2].copy_(starts[2]),
+    ),
+    "one home is lost": ("learnt something else", lambda ends, *_: ends[1, 0].fill_(float("nan"))),
+    "one home's loss": ("told other losses", lambda _ends, _starts, losses: losses[2:].fill(9.0)),
+    "a loss is lost": ("told other losses", lambda _ends, _starts, losses: losses[:1].fill(np.nan)),
+}
+
+
+@pytest.mark.parametrize(("rate", "precision"), [(0.1, "float32"), (1e-8, "bf16")])
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_trial_sees_what_is_wrong_of_one_home_at_any_rate_and_precision(
+    what: str, precision: Precision, rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault, spoil = SPOILT[what]
+
+    class Spoilt(OnChipKernel):
+        def __init__(self, learning: LocalLearning, placement: Placement, *, chunk: int) -> None:
+            super().__init__(learning, placement, chunk=chunk)
+            self.right = EagerKernel(learning, AsAGpu(), chunk=chunk)
+
+        def train_there(self, params: Tensor, *given: Any, **told: Any) -> NDArray[np.float64]:
+            starts = params.clone()
+            losses = self.right.train_there(params, *given, **told)
+            spoil(params, starts, losses)
+            return losses
+
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(onchip_kernel, "is_installed", lambda: True)
+    monkeypatch.setattr(onchip_kernel, "TracedKernel", EagerKernel)  # which compiles nothing
+    train = {"optimiser": "adam", "learning_rate": rate}
+    learning = tiny.learning(tiny.plan(train=train))
+    told = Spoilt.fits(learning, tiny.FEATURES, AsAGpu(precision=precision))
+    assert told == (fault and f"in a trial of it homes {fault}")

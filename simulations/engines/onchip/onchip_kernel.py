@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -25,7 +25,7 @@ from fedhome.learning.local import LocalLearning
 from fedhome.plan.settings import Precision
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, homes_at_once
-from fedhome.simulations.engines.kernel_trial import trial
+from fedhome.simulations.engines.kernel_trial import FAULTS, trial
 from fedhome.simulations.engines.onchip.onchip_program import OnChipProgram, Products
 from fedhome.simulations.engines.onchip.triton_text import MISSING, function_of, is_installed
 from fedhome.simulations.engines.streamed_examples import Examples
@@ -105,13 +105,13 @@ class OnChipKernel(DeviceKernel):
         whole = copy.copy(placement)
         whole.precision = "float32"
         batch, homes = learning.train.batch_rows, 3
-        kernels: list[DeviceKernel] = [
-            TracedKernel(learning, whole, chunk=homes),
-            cls(learning, placement, chunk=homes),
-        ]
+        kernels = (
+            partial(TracedKernel, placement=whole, chunk=homes),
+            partial(cls, placement=placement, chunk=homes),
+        )
         counts = (2 * batch + 1, batch, 1)
         try:
-            start, expected, found = trial(kernels, learning, features, counts=counts, passes=2)
+            start, taught = trial(kernels, learning, features, counts=counts, passes=2)
         except EngineError as error:
             return f"a trial of it failed: {error.message}"
         except Exception as error:  # noqa: BLE001 - a compiler may raise anything; it is told
@@ -119,11 +119,17 @@ class OnChipKernel(DeviceKernel):
         most = _MOST_APART[placement.precision]
         if program_of(learning).rule.corrected:
             most **= 0.5  # it divides by what may be rounding alone
-        way, apart = (float(np.linalg.norm(expected - other)) for other in (start, found))
+        expected, found = taught
+        way, apart, size = (
+            np.linalg.norm(expected.params - other, axis=1) for other in (start, found.params, 0)
+        )
+        off = np.abs(expected.losses - found.losses)
         # What is as small as float32's rounding of a parameter is no difference; a NaN is one.
-        if apart <= most * way + _ROUNDED * float(np.linalg.norm(expected)):
-            return ""
-        return "in a trial of it homes learnt something else"
+        same = (apart <= most * way + _ROUNDED * size, off <= most * np.abs(expected.losses).max())
+        for fault, of_homes in zip(FAULTS, same, strict=True):
+            if not of_homes.all():
+                return f"in a trial of it homes {fault}"
+        return ""
 
     @classmethod
     def of(
