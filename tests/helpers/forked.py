@@ -5,9 +5,10 @@ processes. The fixture ``forked`` of conftest.py puts :class:`Forked` in the pla
 :class:`subprocess.Popen`: what would start ``fedhome ...`` or a child of
 :mod:`fedhome.ops.processes` asks the :class:`Forker` for a fork instead. It is a process as any
 other: its number, its arguments in ``/proc``, its descriptors and its memory are its own, it is
-killed and stopped as any other, dies with whoever started it, and starts others the same way. Only
-what is loaded differs: ``tests/processes/test_deployment.py`` starts all its processes for real,
-and what a process may load is held by tests of its own.
+killed and stopped as any other, dies with whoever started it, and starts others the same way. What
+is loaded differs, and all hash texts alike, so that sets have one order everywhere:
+``tests/processes/test_deployment.py`` starts all its processes for real, and what a process may
+load is held by tests of its own.
 
 ``python -P -m helpers.forked NUMBER ROOM`` is who forks: at a socket, the descriptor of a number.
 """
@@ -50,6 +51,7 @@ _ALONE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # read
 _ROOM = 4000  # bytes of arguments that /proc can show
 _MOST, _MOST_DESCRIPTORS, _HIGH = 1 << 17, 64, 512
 _F_SETSIG = 10
+_MINDING = {"jemalloc_bg_thd"}  # threads that lock nothing across a fork: of Arrow's allocator
 _TESTS = str(Path(__file__).parents[1])
 
 
@@ -103,7 +105,10 @@ class Forked(subprocess.Popen):  # type: ignore[type-arg]
             forker.connect(self.address)
             numbers = [theirs.fileno(), *streams, *passed]
             socket.send_fds(forker, [json.dumps(asked).encode()], numbers)
-            self.pid = int(forker.recv(64))
+            answer = forker.recv(64)
+        if not answer:
+            raise RuntimeError("who forks the processes of these tests could not, or is gone")
+        self.pid = int(answer)
         self._child_created = True
         pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
         self._close_pipe_fds(*(told[name] for name in pipes))  # type: ignore[attr-defined]
@@ -156,7 +161,8 @@ class Forker:
                 start_new_session=True,
             )
         pythons = _pythons(dict(os.environ))
-        self.popen = type("Forked", (Forked,), {"address": address, "pythons": pythons})
+        ours = {"address": address, "pythons": pythons}
+        self.popen: type[Forked] = type("Forked", (Forked,), ours)
 
     def __enter__(self) -> Self:
         return self
@@ -185,23 +191,28 @@ def _serve(door: socket.socket) -> _Start | None:
         for key, _ in selector.select():
             if key.fileobj == 0:
                 return None
+            if key.fileobj is door:  # who asks may be stopped, or killed, before it says for what
+                selector.register(door.accept()[0], selectors.EVENT_READ)
+                continue
+            selector.unregister(key.fileobj)
             if key.data is not None:  # a process has ended
                 number, ended = key.data
-                selector.unregister(key.fileobj)
                 os.close(key.fd)
                 with socket.socket(fileno=ended) as whom:
                     _told(whom, os.waitpid(number, 0)[1])
                 continue
-            with door.accept()[0] as asking:
-                data, (ended, *numbers), *_ = socket.recv_fds(asking, _MOST, _MOST_DESCRIPTORS)
+            with key.fileobj as asking:  # type: ignore[union-attr]
+                data, numbers, *_ = socket.recv_fds(asking, _MOST, _MOST_DESCRIPTORS)
+                if not data:
+                    continue
                 number = os.fork()
                 if not number:
                     asked = _Asked(*json.loads(data))
-                    return _Start(asked, numbers[:3], numbers[3:], address)
+                    return _Start(asked, numbers[1:4], numbers[4:], address)
                 _told(asking, number)
-            for received in numbers:
+            for received in numbers[1:]:
                 os.close(received)
-            selector.register(os.pidfd_open(number), selectors.EVENT_READ, (number, ended))
+            selector.register(os.pidfd_open(number), selectors.EVENT_READ, (number, numbers[0]))
 
 
 def _told(whom: socket.socket, number: int) -> None:
@@ -292,6 +303,9 @@ def _main(number: int) -> None:
     subprocess.Popen = Forked  # type: ignore[misc]
     gc.collect()
     gc.freeze()  # what is loaded is looked through by no fork
+    tasks = [task for task in Path("/proc/self/task").iterdir() if task.name != str(os.getpid())]
+    others = {(task / "comm").read_text().strip() for task in tasks}
+    assert others <= _MINDING, f"a fork has none of these threads, but what they locked: {others}"
     with socket.socket(fileno=number) as door:
         start = _serve(door)
     if start is not None:

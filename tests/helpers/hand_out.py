@@ -68,3 +68,14 @@ class FleetsApart(LoadFileScheduling):  # type: ignore[misc]  # xdist has no typ
         scope = next_scope(list(self.workqueue), first=node is self.nodes[0])
         self.workqueue.move_to_end(scope, last=False)
         super()._assign_work_unit(node)
+
+    def _reschedule(self, node: Any) -> None:
+        """Leave a worker alone that has come in place of one that died, until it has its tests."""
+        if node in self.registered_collections:
+            super()._reschedule(node)
+
+    def add_node_collection(self, node: Any, collection: Sequence[str]) -> None:
+        """Take a worker's tests; one that has others, as a file has changed, gets nothing to do."""
+        super().add_node_collection(node, collection)
+        if node not in self.registered_collections:
+            node.shutdown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fedhome.ops.processes import Child
+from helpers.forked import Forker
 from helpers.living import processes_of, wait_until_gone
 
 pytestmark = [
@@ -27,8 +29,19 @@ def running(code: str, folder: Path) -> list[str]:
     return ["timeit", "-n", "1", "-r", "1", code, f"'{folder}'"]
 
 
-def test_a_command_says_what_it_says_and_ends_as_it_ends(tmp_path: Path, forker: object) -> None:
-    assert subprocess.Popen is getattr(forker, "popen", None)
+def test_who_is_killed_or_stopped_while_it_asks_is_in_nobodys_way(forker: Forker) -> None:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stopped,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as killed,
+    ):
+        for one in (stopped, killed):
+            one.connect(forker.popen.address)
+        killed.close()
+        assert subprocess.run([FEDHOME, "--version"], check=False).returncode == 0
+
+
+def test_a_command_says_what_it_says_and_ends_as_it_ends(tmp_path: Path, forker: Forker) -> None:
+    assert subprocess.Popen is forker.popen
     done = subprocess.run([FEDHOME, "--version"], capture_output=True, text=True, check=True)
     assert (done.stdout.split()[0], done.stderr) == ("fedhome", "")
     done = subprocess.run(
