@@ -6,12 +6,14 @@ sentence and status 130: what is being imported would show where it was interrup
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import signal
 import sys
 from types import FrameType
 
+_ESCAPED = "fedhome.escaped"
 _INTERRUPTED = 130  # as of a shell: 128 and the signal's number
 
 
@@ -34,12 +36,21 @@ def _open_streams() -> None:
 
 
 def _write_any_letter() -> None:
-    """Have output escape a letter that the terminal's encoding lacks, as errors do already.
+    """Have output escape a letter that the terminal's encoding lacks.
 
-    It may be a unit's, or of a home's name: no reason to end a command halfway.
+    It may be a unit's, or of a home's name: no reason to end a command halfway. It is escaped as
+    TOML has it, so that a plan that is printed into a file means the same.
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
+        codecs.register_error(_ESCAPED, _escaped)
+        sys.stdout.reconfigure(errors=_ESCAPED)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    codes = map(ord, error.object[error.start : error.end])
+    return "".join(f"\\u{c:04X}" if c < 1 << 16 else f"\\U{c:08X}" for c in codes), error.end
 
 
 def main() -> None:

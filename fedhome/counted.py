@@ -6,6 +6,7 @@ from typing import Final
 
 _PERCENT: Final = 0.01  # chances from here on in percent, below it one in how many
 _LEAST: Final = 1e-12
+_NEARLY: Final = 99.5  # percent
 
 
 def counted(count: int, noun: str) -> str:
@@ -30,6 +31,8 @@ def chance_in_words(chance: float) -> str:
     ('47%', '1.2%', '1 in 100,000')
     >>> chance_in_words(2**-40), chance_in_words(0)
     ('less than 1 in a trillion', '0')
+    >>> chance_in_words(0.994), chance_in_words(0.9999), chance_in_words(1)
+    ('99%', 'more than 99.5%', '100%')
 
     Args:
         chance: From 0 to 1; a bound on one may be greater, and says no more than 1 does.
@@ -38,6 +41,8 @@ def chance_in_words(chance: float) -> str:
         return "0"
     if chance >= _PERCENT:
         told = 100 * min(chance, 1.0)
+        if _NEARLY <= told < 100:  # noqa: PLR2004 - rounded it would be certain
+            return f"more than {_NEARLY:g}%"
         return f"{told:.0f}%" if told >= 10 else f"{told:.2g}%"  # noqa: PLR2004 - two digits
     if chance < _LEAST:
         return "less than 1 in a trillion"

@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 from rich import console
 from rich.markup import escape
+from typer import Abort
 from typer.core import TyperGroup
 from typer.models import ArgumentInfo
 
@@ -50,6 +51,10 @@ class Group(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             raise Stopped(getattr(stop, "hint", "")) from None
+        except Abort as stop:  # also what ends at a question for want of an answer
+            if isinstance(stop.__context__, KeyboardInterrupt):
+                raise Stopped("") from None
+            raise
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, with the help of its arguments; None if there is none of the name."""

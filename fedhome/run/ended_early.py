@@ -39,6 +39,8 @@ def resumable(folder: RunFolder) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         path = shlex.quote(str(folder.path))
+        if folder.finished:  # only its report was not written
+            raise Interrupted(f"the run is finished: `fedhome report {path}` shows it") from None
         raise Interrupted(f"`fedhome simulate --resume {path}` goes on with it") from None
 
 

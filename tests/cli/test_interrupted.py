@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from fedhome.run.events import Event
+from fedhome.run.ended_early import Interrupted, resumable
+from fedhome.run.events import Event, EventLog
+from fedhome.run.folder import RunFolder
 from fedhome.run.progress import ProgressLines
 from helpers import command
 
@@ -75,3 +78,41 @@ def test_ctrl_c_in_a_run_says_how_it_goes_on(
     monkeypatch.undo()
     again = command.fedhome("simulate", "--resume", "my run", folder=tmp_path)
     assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "told"),
+    [(KeyboardInterrupt, 130, "interrupted\n"), (EOFError, 1, "Aborted.")],
+)
+def test_ctrl_c_at_a_question_ends_a_command_as_anywhere(
+    ends: type[BaseException],
+    status: int,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The end of the input is for want of an answer, as ever."""
+
+    def asked(*_: object, **__: object) -> str:
+        try:
+            raise ends
+        except (KeyboardInterrupt, EOFError):  # as click has it
+            raise typer.Abort from None
+
+    monkeypatch.setattr("fedhome.cli.fleet.passphrase_of", asked)
+    said = command.fedhome("fleet", "init", "mine", folder=tmp_path)
+    assert said.returncode == status
+    assert told in said.stderr
+    assert ("Aborted" in said.stderr) == (status == 1)
+
+
+def test_ctrl_c_after_the_last_round_does_not_send_to_a_resume(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    with EventLog(folder.events_path) as log:
+        log.append("run-started")
+        log.append("run-finished", seconds=1.0)
+    with (
+        pytest.raises(Interrupted, match="the run is finished: `fedhome report"),
+        resumable(folder),
+    ):
+        raise KeyboardInterrupt

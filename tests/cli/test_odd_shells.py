@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,9 @@ def test_a_letter_that_the_terminals_encoding_lacks_ends_no_command(
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
     _write_any_letter()
-    print("Außentemperatur (°C)")  # noqa: T201 - what a command does
+    plan = 'unit = "°C" # Außentemperatur\nhome = "🏠"'
+    print(plan)  # noqa: T201 - what a command does
     sys.stdout.flush()
-    assert written.getvalue() == b"Au\\xdfentemperatur (\\xb0C)\n"
+    told = written.getvalue().decode("ascii")
+    assert told == 'unit = "\\u00B0C" # Au\\u00DFentemperatur\nhome = "\\U0001F3E0"\n'
+    assert tomllib.loads(told) == tomllib.loads(plan), "a plan in a file means the same"
