@@ -180,19 +180,9 @@ def _read_all(plan: Plan, numbers: Sequence[str]) -> FolderRead:
         return _made(generate(homes=count, days=data.days, seed=plan.seed))
     if data.source in datasets.CATALOGUE:
         return _made(datasets.load(data.source))
-    folder = Path(data.source)
-    with paths_told(SourceError, folder):
-        there = folder.exists()
-    if not there:
-        offered = installed("source")
-        if ":" in data.source or data.source in offered:
-            return _own(plan, numbers)
-        known = ["synthetic", *sorted(datasets.CATALOGUE), *sorted(offered)]
-        raise SourceError(
-            f"{data.source!r} is neither a data set nor a folder{did_you_mean(data.source, known)}",
-            hint=f"known data sets: {', '.join(known)}; or name a callable of yours as "
-            '"module:attribute"',
-        )
+    folder = folder_of(data.source)
+    if folder is None:
+        return _own(plan, numbers)
     return read_folder(
         folder,
         data,
@@ -200,6 +190,33 @@ def _read_all(plan: Plan, numbers: Sequence[str]) -> FolderRead:
         numbers=numbers,
         wanted=_wanted(data),
         step=data.step,
+    )
+
+
+def folder_of(source: str) -> Path | None:
+    """Return the file or folder that a plan's source is; None where it is a name of homes.
+
+    Args:
+        source: ``data.source``.
+
+    Raises:
+        SourceError: It is neither, or cannot be looked at.
+    """
+    known = ["synthetic", *sorted(datasets.CATALOGUE)]
+    if source in known:
+        return None
+    folder = Path(source)
+    with paths_told(SourceError, folder):
+        if folder.exists():
+            return folder
+    offered = installed("source")
+    if ":" in source or source in offered:
+        return None
+    known += sorted(offered)
+    raise SourceError(
+        f"{source!r} is neither a data set nor a folder{did_you_mean(source, known)}",
+        hint=f"known data sets: {', '.join(known)}; or name a callable of yours as "
+        '"module:attribute"',
     )
 
 

@@ -12,9 +12,7 @@ from fedhome.cli import fleet_admit, fleet_invites, fleet_keys
 from fedhome.cli.console import Console, say
 from fedhome.cli.fleet_words import (
     Folder,
-    PassphraseFile,
     numbers_of,
-    passphrase_of,
     plan_of,
     put_out,
     table_of,
@@ -25,6 +23,7 @@ from fedhome.cli.fleet_words import (
 from fedhome.cli.group import Group
 from fedhome.cli.json_fleets import FleetShown, InviteEntry, ListedHome
 from fedhome.cli.json_out import JsonFlag, print_json
+from fedhome.cli.passphrases import PassphraseFile, passphrase_of
 from fedhome.cli.row_blocks import print_rows
 from fedhome.errors import DirectoryError
 from fedhome.fleet.admission import INVITER, INVITER_KEY, SERVER

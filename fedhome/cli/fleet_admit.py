@@ -16,18 +16,17 @@ from fedhome.cli.fleet_words import (
     CardFile,
     DirectoryNumbers,
     Folder,
-    PassphraseFile,
     card_of,
     few,
     needed_card,
     numbers_of,
-    passphrase_of,
     plan_of,
     put_out,
     summary,
     table_of,
     tier_told,
 )
+from fedhome.cli.passphrases import PassphraseFile, passphrase_of
 from fedhome.cli.row_blocks import print_rows
 from fedhome.errors import DirectoryError, LinkError, ParameterError, SecAggError
 from fedhome.fleet import owner_requests
@@ -174,7 +173,12 @@ def directory(  # noqa: PLR0917 - typer gives them by name
             numbers["committee"] = committee
         if min_cohort is not None:
             numbers["min_cohort"] = min_cohort
-        owned.parameters(**numbers)  # before the passphrase is asked for
+        try:
+            owned.parameters(**numbers)  # before the passphrase is asked for
+        except ParameterError as error:
+            out = "" if min_cohort is not None else _out_all_the_same(owned, numbers["min_cohort"])
+            hint = f"{error.hint}; {out}" if out else error.hint
+            raise ParameterError(error.message, reason=error.reason, hint=hint) from None
         _publish(
             Console(),
             owned,
@@ -255,6 +259,18 @@ def _confirm(console: Console, new: dict[str, Enrolment], plan: Plan, *, yes: bo
     return yes or typer.confirm(f"admit {'it' if len(new) == 1 else f'these {len(new)}'}?")
 
 
+def _out_all_the_same(owned: Fleet, fewest: int) -> str:
+    """Return how homes that are off the list are put out of a fleet that is too small then."""
+    out = [home for home, what in owned.changes().items() if what == "left out"]
+    left = len(owned.homes)
+    if not out or left >= fewest:
+        return ""
+    return (
+        f"until then the server knows {few(out)} by the old keys, and takes no new ones. To put "
+        f"them out all the same: {put_out(owned.folder, left, fewest)}"
+    )
+
+
 def _publish(
     console: Console,
     owned: Fleet,
@@ -271,14 +287,8 @@ def _publish(
         owned.parameters(**numbers)
     except ParameterError as error:
         say(console, f"nothing is signed yet: {error.with_hint}")
-        out = [home for home, what in owned.changes().items() if what == "left out"]
-        left, fewest = len(owned.homes), numbers["min_cohort"]
-        if out and left < fewest:
-            say(
-                console,
-                f"\nuntil then the server knows {few(out)} by the old keys, and takes no new ones. "
-                f"To put them out all the same: {put_out(owned.folder, left, fewest)}",
-            )
+        if out := _out_all_the_same(owned, numbers["min_cohort"]):
+            say(console, f"\n{out}")
         return
     passphrase = passphrase_of(passphrase_file)
     issued = owned.sign(passphrase, **numbers, days=days, after=after)

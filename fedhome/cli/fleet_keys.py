@@ -14,13 +14,12 @@ from fedhome.cli.fleet_admit import send_last
 from fedhome.cli.fleet_words import (
     CardFile,
     Folder,
-    PassphraseFile,
     card_of,
     few,
-    passphrase_of,
     table_of,
     text_of,
 )
+from fedhome.cli.passphrases import PassphraseFile, passphrase_of
 from fedhome.errors import DirectoryError
 from fedhome.fleet.admission import SERVER
 from fedhome.fleet.cards import Card

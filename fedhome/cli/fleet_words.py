@@ -28,10 +28,6 @@ SHOWN = 8
 Folder = Annotated[
     Path, typer.Option("--fleet", help="The owner's folder.", metavar="DIR", show_default="here")
 ]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(help="Read the passphrase from this file, not the keyboard.", metavar="FILE"),
-]
 CardFile = Annotated[
     Path | None,
     typer.Option(
@@ -139,14 +135,6 @@ def table_of(title: str, *columns: str) -> Table:
     for name in columns:
         table.add_column(name, overflow="fold")
     return table
-
-
-def passphrase_of(file: Path | None, *, new: bool = False) -> str:
-    """Return the passphrase, from a file or from the keyboard; a new one is asked for twice."""
-    if file is not None:
-        return text_of(file).rstrip("\r\n")
-    typed: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
-    return typed
 
 
 def text_of(path: Path) -> str:

@@ -22,11 +22,10 @@ from fedhome.cli.model_tier import tier
 from fedhome.cli.opened_registry import (
     USUAL,
     KeyFile,
-    PassphraseFile,
     RegistryFolder,
     opened_registry,
-    passphrase_of,
 )
+from fedhome.cli.passphrases import PassphraseFile, passphrase_of
 from fedhome.cli.row_blocks import print_facts, print_rows
 from fedhome.counted import counted
 from fedhome.errors import RegistryError

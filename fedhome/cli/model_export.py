@@ -12,10 +12,10 @@ from fedhome.cli.model_for_devices import OwnExport, write_own
 from fedhome.cli.opened_registry import (
     USUAL,
     KeyFile,
-    PassphraseFile,
     RegistryFolder,
     opened_registry,
 )
+from fedhome.cli.passphrases import PassphraseFile
 from fedhome.errors import RegistryError
 from fedhome.registry import export
 

@@ -11,7 +11,8 @@ from rich.markup import escape
 
 from fedhome.cli.console import Console
 from fedhome.cli.model_slices import UNTRAINED, SlicedModel, within
-from fedhome.cli.opened_registry import USUAL, KeyFile, PassphraseFile, RegistryFolder
+from fedhome.cli.opened_registry import USUAL, KeyFile, RegistryFolder
+from fedhome.cli.passphrases import PassphraseFile
 from fedhome.cli.sliced_source import SlicedSource, sliced_source
 from fedhome.errors import FedHomeError
 from fedhome.plan.device_budget import bytes_of, seconds_of

@@ -13,7 +13,8 @@ from rich.table import Table
 from fedhome.cli.console import Console, say
 from fedhome.cli.json_models import SliceEntry
 from fedhome.cli.json_out import JsonFlag, print_json
-from fedhome.cli.opened_registry import USUAL, KeyFile, PassphraseFile, RegistryFolder
+from fedhome.cli.opened_registry import USUAL, KeyFile, RegistryFolder
+from fedhome.cli.passphrases import PassphraseFile
 from fedhome.cli.sliced_source import SlicedSource, sliced_source
 from fedhome.counted import counted
 from fedhome.errors import ModelError

@@ -21,6 +21,7 @@ from fedhome.data.files.data_files import (
 )
 from fedhome.data.files.file_kinds import not_read
 from fedhome.data.files.home_assistant_database import of_database
+from fedhome.data.files.home_assistant_table import FORMAT, NO_READINGS
 from fedhome.data.files.packed_files import JSON_SUFFIXES
 from fedhome.data.home_files import HomeFilesRead, check_rules, read_home, read_rows
 from fedhome.data.homes_settings import HOMES_FILE, read_homes_settings
@@ -304,7 +305,10 @@ def unusable(read: HomeFilesRead, target: str | None) -> Exclusion | None:
     table = read.table
     if table.rows < _FEWEST:
         few = "a single row" if table.rows else "no rows"
-        return Exclusion(table.home, f"it has {few}", "put its readings there, or take it away")
+        files = () if read.report is None else read.report.files
+        assistants = any(FORMAT in file for file in files)
+        hint = NO_READINGS if assistants else "put its readings there, or take it away"
+        return Exclusion(table.home, f"it has {few}", hint)
     if target and target in read.empty:
         reason = f"its target {target!r} holds nothing"
         return Exclusion(table.home, reason, "put its readings there, or name another data.target")

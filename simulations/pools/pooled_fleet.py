@@ -25,7 +25,7 @@ from fedhome.errors import PlanError
 from fedhome.learning.tasks import kind_of
 from fedhome.plan.data_settings import SYNTHETIC_HOMES
 from fedhome.plan.settings import Plan
-from fedhome.simulations.gather import FoundHomes
+from fedhome.simulations.gather import FoundHomes, folder_of
 from fedhome.simulations.pools.home_pool import HomePool, SyntheticPool
 
 HELD_HOMES = 20_000
@@ -87,7 +87,7 @@ def open_pool(plan: Plan) -> HomePool | None:
 
     Raises:
         PlanError: The plan wants homes made when they are asked, and its source cannot.
-        SourceError: The source cannot be read.
+        SourceError: The source cannot be read, or is not there.
     """
     hold, source = plan.engine.hold, plan.data.source
     if hold == "all":
@@ -102,6 +102,7 @@ def open_pool(plan: Plan) -> HomePool | None:
         if hold == "asked" or len(store.names) > HELD_HOMES:
             pool = store
     if pool is None and hold == "asked":
+        folder_of(source)  # one that is not there is told as such
         raise PlanError(
             [f'engine.hold = "asked", but data.source {source!r} gives no home without the rest'],
             hint="`fedhome data pack FOLDER` makes a store that can; or leave engine.hold out",

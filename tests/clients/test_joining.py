@@ -23,7 +23,7 @@ from fedhome.cli import app
 from fedhome.clients.agent.resident import Agent
 from fedhome.clients.agent.status_report import StatusReport
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
-from fedhome.errors import DirectoryError, LinkError, SecAggError, WireError
+from fedhome.errors import DirectoryError, LinkError, ParameterError, SecAggError, WireError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.claims import AHEAD_S, SKEW_S, Claim, Welcome, installed_app
 from fedhome.fleet.entries import Anchor, home_keys
@@ -425,6 +425,18 @@ def test_revoking_says_how_the_home_is_put_out(
     assert done.exit_code == 0, done.output
     assert "took h0 off the list" in done.output
     assert told.format(folder) in done.output
+
+
+def test_a_directory_of_too_few_homes_says_how_one_is_put_out(tmp_path: Path) -> None:
+    with Fleet.create(tmp_path / "mine", "correct horse") as fleet:
+        fleet.add(*(HomeKeys.create(f"h{number}").entry() for number in range(5)))
+        fleet.sign("correct horse")
+        fleet.revoke("h0")
+    typed = ["fleet", "directory", "--fleet", str(tmp_path / "mine")]
+    for asked in ([], ["--min-cohort", "5"]):
+        with pytest.raises(ParameterError) as error:
+            CliRunner().invoke(app, [*typed, *asked], catch_exceptions=False)
+        assert ("--min-cohort 4`, as 4 homes are fewer" in error.value.hint) == (not asked)
 
 
 def test_a_home_is_invited_again_and_keeps_its_keys(tmp_path: Path) -> None:

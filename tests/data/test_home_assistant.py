@@ -16,6 +16,7 @@ from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.homes_folder import read_folder
 from fedhome.data.late_inputs import late_columns
 from fedhome.data.table import HomeTable
+from fedhome.errors import EmptyFleetError
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.reading_settings import ReadingSettings
 from helpers.assistant_database import BEGIN, HOUR, AssistantDatabase
@@ -263,6 +264,17 @@ def test_homes_with_databases_and_tables_lie_in_one_folder(tmp_path: Path) -> No
     alone = read_home(tmp_path / "oak.db", settings=pivot)
     assert "data.pivot says nothing of a database of Home Assistant" in " | ".join(alone.notes)
     oak.close()
+
+
+def test_a_database_without_readings_says_what_home_assistant_needs(tmp_path: Path) -> None:
+    new = AssistantDatabase(tmp_path / "oak" / "home-assistant_v2.db")
+    new.states("automation.night", [(0, "on"), (3 * HOUR, "off")])
+    new.close()
+    (tmp_path / "elm.csv").write_text("time,load\n")
+    with pytest.raises(EmptyFleetError) as error:
+        read_folder(tmp_path)
+    assert "it has no rows" in str(error.value)
+    assert "sensors whose state is a number" in error.value.with_hint
 
 
 def test_columns_that_begin_after_training_are_not_learnt_from_unasked() -> None:

@@ -13,10 +13,11 @@ import fedhome
 from fedhome.data.homes_store import HomesStore
 from fedhome.data.pack_homes import pack
 from fedhome.data.table import HomeTable
-from fedhome.errors import EngineError, PlanError
+from fedhome.errors import EngineError, PlanError, SourceError
 from fedhome.learning.build import learning_of
 from fedhome.plan.settings import Plan
 from fedhome.run.events import Event
+from fedhome.simulations.datasets import CATALOGUE
 from fedhome.simulations.homes import generate
 from fedhome.simulations.homes.synthetic_fleet import generate_some
 from fedhome.simulations.pools.pooled_fleet import HELD_HOMES, fitting, looked_at, open_pool
@@ -188,6 +189,11 @@ def test_a_source_that_gives_all_or_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="gives no home without the rest") as error:
         open_pool(plan)
     assert "fedhome data pack" in error.value.hint
+    for known in (next(iter(CATALOGUE)), f"{__name__}:homes"):
+        with pytest.raises(PlanError, match="gives no home without the rest"):
+            open_pool(_plan(**ASKED).change(data={"source": known}))
+    with pytest.raises(SourceError, match=r"'hoems\.packed' is neither a data set nor a folder"):
+        open_pool(_plan(**ASKED).change(data={"source": "hoems.packed"}))
 
 
 def test_a_module_that_trains_home_after_home_needs_homes_in_memory(tmp_path: Path) -> None:

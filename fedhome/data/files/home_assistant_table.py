@@ -36,6 +36,14 @@ from fedhome.plan.time_steps import step_seconds
 TIME: Final = "time"
 """The column of times; the name of an entity has a dot in it."""
 
+FORMAT: Final = "database of Home Assistant"
+NO_READINGS: Final = (
+    "Home Assistant's recorder has to keep readings of two hours at least: of sensors whose state "
+    "is a number, or of switches, lights and the like; those with a state_class it keeps for "
+    "years, as statistics"
+)
+"""What a database needs that holds too few rows."""
+
 _HOUR_S = 3600
 _SHORT_S = 300
 _TABLES = {_HOUR_S: "statistics", _SHORT_S: "statistics_short_term"}
@@ -128,7 +136,7 @@ def _read(
     return FileTable(
         name=name,
         rows=_table(spans, columns),
-        format=f"database of Home Assistant{version}",
+        format=f"{FORMAT}{version}",
         notes=tuple(notes),  # without the file's name: each home has one, and most are called alike
         units={one: unit_named(column.unit) for one, column in columns.items()},
         time=TIME,
