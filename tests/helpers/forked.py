@@ -309,6 +309,7 @@ def _main(number: int) -> None:
     with socket.socket(fileno=number) as door:
         start = _serve(door)
     if start is not None:
+        gc.collect()  # who waited for a fork beside this one: closed now, not when others use them
         _become(start)
 
 

@@ -76,6 +76,22 @@ def test_a_child_has_its_words_its_streams_and_its_descriptors(tmp_path: Path) -
     assert (child.look() or child.ending, log.read_bytes()) == ("status 0", b"")
 
 
+def test_a_childs_descriptors_are_closed_by_nothing_of_before(
+    tmp_path: Path, forker: Forker
+) -> None:
+    """Sockets of who forked it are gone before it opens files of the same numbers."""
+    opened = "own = [os.open(os.devnull, os.O_RDONLY) for _ in range(100)]"
+    looked = "gc.collect(); print(len([os.fstat(number) for number in own]))"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as beside:
+        beside.connect(forker.popen.address)
+        subprocess.run([FEDHOME, "--version"], check=True)  # who waits beside it is taken in
+        code = f"import gc, os; {opened}; {looked}"
+        child = Child("it", running(code, tmp_path), log=tmp_path / "log", told=True)
+        child.start()
+        assert b"100" in child.output(), (tmp_path / "log").read_text()
+    assert child.ending == "status 0"
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_child_dies_with_whoever_started_it(tmp_path: Path, stopped: bool) -> None:
     inner, outer = tmp_path / "inner", tmp_path / "outer"
