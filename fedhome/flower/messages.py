@@ -291,14 +291,10 @@ def copies_for(first: Message, node_ids: Sequence[int]) -> list[Message]:
     return messages
 
 
-def number_messages(messages: Iterable[Message], first: int) -> list[str]:
-    """Number messages as Flower's link would, and return their identifiers."""
-    names = []
+def number_messages(messages: Iterable[Message], first: int) -> None:
+    """Number messages as Flower's link would: each one's identifier is its number."""
     for index, message in enumerate(messages):
-        name = f"{first + index}"
-        identify(message, name)
-        names.append(name)
-    return names
+        identify(message, f"{first + index}")
 
 
 def identify(message: Message, name: str) -> None:

@@ -146,16 +146,25 @@ class InProcessGrid(Grid):
     ) -> Iterable[Message]:
         """Answer messages; nobody is waited for in a simulation."""
         del timeout
-        return list(self.stream(messages)[1])
+        requests = listed_messages(messages)
+        self._behind.clear()
+        self._number(requests)
+        return list(self._answers(requests))
 
     def _numbered(self, requests: Sequence[Message]) -> list[str]:
         """Give messages their identifiers, and return these."""
         first = self._sent
-        self._sent += len(requests)
-        if not isinstance(requests, Broadcast):
-            return number_messages(requests, first)
-        requests.number(first)
+        self._number(requests)
         return [f"{number}" for number in range(first, self._sent)]
+
+    def _number(self, requests: Sequence[Message]) -> None:
+        """Give messages their identifiers: numbers in their order."""
+        first = self._sent
+        self._sent += len(requests)
+        if isinstance(requests, Broadcast):
+            requests.number(first)
+        else:
+            number_messages(requests, first)
 
     def _answers(self, requests: Sequence[Message]) -> Iterable[Message]:
         if not requests:

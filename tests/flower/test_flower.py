@@ -129,7 +129,7 @@ def test_contents_are_found_whatever_their_names() -> None:
 
 def test_answers_say_which_message_they_answer() -> None:
     message = _message(config=ConfigRecord())
-    assert number_messages([message], 7) == ["7"]
+    number_messages([message], 7)
     good = reply(message, {EXAMPLES: 3, "losses": [1.0, 2.0]}, array_record(_LAYOUT, _FLAT))
     assert good.metadata.reply_to_message_id == "7"
     assert dict(good.content.metric_records["metrics"]) == {EXAMPLES: 3, "losses": [1.0, 2.0]}

@@ -22,6 +22,7 @@ from fedhome.learning.build import learning_of
 from fedhome.plan.settings import Plan
 from fedhome.simulations.benchmarks import compared_methods
 from fedhome.simulations.benchmarks.deployment import each, hour, steps
+from fedhome.simulations.benchmarks.host_share import IdleKernel, rounds_ms
 from fedhome.simulations.benchmarks.measure import BenchmarkCase, Measurement, RoundClock, run_here
 from fedhome.simulations.benchmarks.overhead import ARITHMETIC, spent
 from fedhome.simulations.benchmarks.plain import network
@@ -30,6 +31,7 @@ from fedhome.simulations.benchmarks.speed import Standing, check_same
 from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
 from fedhome.simulations.benchmarks.tap import Tap, TappedLines, TappedTraffic
 from fedhome.simulations.benchmarks.workloads import L, S, Workload
+from fedhome.simulations.engines.kernels import KERNELS
 from fedhome.simulations.gather import gather
 
 TINY = {
@@ -149,6 +151,22 @@ def test_parts_of_the_overhead_add_up(mode: str, monkeypatch: pytest.MonkeyPatch
     assert sum(found.parts_ms.values()) == pytest.approx(found.total_ms)
     assert found.parts_ms[ARITHMETIC] > 0.0
     assert found.overhead_ms == pytest.approx(found.total_ms - found.parts_ms[ARITHMETIC])
+
+
+@pytest.mark.parametrize("works_on", ["sums", "updates"])
+def test_rounds_beside_an_idle_gpu_go_its_way(
+    works_on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, train = [], IdleKernel.train_there
+
+    def noted(kernel: IdleKernel, params: torch.Tensor, *given: Any, **named: Any) -> Any:
+        trained.append(params.shape[0])
+        return train(kernel, params, *given, **named)
+
+    monkeypatch.setattr(IdleKernel, "train_there", noted)
+    assert len(rounds_ms(7, rounds=3, works_on=works_on)) == 2
+    assert trained == [7, 7, 7], "all homes of a round at once, and nowhere else"
+    assert KERNELS["onchip"] is not IdleKernel
 
 
 def test_initial_weights_are_the_plans() -> None:
