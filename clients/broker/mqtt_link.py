@@ -24,6 +24,8 @@ _ALIVE_S = 30  # the broker is asked after as much silence whether it is there
 _ANSWER_S = 15.0
 _LOOK_S = 0.25
 _PACKET = 16 * MOST_BYTES  # larger ones no broker that keeps to MQTT 5 sends
+_UNANSWERED = 1024  # messages that a broker may send before it has heard of the first
+_MOST_WAITING = 2 * _UNANSWERED  # packets to a broker that reads none
 _TAKEN_OVER = 142
 _LATER = frozenset({136, 137, 151, 159})  # not available, busy, over its quota or rate
 _NOT_ALLOWED = frozenset({134, 135})
@@ -135,6 +137,8 @@ class BrokerLink:
             BrokerGoneError: The connection is lost, or what was published stays unanswered.
         """
         failed = self._client.loop(min(wait_s, _LOOK_S))
+        if self._fault is None and (excess := _excess(self._client)):
+            self._fault = BrokerGoneError(excess)
         oldest = next(iter(self._unanswered.values()), None)
         if self._fault is None and failed:
             self._fault = BrokerGoneError("the connection was lost")
@@ -219,6 +223,7 @@ class BrokerLink:
         asked = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         asked.SessionExpiryInterval = KEPT_S if kept else 0
         asked.MaximumPacketSize = _PACKET
+        asked.ReceiveMaximum = _UNANSWERED
         address = self._address
         try:
             self._client.connect(
@@ -326,6 +331,21 @@ def check_installed() -> None:
             "brokers are spoken to by paho-mqtt, which is not installed",
             hint="pip install 'fedhome[mqtt]'",
         ) from None
+
+
+def _excess(client: Client) -> str:
+    """Return what a broker makes this device hold though it was asked not to; empty: nothing.
+
+    paho-mqtt asks for these bounds and holds no broker to them: one could fill the memory. It reads
+    a hundred pieces of one packet at most in each turn, so little is held before it shows.
+    """
+    if client._in_packet["remaining_length"] > _PACKET:  # noqa: SLF001 - paho has no words for it
+        return f"it sends a packet of more than {_PACKET:,} bytes"
+    if client._in_messages:  # noqa: SLF001 - as above; held until the broker says that it may go
+        return "it sends messages with QoS 2, where 1 is the most that was asked for"
+    if len(client._out_packet) > _MOST_WAITING:  # noqa: SLF001 - as above
+        return "it sends without end, and reads no answer"
+    return ""
 
 
 def _context(authorities: Path | None) -> ssl.SSLContext:
