@@ -95,10 +95,13 @@ class RingMembers(NamedTuple):
     Args:
         there: Of each member of the committee, in its order, whether it is in the ring.
         names: How each one's key is named, 4 bytes; zeros for one that is not.
+        whole: Whether all are in it, by names that are not zeros: a bundle with just these names
+            has a share for each.
     """
 
     there: list[bool]
     names: bytes
+    whole: bool
 
     @classmethod
     def of(cls, keys: Mapping[int, bytes], committee: int) -> RingMembers:
@@ -110,7 +113,8 @@ class RingMembers(NamedTuple):
         """
         nobody = bytes(KEY_NAME_BYTES)
         names = [keys.get(place, nobody)[:KEY_NAME_BYTES] for place in range(committee)]
-        return cls([place in keys for place in range(committee)], b"".join(names))
+        there = [place in keys for place in range(committee)]
+        return cls(there, b"".join(names), all(there) and nobody not in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +202,8 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
             BundleError: ``ring``.
         """
         named = self._sealed_rows[:, :KEY_NAME_BYTES].tobytes()
-        if named != members.names or self.recipients != members.there:
+        fits = named == members.names and (members.whole or self.recipients == members.there)
+        if not fits:
             raise BundleError(
                 f"a bundle of {self.home} is not sealed for the members of its ring",
                 reason="ring",

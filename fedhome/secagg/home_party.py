@@ -317,9 +317,7 @@ class HomeParty(SealingParty):
         neighbours = np.flatnonzero(manifest.adjacency(directory)[index]).tolist()
         signed = self._workings.once("signed heads", salt, set[int])
         heads = manifest.signed_heads
-        for neighbour in neighbours:
-            if neighbour in signed:
-                continue
+        for neighbour in sorted(set(neighbours).difference(signed)):
             head, statement = heads[neighbour]
             identity = directory.entries[head.home].identity
             if not self._verify_head(identity, head.signature, statement):
@@ -328,10 +326,11 @@ class HomeParty(SealingParty):
                     reason="neighbour-signature",
                 )
             signed.add(neighbour)
-        publics = [heads[neighbour][0].public for neighbour in neighbours]
+        publics = manifest.publics
+        others = [publics[neighbour] for neighbour in neighbours]
         before = bisect_left(neighbours, index)  # in the roster: a home adds what those subtract
         try:
-            seeds = self._workings.agree(key, public, publics, salt, before)
+            seeds = self._workings.agree(key, public, others, salt, before)
         except BundleError as error:
             raise ManifestError(error.message, reason=error.reason) from None
         return [self_seed(secrets.blind, salt), *seeds[before:]], seeds[:before]

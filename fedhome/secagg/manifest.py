@@ -207,6 +207,11 @@ class Manifest(Message, label="manifest/3", most=1 << 23):
         )
 
     @cached_property
+    def publics(self) -> list[bytes]:
+        """Of each home its one-time public key."""
+        return list(map(self.public, range(len(self.names))))
+
+    @cached_property
     def signed_heads(self) -> list[tuple[BundleHead, bytes]]:
         """Of each home its bundle's head, and what of it the home must have signed."""
         heads = map(self.head, range(len(self.names)))

@@ -52,7 +52,7 @@ FOUND_BYTES = VALUE_BYTES + HASHES_BYTES
 WRONG, ERASED = b"\xff" * FOUND_BYTES, b"\xfe" * FOUND_BYTES
 """Instead of values: what was sealed does not open; or the member cannot say, and blames nobody."""
 _WORDS: Mapping[Unopened, bytes] = {"erased": ERASED, "wrong": WRONG}
-_ROW, _CHECKED = b"fedhome/row/1\0", b"fedhome/checked/1\0"
+ROW_LABEL, _CHECKED = b"fedhome/row/1\0", b"fedhome/checked/1\0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +233,7 @@ def row_hashes(statements: Sequence[bytes], rows: bytes, member: str) -> bytes:
     name, sha256 = member.encode(), hashlib.sha256
     pairs = zip(statements, range(0, len(rows), ROW_BYTES), strict=True)
     return b"".join(
-        [sha256(_ROW + one + rows[at : at + ROW_BYTES] + name).digest() for one, at in pairs]
+        [sha256(ROW_LABEL + one + rows[at : at + ROW_BYTES] + name).digest() for one, at in pairs]
     )
 
 

@@ -58,7 +58,7 @@ class HashLanes:
             return []
         many = -(-count // self._lanes) * self._lanes
         secret_words = _across(secrets, SECRET_BYTES, many)
-        after = b"\x01" + _padding(_BLOCK_BYTES + len(infos[0]) + 1)
+        after = b"\x01" + padding(_BLOCK_BYTES + len(infos[0]) + 1)
         info_words = _across([info + after for info in infos], len(infos[0] + after), many)
         salted = np.frombuffer(salt.ljust(_BLOCK_BYTES, b"\0"), ">u4").astype(np.uint32)
         key = np.repeat(salted[:, None], many, axis=1)
@@ -86,10 +86,10 @@ class HashLanes:
             message: uint32 ``[words, many]``, of whole blocks.
         """
         many = message.shape[1]
-        state = np.repeat(_BEGIN[:, None], many, axis=1)
+        state = np.repeat(BEGIN[:, None], many, axis=1)
         for first in range(0, len(message), _BLOCK):
             block = message[first : first + _BLOCK].ctypes.data
-            self._compress(state.ctypes.data, block, _CONSTANTS.ctypes.data, many)
+            self._compress(state.ctypes.data, block, CONSTANTS.ctypes.data, many)
         return state
 
 
@@ -110,7 +110,7 @@ def _across(messages: Sequence[bytes], size: int, many: int) -> _Words:
     return words
 
 
-def _padding(size: int) -> bytes:
+def padding(size: int) -> bytes:
     """Return what is written behind a message of some bytes."""
     zeros = -(size + 9) % _BLOCK_BYTES
     return b"\x80" + bytes(zeros) + (8 * size).to_bytes(8, "big")
@@ -118,7 +118,7 @@ def _padding(size: int) -> bytes:
 
 def _ending(size: int, many: int) -> _Words:
     """Return the padding of messages of a block and some whole words, uint32 ``[words, many]``."""
-    words = np.frombuffer(_padding(_BLOCK_BYTES + size), ">u4").astype(np.uint32)
+    words = np.frombuffer(padding(_BLOCK_BYTES + size), ">u4").astype(np.uint32)
     return np.repeat(words[:, None], many, axis=1)
 
 
@@ -132,8 +132,8 @@ def _fraction(number: int, power: int) -> int:
 
 
 _PRIMES = [one for one in range(2, 312) if all(one % other for other in range(2, one))]
-_BEGIN = np.array([_fraction(prime, 2) for prime in _PRIMES[:_STATE]], np.uint32)
-_CONSTANTS = np.array([_fraction(prime, 3) for prime in _PRIMES], np.uint32)
+BEGIN = np.array([_fraction(prime, 2) for prime in _PRIMES[:_STATE]], np.uint32)
+CONSTANTS = np.array([_fraction(prime, 3) for prime in _PRIMES], np.uint32)
 
 
 def _write_compress(e: Emitter) -> None:

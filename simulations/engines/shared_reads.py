@@ -27,6 +27,7 @@ from fedhome.wire.codec import Message
 _MOST_KEYS = 1024
 _MOST_WRITTEN_BYTES = 1 << 26  # of messages that no server has read
 _MOST_SIGNATURES = 1 << 14  # of each of two generations
+_MANY_ROWS = 1 << 15  # to name: it takes as long as to compile what does it
 _MANY_NUMBERS = 1 << 21  # of shares: to multiply them takes as long as to compile what does it
 
 _Numbers = NDArray[np.int64]
@@ -51,7 +52,7 @@ class Reading:
         self._worked: dict[str, tuple[Hashable, Any]] = {}
         self._read: dict[type[Message], tuple[bytes, Any]] = {}
         self._named: dict[str, tuple[bytes, list[bytes], bytes]] = {}  # by member
-        self._numbers = 0
+        self._numbers = self._rows = 0
         self.policy: Policy = _Once(**vars(policy))
         self._directory: tuple[tuple[bytes, bytes, object], Directory] | None = None
         self._manifest: tuple[tuple[bytes, bytes], Manifest] | None = None
@@ -127,9 +128,22 @@ class Reading:
         """
         known = self._named.get(member)
         if known is None or known[0] != rows or known[1] != statements:
-            names = row_hashes(statements, rows, member)
+            names = self._row_hashes(statements, rows, member)
             known = self._named[member] = rows, [*statements], names
         return known[2]
+
+    def _row_hashes(self, statements: Sequence[bytes], rows: bytes, member: str) -> bytes:
+        """Do what :func:`fedhome.secagg.share_checks.row_hashes` does; after many, compiled."""
+        self._rows += len(statements)
+        names: bytes | None = None
+        if self._rows > _MANY_ROWS:
+            from fedhome.simulations.engines.row_names import (  # noqa: PLC0415 - LLVM takes a while
+                row_names_if_any,
+            )
+
+            compiled = row_names_if_any()
+            names = None if compiled is None else compiled.hashes(statements, rows, member)
+        return row_hashes(statements, rows, member) if names is None else names
 
     def combine(self, numbers: _Numbers, factors: _Numbers) -> _Numbers:
         """Do what :func:`fedhome.secagg.sharing.combined` does; after many, compiled."""

@@ -128,12 +128,11 @@ class SharedSeals:
         before = self._sealed.pop(bound, None)
         self._sealed[bound] = sealed
         self._held += sealed.size - (0 if before is None else before.size)
-        # What knew all its bundles still does, unless one of them is sealed anew or forgotten.
-        stays = before is None and self._held <= _MOST_BYTES
+        # What knew all its bundles still does, unless one of them is sealed anew: it has its own copy.
         self._tables = [
             (bounds, table)
             for bounds, table in self._tables
-            if stays and table is not None and len(table.places) == len(bounds)
+            if before is None and table is not None and len(table.places) == len(bounds)
         ]
         while self._held > _MOST_BYTES:
             self._held -= self._sealed.pop(next(iter(self._sealed))).size

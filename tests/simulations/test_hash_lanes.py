@@ -45,16 +45,16 @@ def test_what_it_is_not_written_for_is_not_derived_wrongly() -> None:
 
 
 def test_constants_begin_as_the_standard_has_them() -> None:
-    assert [f"{one:08x}" for one in hash_lanes._BEGIN[:2]] == ["6a09e667", "bb67ae85"]
-    ends = [f"{one:08x}" for one in hash_lanes._CONSTANTS[[0, -1]]]
+    assert [f"{one:08x}" for one in hash_lanes.BEGIN[:2]] == ["6a09e667", "bb67ae85"]
+    ends = [f"{one:08x}" for one in hash_lanes.CONSTANTS[[0, -1]]]
     assert ends == ["428a2f98", "c67178f2"]
-    assert len(hash_lanes._CONSTANTS) == 64
-    assert len(hash_lanes._BEGIN) == 8
+    assert len(hash_lanes.CONSTANTS) == 64
+    assert len(hash_lanes.BEGIN) == 8
 
 
 @pytest.mark.parametrize("size", [0, 55, 56, 64, 1000])
 def test_padding_makes_whole_blocks_and_tells_the_length_in_bits(size: int) -> None:
-    padding = hash_lanes._padding(size)
+    padding = hash_lanes.padding(size)
     assert (size + len(padding)) % hashlib.sha256().block_size == 0
     assert padding[0] == 0x80
     assert 9 <= len(padding) <= 9 + 63
