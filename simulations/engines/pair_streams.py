@@ -62,30 +62,36 @@ class PairStreams:
         """Return how many words a row must have for these to lie in it."""
         return -(-words * self._size // _GROUP_BYTES) * _GROUP_BYTES // self._size
 
-    def add_all(self, rows: _Words, streams: Sequence[Sequence[tuple[int, bytes]]]) -> None:
+    def add_all(
+        self,
+        rows: _Words,
+        plus: NDArray[np.int64],
+        minus: NDArray[np.int64],
+        seeds: Sequence[bytes],
+    ) -> None:
         """Add streams to one row each and subtract them from another, in place.
 
         Args:
             rows: Unsigned ``[rows, words]``, contiguous, of as many words as `whole` says: those
                 beyond what was asked for are changed too.
-            streams: Of each row those that it adds: the row that subtracts one, and its key of 32
-                bytes.
+            plus: Of each stream the row that adds it, int64 ``[streams]``: one after the other.
+            minus: The row that subtracts it, likewise.
+            seeds: Its key of 32 bytes.
         """
-        count, row_bytes = len(rows), rows[0].nbytes
-        some = [one for of_row in streams for one in of_row]
-        keys = b"".join([key for _, key in some])
-        plus = np.repeat(np.arange(count), [len(of_row) for of_row in streams])
-        minus = np.array([row for row, _ in some], np.int64)
-        assert len(keys) == KEY_BYTES * len(some)
+        count, row_bytes, keys = len(rows), rows[0].nbytes, b"".join(seeds)
+        plus, minus = (np.ascontiguousarray(one, np.int64) for one in (plus, minus))
+        assert len(plus) == len(minus) == len(seeds)
+        assert len(keys) == KEY_BYTES * len(seeds)
         assert rows.flags.c_contiguous
         assert (rows.itemsize, row_bytes % _GROUP_BYTES) == (self._size, 0)
-        assert not len(minus) or 0 <= minus.min() <= minus.max() < count
+        for one in (plus, minus):
+            assert not len(one) or 0 <= one.min() <= one.max() < count
         groups, step = row_bytes // _GROUP_BYTES, max(1, _TILE_BYTES // count // _GROUP_BYTES)
         places = rows.ctypes.data, plus.ctypes.data, minus.ctypes.data
         for first in range(0, groups, step):
             end = min(groups, first + step)
             part = first * _GROUP_BYTES, end * _GROUP_BYTES
-            self._add(keys, *places, len(some), row_bytes, *part)
+            self._add(keys, *places, len(seeds), row_bytes, *part)
 
 
 @cache

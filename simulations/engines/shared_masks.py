@@ -10,9 +10,8 @@ The words that leave are those of :func:`.add_masks`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 
 from fedhome.keys.derivation import hkdf_all
 from fedhome.keys.keystream import PIECE_BYTES, ROOM_BYTES, aes_keystream, write_first
-from fedhome.secagg.masks import add_masks, check_masks, pair_info, shared_secret
+from fedhome.secagg.masks import add_masks, check_masks, shared_secret
+from fedhome.simulations.engines.home_pairs import HomePairs
 
 if TYPE_CHECKING:
     from fedhome.simulations.engines.hash_lanes import HashLanes
@@ -38,27 +38,6 @@ _WORTH_BYTES = 1 << 24  # of streams: making them takes as long as to compile wh
 _Words = NDArray[np.unsignedinteger[Any]]
 
 
-@dataclass(slots=True)
-class _Pair:
-    """Two homes that keep their one-time keys, and what they share in one sum.
-
-    Args:
-        secret: What their keys come to.
-        info: Names the pair where a seed is derived.
-        turn: The last sum in which one of them agreed.
-        seed: Their seed in it.
-        adds: Which of the homes that agreed in it adds their stream; -1: none so far.
-        subtracts: Which of them subtracts it.
-    """
-
-    secret: bytes = field(repr=False)
-    info: bytes
-    turn: int = 0
-    seed: bytes = field(default=b"", repr=False)
-    adds: int = -1
-    subtracts: int = -1
-
-
 class _Agreed(NamedTuple):
     """What one home has agreed on, for one sum.
 
@@ -66,15 +45,15 @@ class _Agreed(NamedTuple):
         place: How many of the process agreed before it.
         plus: Seeds of the streams that it adds: of homes behind it in the roster.
         minus: Of those that it subtracts.
-        adding: The pairs of ``plus``.
-        subtracting: The pairs of ``minus``.
+        adding: The pairs of ``plus``, int64 ``[pairs]``.
+        subtracting: The pairs of ``minus``, likewise.
     """
 
     place: int
     plus: list[bytes]
     minus: list[bytes]
-    adding: list[_Pair]
-    subtracting: list[_Pair]
+    adding: NDArray[np.int64]
+    subtracting: NDArray[np.int64]
 
 
 class _Row(NamedTuple):
@@ -111,8 +90,7 @@ class SharedMasks:
     """What the homes of a process make of masks for each other, one sum at a time."""
 
     def __init__(self) -> None:
-        self._pairs: dict[bytes, dict[bytes, _Pair]] = {}  # each pair by both ends
-        self._known = 0
+        self._pairs = HomePairs()
         self._salt: bytes | None = None
         self._turn = 0
         self._agreed: dict[bytes, _Agreed] = {}
@@ -134,59 +112,40 @@ class SharedMasks:
         X25519 gives both the same. What two keys come to is remembered for as long as homes keep
         their keys, and what follows from it for one sum.
         """
-        if salt != self._salt:  # of an earlier sum, some of whose homes did not come
-            self._salt, self._made, self._turn = salt, 0, self._turn + 1
-            self._agreed.clear()
-            self._rows.clear()
-            self._derive(self._known_between({own_pk, *others}))
-        pairs = self._pairs_with(sk, own_pk, others)
-        self._derive([pair for pair in pairs if pair.turn != self._turn])
-        seeds = [pair.seed for pair in pairs]
+        full = len(self._pairs) + len(others) > _MOST_PAIRS
+        if full and self._pairs.lack(own_pk, others):
+            self._begin(HomePairs(), salt)
+        elif salt != self._salt:  # of an earlier sum, some of whose homes did not come
+            self._begin(self._pairs, salt)
+            self._derive(self._pairs.between({own_pk, *others}))
+        pairs = self._pairs
+        own = pairs.of(sk, own_pk, others, shared_secret)
+        behind = pairs.behind(own.numbers, self._turn)
+        if len(behind):
+            self._derive(behind)
+        seeds = [pairs.seeds[place] for place in own.places]
         # A home that has another one twice, which no manifest lists, masks by itself.
-        if own_pk not in self._agreed and len(set(others)) == len(others):
+        if own_pk not in self._agreed and own.distinct:
+            adding, subtracting = own.numbers[before:], own.numbers[:before]
             place = len(self._agreed)
-            agreed = _Agreed(place, seeds[before:], seeds[:before], pairs[before:], pairs[:before])
-            for pair in agreed.adding:
-                pair.adds = place
-            for pair in agreed.subtracting:
-                pair.subtracts = place
-            self._agreed[own_pk] = agreed
+            self._agreed[own_pk] = _Agreed(
+                place, seeds[before:], seeds[:before], adding, subtracting
+            )
+            pairs.adds[adding] = pairs.subtracts[subtracting] = place
         return seeds
 
-    def _known_between(self, homes: AbstractSet[bytes]) -> list[_Pair]:
-        """Return the pairs of some homes that have agreed in an earlier sum."""
-        return [
-            pair
-            for home in homes
-            for other, pair in self._pairs.get(home, {}).items()
-            if home < other and other in homes
-        ]
+    def _begin(self, pairs: HomePairs, salt: bytes) -> None:
+        """Begin a sum; one that goes on with other pairs: homes before them mask by themselves."""
+        self._pairs, self._salt, self._made, self._turn = pairs, salt, 0, self._turn + 1
+        self._agreed.clear()
+        self._rows.clear()
 
-    def _derive(self, pairs: Sequence[_Pair]) -> None:
+    def _derive(self, numbers: NDArray[np.int64]) -> None:
         """Derive what pairs share in this sum."""
         assert self._salt is not None
-        secrets, infos = [pair.secret for pair in pairs], [pair.info for pair in pairs]
-        hashes = _hashes_for(len(pairs))
+        salt, hashes = self._salt, _hashes_for(len(numbers))
         derive = hkdf_all if hashes is None else hashes.hkdf
-        for pair, seed in zip(pairs, derive(secrets, self._salt, infos), strict=True):
-            pair.turn, pair.seed, pair.adds, pair.subtracts = self._turn, seed, -1, -1
-
-    def _pairs_with(
-        self, sk: X25519PrivateKey, own_pk: bytes, others: Sequence[bytes]
-    ) -> list[_Pair]:
-        """Return the pairs of a home and each of some others."""
-        own = self._pairs.setdefault(own_pk, {})
-        found = [own.get(other) for other in others]
-        if None in found:
-            if self._known + len(others) > _MOST_PAIRS:
-                self._pairs, self._known, own = {own_pk: {}}, 0, {}
-            own = self._pairs[own_pk]
-            for other in others:
-                if other not in own:
-                    pair = _Pair(shared_secret(sk, other), pair_info(own_pk, other))
-                    own[other] = self._pairs.setdefault(other, {})[own_pk] = pair
-                    self._known += 1
-        return [own[other] for other in others]
+        self._pairs.derive(numbers, self._turn, lambda secrets, infos: derive(secrets, salt, infos))
 
     def add(
         self,
@@ -246,31 +205,43 @@ class SharedMasks:
         self._rows.clear()  # of homes that have had theirs, or will make their own
         if count < 2:  # noqa: PLR2004 - a pair
             return
-        end = first + count
-        shared = [
-            [
-                (pair.subtracts - first, pair.seed)
-                for pair in self._agreed[home].adding
-                if first <= pair.subtracts < end
-            ]
-            for home in homes
-        ]
-        compiled = _compiled_for(sum(map(len, shared)), vector)
+        pairs, agreed = self._pairs, [self._agreed[home] for home in homes]
+        # Of each stream between two of them the row that adds it, and the one that subtracts it.
+        numbers = np.concatenate([one.adding for one in agreed])
+        plus = np.repeat(np.arange(count), [len(one.adding) for one in agreed])
+        minus = pairs.subtracts[numbers] - first
+        within = (minus >= 0) & (minus < count)
+        plus, minus = plus[within], minus[within]
+        seeds = [pairs.seeds[number] for number in numbers[within].tolist()]
+        compiled = _compiled_for(len(seeds), vector)
         size = vector.size if compiled is None else compiled.whole(vector.size)
         if (self._words.shape, self._words.dtype) != ((count, size), vector.dtype):
             self._words = np.empty((count, size), vector.dtype)
         self._words[:] = 0
         if compiled is not None:
-            compiled.add_all(self._words, shared)
-        for row, home in enumerate(homes):
-            agreed, words = self._agreed[home], self._words[row, : vector.size]
-            if compiled is None:
-                self._add_shared(words, shared[row])
-            others: Sequence[list[bytes]] = (
-                [pair.seed for pair in agreed.adding if not first <= pair.subtracts < end],
-                [pair.seed for pair in agreed.subtracting if not first <= pair.adds < end],
+            compiled.add_all(self._words, plus, minus, seeds)
+        else:
+            starts = np.searchsorted(plus, np.arange(count + 1)).tolist()
+            for row, (start, stop) in enumerate(pairwise(starts)):
+                some = list(zip(minus[start:stop].tolist(), seeds[start:stop], strict=True))
+                self._add_shared(self._words[row, : vector.size], some)
+        for row, (home, one) in enumerate(zip(homes, agreed, strict=True)):
+            others = (
+                self._outside(one.adding, pairs.subtracts, first, count),
+                self._outside(one.subtracting, pairs.adds, first, count),
             )
-            self._rows[home] = _Row(words, agreed.plus, agreed.minus, others)
+            words = self._words[row, : vector.size]
+            self._rows[home] = _Row(words, one.plus, one.minus, others)
+
+    def _outside(
+        self, numbers: NDArray[np.int64], ends: NDArray[np.int64], first: int, count: int
+    ) -> list[bytes]:
+        """Return the seeds of pairs whose other end is none of some homes, by their places."""
+        others = ends[numbers] - first
+        outside = (others < 0) | (others >= count)
+        if not outside.any():  # most often
+            return []
+        return [self._pairs.seeds[number] for number in numbers[outside].tolist()]
 
     def _add_shared(self, vector: _Words, some: Sequence[tuple[int, bytes]]) -> None:
         """Add streams to a row, and subtract each from another.

@@ -128,7 +128,7 @@ class SharedSeals:
         before = self._sealed.pop(bound, None)
         self._sealed[bound] = sealed
         self._held += sealed.size - (0 if before is None else before.size)
-        # What knew all its bundles still does, unless one of them is sealed anew: it has its own copy.
+        # What knew all its bundles still does, unless one is sealed anew: it has its own copy.
         self._tables = [
             (bounds, table)
             for bounds, table in self._tables

@@ -39,8 +39,8 @@ def test_rows_are_what_each_home_would_add_alone(wide: bool, dtype: Any, size: i
     compiled = PairStreams(np.dtype(dtype).itemsize, wide=wide)
     rows = random.integers(0, 1 << 16, (4, compiled.whole(size))).astype(dtype)
     alone = rows.copy()
-    of_row = [[(to, keys[row, to]) for by, to in keys if by == row] for row in range(4)]
-    compiled.add_all(rows, of_row)
+    adding, subtracting = np.array(list(keys)).T
+    compiled.add_all(rows, adding, subtracting, list(keys.values()))
     for row in range(4):
         plus = [key for (by, _), key in keys.items() if by == row]
         minus = [key for (_, to), key in keys.items() if to == row]
@@ -57,7 +57,7 @@ def test_it_does_not_matter_how_many_columns_are_made_at_a_time(
     compiled = pair_streams_if_any(4)
     assert compiled is not None
     rows = np.zeros((3, compiled.whole(1000)), np.uint32)
-    compiled.add_all(rows, [[(2, b"k" * 32)], [], []])
+    compiled.add_all(rows, np.array([0]), np.array([2]), [b"k" * 32])
     alone = np.zeros_like(rows)
     add_masks(alone[0], [b"k" * 32], [])
     add_masks(alone[2], [], [b"k" * 32])

@@ -63,9 +63,7 @@ def test_homes_of_a_process_name_rows_as_a_device_does(
     monkeypatch.setattr(shared_reads, "_MANY_ROWS", many)
     made = list[str]()
     compiled = row_names_if_any()
-    monkeypatch.setattr(
-        row_names, "row_names_if_any", lambda: (made.append("asked"), compiled)[1]
-    )
+    monkeypatch.setattr(row_names, "row_names_if_any", lambda: (made.append("asked"), compiled)[1])
     read, random = Reading(Policy()), np.random.default_rng(5)
     for sizes in ([160, 160], [160, 161]):
         statements, rows = [random.bytes(size) for size in sizes], random.bytes(2 * ROW_BYTES)

@@ -224,6 +224,16 @@ def test_more_streams_than_are_made_at_once_are_all_added(monkeypatch: pytest.Mo
         homes[place].masked(_words(place, 50))
 
 
+def test_more_pairs_than_tables_begin_with_are_all_known() -> None:
+    _, homes = _homes(13)  # 78 pairs, of which the last come in a later sum
+    for count, salt in ((11, SALT), (13, OTHER_SALT)):
+        some = homes[13 - count :]
+        for home in some:
+            home.agree(some, salt)
+        for home in some:
+            home.masked(_words(home.place, 20))
+
+
 def test_rows_have_a_bound_and_homes_of_other_rows_make_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
