@@ -52,6 +52,7 @@ from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy,
 from fedhome.simulations.portraits import show_homes
 from fedhome.simulations.scenario_files import plan_file
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
+from fedhome.simulations.secure.slower_here import slower_here
 from fedhome.simulations.still_objects import still_objects
 from fedhome.simulations.taken_fleet import check_sums, take_fleet
 from fedhome.simulations.tier_notes import outcome_notes
@@ -362,6 +363,8 @@ def _world(
     def notice(text: str) -> None:
         log.append("note", text=text)
 
+    if secure is not None and (slower := slower_here()) is not None:
+        notice(slower)
     world = World(
         plan=plan,
         gathered=gathered,

@@ -33,6 +33,8 @@ from fedhome.simulations.engines.aes_code import (
     key_halves,
 )
 
+FEATURES = ("aes",)
+"""What the processor must have, as LLVM names it; likewise in the modules beside this one."""
 _GROUP_BYTES = 256  # that are made at once, or half of them: a row has whole groups
 _TILE_BYTES = 1 << 18  # of all rows at a time: they stay in the second-level cache
 _BLOCKS_AT_ONCE = 8  # registers that go through the rounds together: one waits for the others
@@ -102,7 +104,7 @@ def pair_streams_if_any(size: int) -> PairStreams | None:
         size: Bytes of a word.
     """
     features = binding.get_host_cpu_features()
-    if "x86_64" not in binding.get_process_triple() or not features.get("aes"):
+    if "x86_64" not in binding.get_process_triple() or not all(map(features.get, FEATURES)):
         return None
     try:
         return PairStreams(size, wide=bool(features.get("vaes") and features.get("avx2")))

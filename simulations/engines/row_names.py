@@ -27,6 +27,7 @@ from fedhome.secagg.share_checks import ROW_LABEL
 from fedhome.simulations.engines.aes_code import I8, WORDS, instruction
 from fedhome.simulations.engines.hash_lanes import BEGIN, CONSTANTS, padding
 
+FEATURES = "sha", "ssse3"
 _BLOCK_BYTES, _HASH_BYTES, _REGISTER = 64, 32, 16
 _AT_ONCE = 2  # messages whose rounds are worked out side by side: each round waits for the last
 
@@ -93,7 +94,7 @@ class RowNames:
 def row_names_if_any() -> RowNames | None:
     """Return the compiled function; None where this processor or system has none."""
     features = binding.get_host_cpu_features()
-    if "x86_64" not in binding.get_process_triple() or not features.get("sha"):
+    if "x86_64" not in binding.get_process_triple() or not all(map(features.get, FEATURES)):
         return None
     try:
         return RowNames()

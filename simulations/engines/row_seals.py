@@ -38,6 +38,7 @@ from fedhome.simulations.engines.aes_code import (
     key_halves,
 )
 
+FEATURES = "aes", "pclmul", "ssse3"
 _TAG_BYTES, _NONCE_BYTES, _COUNTER_BYTES, _HALF = 16, 12, 4, 8
 _AT_ONCE = 2  # rows whose hashes are worked out side by side: each product waits for the last
 _KEYS_BYTES = BLOCK_BYTES * (ROUNDS + 1)
@@ -149,7 +150,7 @@ def row_seals_if_any(size: int) -> RowSeals | None:
         size: As of `RowSeals`.
     """
     features = binding.get_host_cpu_features()
-    has_all = all(map(features.get, ("aes", "pclmul", "ssse3")))
+    has_all = all(map(features.get, FEATURES))
     if "x86_64" not in binding.get_process_triple() or not has_all:
         return None
     try:
