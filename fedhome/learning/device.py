@@ -83,7 +83,7 @@ class Device(OneHome):
                     torch.ones(len(rows)),
                     torch.from_numpy(rng.step_keys(key, number))[0],
                 )
-                state, step_loss = learning.step(state, own_batch)
+                state, step_loss = learning.step_of_one(state, own_batch)
                 loss += float(step_loss) * len(rows)
         trained = learning.flat(learning.finish(state))
         return Trained(trained[None], np.array([loss / max(count, 1)]))

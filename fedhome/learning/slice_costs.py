@@ -152,9 +152,9 @@ def torchs_step_ms(learning: LocalLearning, features: int) -> float:
 
         def steps() -> None:
             for _ in range(_STEPS):
-                learning.step(state, batch)
+                learning.step_of_one(state, batch)
 
-        learning.step(state, batch)  # the first one makes what later ones find made
+        learning.step_of_one(state, batch)  # the first one makes what later ones find made
         return _least_ms(steps, _STEPS)
     finally:
         torch.set_num_threads(before)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from fedhome.errors import UpdateError
@@ -139,6 +139,49 @@ def test_the_loss_of_a_step_is_the_loss_before_it() -> None:
     _, loss = learning.step(learning.init(learning.tensors(learning.initial)), _batch(x, y))
     expected = 2 * F.huber_loss(learning.model(x), y)
     assert float(loss) == pytest.approx(float(expected.detach()))
+
+
+@pytest.mark.parametrize("kind", _DATA)
+@pytest.mark.parametrize("name", _SETTINGS)
+def test_one_home_steps_as_one_of_many_does(kind: str, name: str) -> None:
+    train = dict(_SETTINGS[name])
+    mu = train.pop("proximal_mu", 0.0)
+    hidden = {"model": {"hidden": [16], "dropout": 0.3}}
+    learning = tiny.learning(tiny.plan(train=train, **_DATA[kind], **hidden, **tiny.fedprox(mu)))
+    start = learning.initial.copy()
+    one = many = learning.init(learning.tensors(start))
+    for key, (x, y) in enumerate(_batches(kind)):
+        one, loss = learning.step_of_one(one, _batch(x, y, key))
+        many, same = learning.step(many, _batch(x, y, key))
+        torch.testing.assert_close(loss, same)
+        assert not any(tensor.requires_grad for tensor in (loss, *one.params.values()))
+    ours, theirs = learning.flat(one.params), learning.flat(many.params)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(start, learning.initial)
+
+
+class _Spare(nn.Module):
+    """Has a part that no loss depends on, and where it is ``idle`` another one beside it."""
+
+    def __init__(self, *, idle: bool) -> None:
+        super().__init__()
+        self.used, self.spare, self.idle = nn.Linear(2, 1), nn.Linear(2, 3), idle
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.used(x)
+        return output.detach() if self.idle else output
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_what_no_loss_depends_on_stays_as_it_is_in_one_home_and_in_many(idle: bool) -> None:
+    small = tiny.learning(tiny.plan())
+    learning = LocalLearning(_Spare(idle=idle), small.task, small.train)
+    batch = _batch(torch.ones(5, 2), torch.zeros(5, 1))
+    state = learning.init(learning.tensors(learning.initial))
+    one, many = (take(state, batch)[0].params for take in (learning.step_of_one, learning.step))
+    for name, before in state.params.items():
+        assert torch.equal(one[name], many[name])
+        assert torch.equal(one[name], before) == (idle or name.startswith("spare"))
 
 
 class _Thrice(LocalLearning):
