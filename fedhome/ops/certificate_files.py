@@ -56,7 +56,7 @@ class CertificateFiles:
                 _log.warning("the new certificate cannot be used, the old one stays: %s", error)
             return None
         self._told = ""
-        _log.warning("new handshakes have the new certificate")
+        _log.info("new handshakes have the new certificate")
         return context
 
     def _state(self) -> tuple[tuple[int, ...], ...]:

@@ -1,4 +1,4 @@
-"""The log of a home's processes: what a server sends stands in it, and forges no line of it."""
+"""The log of a process: what others send stands in it, and forges no line of it."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ from fedhome.installed_build import installed_build
 from fedhome.ops.certificate_files import CertificateFiles
 from fedhome.ops.door_server import DoorServer, door_config
 from fedhome.ops.local_answer import LocalAnswer
+from fedhome.ops.plain_log import log_plainly
 from fedhome.ops.processes import allow_many_files
 from fedhome.ops.serving import Receive, Scope, Send, unless
 from fedhome.ops.socket_client import SocketClient
@@ -361,7 +362,8 @@ def serve(server_folder: ServerFolder, turned_away: TurnedAway | None = None) ->
 def main(arguments: Sequence[str]) -> int:
     """Run the front of a server's folder until it is told to stop."""
     server_folder = ServerFolder(Path(arguments[0]))
-    _log.warning("this is fedhome %s", installed_build())
+    log_plainly("fedhome.front", "fedhome.door")
+    _log.info("this is fedhome %s", installed_build())
     sources = StatusSources(server_folder)
     with Health(server_folder) as health:
 

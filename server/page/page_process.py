@@ -13,6 +13,7 @@ from fedhome.errors import RunError
 from fedhome.ops.certificate_files import CertificateFiles
 from fedhome.ops.door_server import DoorServer, door_config
 from fedhome.ops.doors import DoorLimits
+from fedhome.ops.plain_log import log_plainly
 from fedhome.ops.tls import terms_of
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.page.fleet_metrics import metrics_text
@@ -72,6 +73,7 @@ def serve_page(server_folder: ServerFolder, address: PageAddress) -> DoorServer:
 
 def main(arguments: Sequence[str]) -> int:
     """Serve the page of a server's folder until it is told to stop."""
+    log_plainly("fedhome.door")
     server_folder = ServerFolder(Path(arguments[0]))
     address = page_address(server_folder.settings.page)
     if address is None:

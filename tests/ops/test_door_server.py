@@ -148,6 +148,7 @@ def shown_at(port: int) -> bytes:
 def test_a_new_certificate_is_taken_and_nobody_is_disconnected(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "fedhome.door")
     folder = tmp_path / "tls"
     tls.make_certificates(folder, ["hub"])
     files = CertificateFiles(folder)
@@ -170,6 +171,8 @@ def test_a_new_certificate_is_taken_and_nobody_is_disconnected(
         assert shown_at(port) == second
         assert b"200" in asked(home, b"oak"), "who was there all the time"
     assert caplog.text.count("cannot be used") == 1
+    levels = {record.message: record.levelname for record in caplog.records}
+    assert levels["new handshakes have the new certificate"] == "INFO"
 
 
 def test_who_is_known_is_not_idle_for_ever(certificates: Path) -> None:
