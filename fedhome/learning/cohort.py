@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -18,6 +19,32 @@ from fedhome.learning.methods import Method
 from fedhome.learning.own_state import HomeStates
 from fedhome.learning.slice_places import SlicePlaces
 from fedhome.wire.layout import Layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """On what homes train once, how long and by what steps.
+
+    Args:
+        stream: Names the order of batches: the number of the round.
+        epochs: Passes over the part.
+        steps: Steps in place of passes, each of a whole batch; 0: as many as the passes have.
+        part: The rows to train on.
+        rate: Multiple of the plan's learning rate.
+        batch: Examples in a step, in place of the plan's; 0: as many.
+        method: In place of the plan's.
+        towards: What the method's gradient is given as the round's start, ``[size]`` or
+            ``[homes, size]``; None: what training begins with.
+    """
+
+    stream: int
+    epochs: int
+    steps: int = 0
+    part: Part = "train"
+    rate: float = 1.0
+    batch: int = 0
+    method: Method | None = None
+    towards: NDArray[np.float32] | None = None
 
 
 class Trained(NamedTuple):
@@ -120,32 +147,12 @@ class Cohort(ABC):
         """Rows of a part, int64 ``[homes]``."""
 
     @abstractmethod
-    def train(
-        self,
-        start: NDArray[np.float32],
-        *,
-        stream: int,
-        epochs: int,
-        steps: int = 0,
-        part: Part = "train",
-        rate: float = 1.0,
-        batch: int = 0,
-        method: Method | None = None,
-        towards: NDArray[np.float32] | None = None,
-    ) -> Trained:
+    def train(self, start: NDArray[np.float32], how: Training) -> Trained:
         """Train every home, with an empty optimiser at the start.
 
         Args:
             start: Parameters ``[size]`` for all, or ``[homes, size]``.
-            stream: Names the order of batches: the number of the round.
-            epochs: Passes over the part.
-            steps: Steps in place of passes, each of a whole batch; 0: as many as the passes have.
-            part: The rows to train on.
-            rate: Multiple of the plan's learning rate.
-            batch: Examples in a step, in place of the plan's; 0: as many.
-            method: In place of the plan's.
-            towards: What the method's gradient is given as the round's start, ``[size]`` or
-                ``[homes, size]``; None: ``start``.
+            how: On what, how long and by what steps.
         """
 
     @abstractmethod

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import HomeExamples, Part
 from fedhome.errors import EngineError
 from fedhome.learning.batch_order import passes
-from fedhome.learning.cohort import Cohort, Trained
+from fedhome.learning.cohort import Cohort, Trained, Training
 from fedhome.learning.compiled import CompiledLearning, why_not_compiled
 from fedhome.learning.fitted import Perceptron
-from fedhome.learning.methods import Method
 from fedhome.learning.one_home import OneHome
 from fedhome.learning.own_state import HomeStates
 from fedhome.learning.slice_places import SlicePlaces
@@ -58,40 +57,22 @@ class CompiledDevice(OneHome):
         self._by_torch = by_torch
         self._torchs: OneHome | None = None
 
-    def train(
-        self,
-        start: NDArray[np.float32],
-        *,
-        stream: int,
-        epochs: int,
-        steps: int = 0,
-        part: Part = "train",
-        rate: float = 1.0,
-        batch: int = 0,
-        method: Method | None = None,
-        towards: NDArray[np.float32] | None = None,
-    ) -> Trained:
+    def train(self, start: NDArray[np.float32], how: Training) -> Trained:
         """Train by the kernel; a step that it has no code for is torch's, which is told once."""
         self._ready()
-        learning = self.learning.vary(rate=rate, method=method, batch=batch)
-        if reason := self._why_not(learning, part, pulled=towards is not None):
-            return self._without_kernel(reason).train(
-                start,
-                stream=stream,
-                epochs=epochs,
-                steps=steps,
-                part=part,
-                rate=rate,
-                batch=batch,
-                method=method,
-                towards=towards,
-            )
-        begin, count = self.examples.rows(part).start, int(self.counts(part)[0])
+        learning = self.learning.vary(rate=how.rate, method=how.method, batch=how.batch)
+        if reason := self._why_not(learning, how.part, pulled=how.towards is not None):
+            return self._without_kernel(reason).train(start, how)
+        begin, count = self.examples.rows(how.part).start, int(self.counts(how.part)[0])
         size = learning.train.batch_rows
         orders = [
             begin + own[0]
             for _, own in passes(
-                self._keys, np.array([count]), stream=stream, epochs=epochs, rows=steps * size
+                self._keys,
+                np.array([count]),
+                stream=how.stream,
+                epochs=how.epochs,
+                rows=how.steps * size,
             )
         ]
         params = np.array(start.reshape(1, -1), np.float32)

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from fedhome import rng
 from fedhome.data.series.examples import HomeExamples, Part
 from fedhome.learning.batch_order import passes
-from fedhome.learning.cohort import Cohort, Trained
+from fedhome.learning.cohort import Cohort, Trained, Training
 from fedhome.learning.local import Batch, LocalLearning
-from fedhome.learning.methods import Method
 from fedhome.learning.one_home import OneHome
 from fedhome.learning.own_state import HomeStates
 from fedhome.learning.slice_places import SlicePlaces
@@ -50,30 +49,22 @@ class Device(OneHome):
         self._x = torch.from_numpy(examples.x)
         self._y = torch.from_numpy(examples.y)
 
-    def train(
-        self,
-        start: NDArray[np.float32],
-        *,
-        stream: int,
-        epochs: int,
-        steps: int = 0,
-        part: Part = "train",
-        rate: float = 1.0,
-        batch: int = 0,
-        method: Method | None = None,
-        towards: NDArray[np.float32] | None = None,
-    ) -> Trained:
+    def train(self, start: NDArray[np.float32], how: Training) -> Trained:
         """Train in a loop over batches."""
         self._ready()
-        learning = self.learning.vary(rate=rate, method=method, batch=batch)
-        begin, count = self.examples.rows(part).start, int(self.counts(part)[0])
+        learning = self.learning.vary(rate=how.rate, method=how.method, batch=how.batch)
+        begin, count = self.examples.rows(how.part).start, int(self.counts(how.part)[0])
         state = learning.init(learning.tensors(np.array(start.reshape(-1), np.float32)))
-        if towards is not None and state.anchor:
-            anchor = np.array(towards.reshape(-1), np.float32)
+        if how.towards is not None and state.anchor:
+            anchor = np.array(how.towards.reshape(-1), np.float32)
             state = state._replace(anchor=learning.tensors(anchor))
         size, loss = learning.train.batch_rows, 0.0
         for key, own in passes(
-            self._keys, np.array([count]), stream=stream, epochs=epochs, rows=steps * size
+            self._keys,
+            np.array([count]),
+            stream=how.stream,
+            epochs=how.epochs,
+            rows=how.steps * size,
         ):
             order, loss, count = torch.from_numpy(begin + own[0]), 0.0, own.shape[1]
             for number, rows in enumerate(torch.split(order, size)):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import EngineError, PlanError, PluginError
-from fedhome.learning.cohort import Cohort, Trained
+from fedhome.learning.cohort import Cohort, Trained, Training
 from fedhome.learning.methods import Method
 from fedhome.learning.own_state import OwnState
 from fedhome.own_code import kind_told
@@ -76,12 +76,14 @@ class HomeRound:
         """
         return self.cohort.train(
             params,
-            stream=self.number + phase * _PHASE,
-            epochs=self.epochs if epochs is None else epochs,
-            steps=self.steps if epochs is None else 0,
-            rate=self.rate,
-            method=method,
-            towards=towards,
+            Training(
+                stream=self.number + phase * _PHASE,
+                epochs=self.epochs if epochs is None else epochs,
+                steps=self.steps if epochs is None else 0,
+                rate=self.rate,
+                method=method,
+                towards=towards,
+            ),
         )
 
 
@@ -188,7 +190,7 @@ def train_round(
     layout = cohort.learning.layout
     if is_plain(method, layout):
         return cohort.train(
-            start, stream=number, epochs=epochs, steps=steps, method=method, rate=rate
+            start, Training(stream=number, epochs=epochs, steps=steps, method=method, rate=rate)
         )
     asked = hashlib.sha256(b"%d\0" % number + start.tobytes()).digest()
     before, held = _held(cohort, start, method, asked=asked)

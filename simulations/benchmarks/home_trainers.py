@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fedhome import rng
 from fedhome.data.series.examples import HomeExamples
 from fedhome.learning.batch_order import passes
+from fedhome.learning.cohort import Training
 from fedhome.learning.first_parameters import first_parameters
 from fedhome.learning.one_home import OneHome
 from fedhome.plan.settings import Plan
@@ -73,7 +74,7 @@ Epoch = Callable[[Floats, int], Floats]
 
 def _at_home(device: OneHome) -> Epoch:
     def epoch(params: Floats, number: int) -> Floats:
-        return np.asarray(device.train(params, stream=number, epochs=1).params[0])
+        return np.asarray(device.train(params, Training(stream=number, epochs=1)).params[0])
 
     return epoch
 

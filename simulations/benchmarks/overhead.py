@@ -24,6 +24,7 @@ from rich.table import Table
 
 import fedhome.server.rounds.round_loop
 from fedhome import rng
+from fedhome.learning.cohort import Training
 from fedhome.learning.fused import FusedMLP
 from fedhome.run.events import Event, EventLog
 from fedhome.server.rounds import checkpoint, strategy_memory
@@ -113,9 +114,9 @@ def spent(workload: Workload, *, clients: int, rounds: int, mode: Mode) -> Spent
     each_chunk = VectorCohort.each_chunk
 
     def with_timed_sums(
-        cohort: VectorCohort, start: Any, then: Callable[..., Any], **settings: Any
+        cohort: VectorCohort, start: Any, how: Training, then: Callable[..., Any], **settings: Any
     ) -> Any:
-        return each_chunk(cohort, start, watch.timed(_SUMS, then), **settings)
+        return each_chunk(cohort, start, how, watch.timed(_SUMS, then), **settings)
 
     with tempfile.TemporaryDirectory() as folder, timing(watch, _timed_functions()):
         VectorCohort.each_chunk = with_timed_sums  # type: ignore[method-assign,assignment]

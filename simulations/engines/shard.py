@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import FedHomeError
+from fedhome.learning.cohort import Training
 from fedhome.learning.home_round import is_plain, train_round
 from fedhome.learning.personalise import Personaliser
 from fedhome.plan.settings import Plan
@@ -234,12 +235,14 @@ class Shard(Homes):
         if is_plain(method, cohort.learning.layout):
             yield from cohort.each_chunk(
                 start,
+                Training(
+                    stream=config.round,
+                    epochs=train.epochs,
+                    steps=train.steps,
+                    method=method,
+                    rate=config.rate,
+                ),
                 then,
-                stream=config.round,
-                epochs=train.epochs,
-                steps=train.steps,
-                method=method,
-                rate=config.rate,
                 sums=sums,
             )
             return

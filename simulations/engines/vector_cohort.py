@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from fedhome import rng
 from fedhome.data.series.examples import Part
-from fedhome.learning.cohort import Cohort, Measured, Memory, PartRows, Trained
+from fedhome.learning.cohort import Cohort, Measured, Memory, PartRows, Trained, Training
 from fedhome.learning.local import LocalLearning
-from fedhome.learning.methods import Method
 from fedhome.learning.own_state import HomeStates
 from fedhome.learning.personalise.home_end import MOST_KEPT
 from fedhome.learning.slice_places import SlicePlaces
@@ -125,19 +124,7 @@ class VectorCohort(Cohort):
         """Rows of a part, int64 ``[homes]``."""
         return self.fleet.spans(self.where, part)[1]
 
-    def train(
-        self,
-        start: NDArray[np.float32],
-        *,
-        stream: int,
-        epochs: int,
-        steps: int = 0,
-        part: Part = "train",
-        rate: float = 1.0,
-        batch: int = 0,
-        method: Method | None = None,
-        towards: NDArray[np.float32] | None = None,
-    ) -> Trained:
+    def train(self, start: NDArray[np.float32], how: Training) -> Trained:
         """Train every home; returns all parameters at once."""
         params = np.empty((len(self.where), start.shape[-1]), np.float32)
         losses = np.empty(len(self.where))
@@ -147,35 +134,16 @@ class VectorCohort(Cohort):
             if not np.shares_memory(chunk.params, params):
                 params[chunk.homes] = chunk.params
 
-        for _ in self.each_chunk(
-            start,
-            keep,
-            into=params,
-            stream=stream,
-            epochs=epochs,
-            steps=steps,
-            part=part,
-            rate=rate,
-            batch=batch,
-            method=method,
-            towards=towards,
-        ):
+        for _ in self.each_chunk(start, how, keep, into=params):
             pass
         return Trained(params, losses)
 
     def each_chunk(
         self,
         start: NDArray[np.float32],
+        how: Training,
         then: Callable[[Chunk], _Result],
         *,
-        stream: int,
-        epochs: int,
-        steps: int = 0,
-        part: Part = "train",
-        rate: float = 1.0,
-        batch: int = 0,
-        method: Method | None = None,
-        towards: NDArray[np.float32] | None = None,
         into: NDArray[np.float32] | None = None,
         sums: bool = False,
     ) -> Iterator[_Result]:
@@ -187,9 +155,9 @@ class VectorCohort(Cohort):
         they train there, and what they learnt is brought back when it is asked for. Where ``sums``
         are all that is wanted as a rule, from one start ``[size]``, several chunks may come as one.
         """
-        learning = self.learning.vary(rate=rate, method=method, batch=batch)
+        learning = self.learning.vary(rate=how.rate, method=how.method, batch=how.batch)
         kernel = self._kernel(learning)
-        begin, counts = self.fleet.spans(self.where, part)
+        begin, counts = self.fleet.spans(self.where, how.part)
         training = ChunkTraining(
             kernel=kernel,
             fleet=self.fleet,
@@ -198,10 +166,10 @@ class VectorCohort(Cohort):
             counts=counts,
             keys=self._keys[self.where],
             start=start,
-            towards=towards,
-            stream=stream,
-            epochs=epochs,
-            wanted=steps * learning.train.batch_rows,
+            towards=how.towards,
+            stream=how.stream,
+            epochs=how.epochs,
+            wanted=how.steps * learning.train.batch_rows,
         )
         if isinstance(kernel, DeviceKernel) and self.placement.elsewhere:
             return training.there(kernel, self._workers, then)

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from fedhome.learning.cohort import Training
 from fedhome.questions.contributions import rounding_keys
 from fedhome.questions.question_table import TRAIN
 from fedhome.secagg import FixedPoint
@@ -76,7 +77,7 @@ def _rounded_as_known(fixed: FixedPoint) -> bool:
 
 def _learnt(fleet: Fleet, home: str) -> NDArray[np.float32]:
     device = fleet.homes[home].device
-    trained = device.train(fleet.start, stream=2, epochs=PLAN.train.epochs, steps=0)
+    trained = device.train(fleet.start, Training(stream=2, epochs=PLAN.train.epochs, steps=0))
     return np.asarray(trained.params - fleet.start, np.float32)
 
 

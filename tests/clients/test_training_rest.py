@@ -20,6 +20,7 @@ from fedhome.fleet.state_file import FileStore
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import take_identity
 from fedhome.learning.at_home import device_of
+from fedhome.learning.cohort import Training
 from fedhome.ops.device_load import DeviceLoad, device_load
 from fedhome.plan.settings import Plan
 from helpers import tiny
@@ -146,7 +147,7 @@ def test_every_training_asks_first_and_may_be_refused(
     device.evaluate(start, "validation")
     assert asked == []
     with pytest.raises(EngineError, match="too hot"):
-        device.train(start, stream=1, epochs=1)
+        device.train(start, Training(stream=1, epochs=1))
     assert asked == [1]
 
 

@@ -20,6 +20,7 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import array_record, take_identity
 from fedhome.learning.build import learning_of
+from fedhome.learning.cohort import Training
 from fedhome.learning.device import Device
 from fedhome.learning.sliced_device import sliced_device
 from fedhome.personal.models_file import ModelsFile
@@ -100,7 +101,7 @@ def test_a_worker_answers_a_whole_run_without_torch_as_torch_would(
     place, process = worker
     device, plan = by_torch(place), Plan.load(place.plan_path)
     answer = process.answer(asked("train", device, **{"server-round": 1}))
-    expected = device.train(device.learning.initial, stream=1, epochs=plan.train.epochs)
+    expected = device.train(device.learning.initial, Training(stream=1, epochs=plan.train.epochs))
     np.testing.assert_allclose(numbers(answer), expected.params[0], rtol=2e-4, atol=2e-5)
     assert np.abs(numbers(answer) - device.learning.initial).max() > 1e-3
     assert_ends(process, plan, device)
@@ -141,7 +142,7 @@ def test_a_worker_that_carries_a_slice_answers_a_whole_run_without_torch(tmp_pat
     start = whole.learning.initial
     with closing(WorkerProcess(place, SimpleNamespace())) as process:  # type: ignore[arg-type]
         answer = process.answer(asked("train", whole, **{"server-round": 1}))
-        expected = rounds.train(start, stream=1, epochs=plan.train.epochs)
+        expected = rounds.train(start, Training(stream=1, epochs=plan.train.epochs))
         np.testing.assert_allclose(numbers(answer), expected.params[0], rtol=2e-4, atol=2e-5)
         assert np.abs(numbers(answer) - start).max() > 1e-3
         assert_ends(process, plan, whole)

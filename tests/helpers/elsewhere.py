@@ -33,6 +33,7 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
+from fedhome.learning.cohort import Training
 from fedhome.learning.local import LocalLearning
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, homes_at_once
@@ -246,8 +247,8 @@ def cohort_on(
 def answers(cohort: VectorCohort) -> list[NDArray[Any]]:
     """Train, score and predict; return all numbers that come back."""
     start = cohort.learning.initial
-    trained = cohort.train(start, stream=1, epochs=2)
-    again = cohort.train(trained.params, stream=2, epochs=1, part="train+validation")
+    trained = cohort.train(start, Training(stream=1, epochs=2))
+    again = cohort.train(trained.params, Training(stream=2, epochs=1, part="train+validation"))
     alone = cohort.evaluate(again.params, "test")
     shared = cohort.evaluate(start, "validation")
     predicted = cohort.predict(again.params, "validation")
@@ -292,7 +293,7 @@ def copies(device: torch.device) -> None:
         placement = Standing(device, numbers=True)
         with Numbers(device):
             cohort = cohort_on(plan, learning, fleet, placement, chunk=2)
-            cohort.train(learning.initial, stream=1, epochs=3)
+            cohort.train(learning.initial, Training(stream=1, epochs=3))
         found[batch_size] = placement.copies
     # Examples; of each of two chunks parameters, masks, weights, (no) keys, and two results;
     # of each of three passes the rows.

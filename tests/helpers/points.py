@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Part
-from fedhome.learning.cohort import Cohort, Measured, PartRows, Trained
+from fedhome.learning.cohort import Cohort, Measured, PartRows, Trained, Training
 from fedhome.learning.losses import LOSSES
-from fedhome.learning.methods import FedAvg, Method
+from fedhome.learning.methods import FedAvg
 from fedhome.learning.tasks import Segments
 from fedhome.wire.layout import Layout
 from helpers import tiny
@@ -64,23 +64,12 @@ class Points(Cohort):
         rows = 2 * ROWS if part == "train+validation" else ROWS
         return np.full(len(self.homes), rows)
 
-    def train(
-        self,
-        start: NDArray[np.float32],
-        *,
-        stream: int,
-        epochs: int,
-        part: Part = "train",
-        rate: float = 1.0,
-        batch: int = 0,
-        method: Method | None = None,
-    ) -> Trained:
-        del method
-        epochs *= SIZE // batch if batch else 1
-        self.trained.append((part, stream, len(self.homes)))
+    def train(self, start: NDArray[np.float32], how: Training) -> Trained:
+        epochs = how.epochs * (SIZE // how.batch if how.batch else 1)
+        self.trained.append((how.part, how.stream, len(self.homes)))
         params = np.broadcast_to(start, (len(self.homes), 1)).copy()
         for _ in range(epochs):
-            params += (0.5 * rate * (self._aim(part)[:, None] - params)).astype(np.float32)
+            params += (0.5 * how.rate * (self._aim(how.part)[:, None] - params)).astype(np.float32)
         return Trained(params, np.zeros(len(self.homes)))
 
     def evaluate(self, params: NDArray[np.float32], part: Part) -> Measured:

@@ -13,6 +13,7 @@ import torch
 
 from fedhome.errors import EngineError
 from fedhome.learning.at_home import device_of
+from fedhome.learning.cohort import Training
 from fedhome.learning.compiled import compiled_learning
 from fedhome.learning.compiled_device import CompiledDevice
 from fedhome.learning.device import Device
@@ -80,8 +81,8 @@ def test_a_home_trains_and_scores_as_torch_does(kind: str, sections: dict[str, A
     assert isinstance(own, CompiledDevice)
     start = torchs.learning.initial
     for wanted in ({"epochs": 3}, {"epochs": 1, "steps": 5, "part": "train+validation"}):
-        found = own.train(start, stream=7, rate=0.5, **wanted)
-        expected = torchs.train(start, stream=7, rate=0.5, **wanted)
+        found = own.train(start, Training(stream=7, rate=0.5, **wanted))
+        expected = torchs.train(start, Training(stream=7, rate=0.5, **wanted))
         np.testing.assert_allclose(found.params, expected.params, **ROUNDING)
         np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-4)
         assert np.abs(found.params - start).max() > 1e-3
@@ -90,7 +91,7 @@ def test_a_home_trains_and_scores_as_torch_does(kind: str, sections: dict[str, A
         assert measured.metrics.keys() == theirs.metrics.keys()
         for name, values in measured.metrics.items():
             np.testing.assert_allclose(values, theirs.metrics[name], rtol=1e-4, atol=1e-6)
-    assert own.train(start, stream=1, epochs=0).params.tolist() == [start.tolist()]
+    assert own.train(start, Training(stream=1, epochs=0)).params.tolist() == [start.tolist()]
 
 
 def test_batches_of_another_size_are_those_of_a_plan_that_names_it() -> None:
@@ -99,11 +100,11 @@ def test_batches_of_another_size_are_those_of_a_plan_that_names_it() -> None:
     for other, plans in zip(asked, named, strict=True):
         start = compiled_learning(tiny.plan(), tiny.FEATURES).initial
         for wanted in ({"epochs": 2}, {"epochs": 1, "steps": 12}):
-            found = other.train(start, stream=7, batch=3, **wanted)
+            found = other.train(start, Training(stream=7, batch=3, **wanted))
             np.testing.assert_array_equal(
-                found.params, plans.train(start, stream=7, **wanted).params
+                found.params, plans.train(start, Training(stream=7, **wanted)).params
             )
-            plain = other.train(start, stream=7, **wanted).params
+            plain = other.train(start, Training(stream=7, **wanted)).params
             assert np.abs(found.params - plain).max() > 1e-4
 
 
@@ -150,7 +151,7 @@ def test_a_home_with_a_slice_trains_and_scores_as_torch_does(
         np.testing.assert_array_equal(
             part.carries.in_round(3).places, theirs.carries.in_round(3).places
         )
-        found, expected = (one.train(start, stream=7, epochs=3) for one in (part, theirs))
+        found, expected = (one.train(start, Training(stream=7, epochs=3)) for one in (part, theirs))
         np.testing.assert_allclose(found.params, expected.params, **ROUNDING)
         np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-4)
         assert np.abs(found.params - start).max() > 1e-3
@@ -170,6 +171,7 @@ _WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None  # to import it is an error
 import numpy as np
+from fedhome.learning.cohort import Training
 from fedhome.data.series.examples import HomeExamples
 from fedhome.learning.at_home import device_of
 from fedhome.plan.settings import Plan
@@ -182,7 +184,8 @@ for rule in ("nested", "fedrolex"):
         aggregation={"mode": "plain"})
     device = device_of(plan, HomeExamples(home="h", **rows), tier="hub")
     start = np.full(device.fleets_layout.size, 0.1, np.float32)
-    trained = device.rounds.train(device.rounds.own_part(start, 2), stream=1, epochs=1)
+    how = Training(stream=1, epochs=1)
+    trained = device.rounds.train(device.rounds.own_part(start, 2), how)
     print(rule, bool(trained.losses[0] > 0))
 """
 
@@ -221,8 +224,8 @@ def test_a_step_of_a_slice_that_has_no_code_is_torchs_and_told_once(
     assert own.rounds is not None
     assert torchs.rounds is not None
     with caplog.at_level(logging.WARNING, "fedhome.learning"):
-        found = own.rounds.train(start, stream=1, epochs=1, **pull).params
-    expected = torchs.rounds.train(start, stream=1, epochs=1, **pull).params
+        found = own.rounds.train(start, Training(stream=1, epochs=1, **pull)).params
+    expected = torchs.rounds.train(start, Training(stream=1, epochs=1, **pull)).params
     np.testing.assert_array_equal(found, expected)
     assert len(caplog.messages) == 1
 
@@ -272,12 +275,14 @@ def test_a_pull_towards_other_parameters_is_torchs_and_told_once(
     start = torchs.learning.initial
     pull: dict[str, Any] = {"method": FedProx(proximal_mu=2.0), "towards": start + 1}
     with caplog.at_level(logging.WARNING, "fedhome.learning"):
-        found = [own.train(start, stream=1, epochs=1, **pull).params for _ in range(2)]
-    np.testing.assert_array_equal(found[0], torchs.train(start, stream=1, epochs=1, **pull).params)
+        found = [own.train(start, Training(stream=1, epochs=1, **pull)).params for _ in range(2)]
+    np.testing.assert_array_equal(
+        found[0], torchs.train(start, Training(stream=1, epochs=1, **pull)).params
+    )
     np.testing.assert_array_equal(*found)
     assert len(caplog.messages) == 1
     assert "a pull towards anything but where training began" in caplog.messages[0]
-    assert not np.array_equal(found[0], own.train(start, stream=1, epochs=1).params)
+    assert not np.array_equal(found[0], own.train(start, Training(stream=1, epochs=1)).params)
 
 
 def test_a_system_that_forbids_machine_code_is_trained_by_torch(
@@ -290,6 +295,8 @@ def test_a_system_that_forbids_machine_code_is_trained_by_torch(
     own, torchs = both(tiny.plan())
     start = torchs.learning.initial
     with caplog.at_level(logging.WARNING, "fedhome.learning"):
-        found = own.train(start, stream=1, epochs=1)
-    np.testing.assert_array_equal(found.params, torchs.train(start, stream=1, epochs=1).params)
+        found = own.train(start, Training(stream=1, epochs=1))
+    np.testing.assert_array_equal(
+        found.params, torchs.train(start, Training(stream=1, epochs=1)).params
+    )
     assert "no machine code here" in caplog.text

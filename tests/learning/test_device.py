@@ -13,6 +13,7 @@ from flwr.app import Context, RecordDict
 from fedhome import rng
 from fedhome.clients.home import find_home
 from fedhome.errors import DataError
+from fedhome.learning.cohort import Training
 from fedhome.learning.device import Device
 from fedhome.learning.local import Batch
 from fedhome.learning.losses import row_losses
@@ -46,7 +47,7 @@ def test_training_is_the_loop_over_the_homes_own_batches() -> None:
             )
             state, loss = learning.step(state, batch)
             losses += [float(loss)] * len(rows)
-    trained = device.train(learning.initial, stream=7, epochs=2)
+    trained = device.train(learning.initial, Training(stream=7, epochs=2))
     np.testing.assert_array_equal(trained.params[0], learning.flat(state.params))
     assert trained.losses[0] == pytest.approx(np.mean(losses))
 
@@ -55,20 +56,20 @@ def test_training_is_the_loop_over_the_homes_own_batches() -> None:
 def test_training_leaves_its_start_alone_and_begins_anew_each_time() -> None:
     device = _device(tiny.plan(train={"optimiser": "adam"}))
     start = device.learning.initial.copy()
-    first = device.train(start, stream=1, epochs=1).params
+    first = device.train(start, Training(stream=1, epochs=1)).params
     np.testing.assert_array_equal(start, device.learning.initial)
-    np.testing.assert_array_equal(first, device.train(start, stream=1, epochs=1).params)
-    assert not np.array_equal(first, device.train(start, stream=2, epochs=1).params)
+    np.testing.assert_array_equal(first, device.train(start, Training(stream=1, epochs=1)).params)
+    assert not np.array_equal(first, device.train(start, Training(stream=2, epochs=1)).params)
 
 
 def test_only_the_asked_part_is_learnt_from() -> None:
     plan = tiny.plan()
     device, start = _device(plan), _device(plan).learning.initial
-    before = device.train(start, stream=1, epochs=1).params
-    both = device.train(start, stream=1, epochs=1, part="train+validation").params
+    before = device.train(start, Training(stream=1, epochs=1)).params
+    both = device.train(start, Training(stream=1, epochs=1, part="train+validation")).params
     device.examples.x[19:] = 100.0  # validation and test rows (the tensors share this memory)
-    np.testing.assert_array_equal(before, device.train(start, stream=1, epochs=1).params)
-    changed = device.train(start, stream=1, epochs=1, part="train+validation").params
+    np.testing.assert_array_equal(before, device.train(start, Training(stream=1, epochs=1)).params)
+    changed = device.train(start, Training(stream=1, epochs=1, part="train+validation")).params
     assert not np.array_equal(both, changed)
 
 
@@ -77,12 +78,14 @@ def test_rates_and_pulls_are_taken_for_one_call() -> None:
     device, start = _device(plan), _device(plan).learning.initial
     slow = _device(plan.change(train={"learning_rate": plan.train.learning_rate * 0.5}))
     np.testing.assert_array_equal(
-        device.train(start, stream=1, epochs=1, rate=0.5).params,
-        slow.train(start, stream=1, epochs=1).params,
+        device.train(start, Training(stream=1, epochs=1, rate=0.5)).params,
+        slow.train(start, Training(stream=1, epochs=1)).params,
     )
-    free = np.linalg.norm(device.train(start, stream=1, epochs=3).params - start)
+    free = np.linalg.norm(device.train(start, Training(stream=1, epochs=3)).params - start)
     pull = FedProx(proximal_mu=5.0)
-    held = np.linalg.norm(device.train(start, stream=1, epochs=3, method=pull).params - start)
+    held = np.linalg.norm(
+        device.train(start, Training(stream=1, epochs=3, method=pull)).params - start
+    )
     assert held < 0.8 * free
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Part
 from fedhome.learning.alone import network
-from fedhome.learning.cohort import Cohort
+from fedhome.learning.cohort import Cohort, Training
 from fedhome.learning.device import Device
 from fedhome.learning.path_mean import path_mean
 from fedhome.learning.personalise import fine_tune, fine_tune_head
@@ -62,7 +62,9 @@ def _path(
 ) -> list[NDArray[np.float32]]:
     path, params = [], start
     for stream in streams:
-        params = cohort.train(params, stream=stream, epochs=1, rate=_RATE, part=part).params
+        params = cohort.train(
+            params, Training(stream=stream, epochs=1, rate=_RATE, part=part)
+        ).params
         path.append(params)
     return path
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fedhome.clients.membership.consent import Invitation, consent_text
 from fedhome.learning.at_home import device_of
+from fedhome.learning.cohort import Training
 from fedhome.plan.settings import Plan
 from fedhome.plan.tried_rates import server_rates, train_rates
 from fedhome.server.rounds.rate_trials import are_near
@@ -34,7 +35,8 @@ class _Fleet:
     def updates(self, start: NDArray[np.float32], number: int, rate: float) -> NDArray[np.float32]:
         """Return homes' updates ``[homes, size]`` from a model in a round, at a rate."""
         trained = [
-            one.train(start, stream=number, epochs=1, rate=rate).params[0] for one in self._devices
+            one.train(start, Training(stream=number, epochs=1, rate=rate)).params[0]
+            for one in self._devices
         ]
         return np.stack(trained) - start
 

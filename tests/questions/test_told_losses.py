@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.examples import HomeExamples
 from fedhome.learning.at_home import device_of
+from fedhome.learning.cohort import Training
 from fedhome.learning.one_home import OneHome
 from fedhome.learning.personalise import personaliser
 from fedhome.plan.judged_rounds import adaptation_of
@@ -83,7 +84,7 @@ def _models() -> list[NDArray[np.float32]]:
     found = [params]
     elsewhere = device_of(PLAN, tiny.home("ash", (200, 60, 7)))
     for number in range(3):
-        params = elsewhere.train(params, stream=number, epochs=4).params[0]
+        params = elsewhere.train(params, Training(stream=number, epochs=4)).params[0]
         found.append(params)
     return found
 

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fedhome.clients import client_app
+from fedhome.learning.cohort import Training
 from fedhome.models.slicing import SlicedShape, slices_of
 from fedhome.plan.settings import Plan
 from fedhome.questions.shells import shell_places
@@ -147,7 +148,7 @@ def test_the_attack_works_where_neither_homes_nor_devices_look(
     (hub,) = [name for name, tier in TIERS.items() if tier == "hub"]
     device, start = fleet.homes[hub].device.rounds, fleet.learning.initial
     assert device is not None
-    trained = device.train(device.own_part(start), stream=1, epochs=2).params
+    trained = device.train(device.own_part(start), Training(stream=1, epochs=2)).params
     learnt = (device.in_whole(start, trained, 1)[0] - start)[SHAPE.shell(2)]
     assert np.abs(learnt).max() > 0.01
     np.testing.assert_allclose(mean * len(TIERS), learnt, atol=1e-3)

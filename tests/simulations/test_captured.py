@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from fedhome.errors import EngineError
+from fedhome.learning.cohort import Training
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.losses import Loss
 from fedhome.learning.tasks import kind_of
@@ -92,9 +93,9 @@ def test_homes_learn_the_same_from_steps_that_are_repeated(
     found = []
     for kernel in (TracedKernel, CapturedKernel):
         cohort = cohort_by(kernel(learning, placement), fleet, learning)
-        first = cohort.train(learning.initial, stream=1, epochs=2)
+        first = cohort.train(learning.initial, Training(stream=1, epochs=2))
         # What was recorded in one chunk is repeated in the next.
-        found.append(cohort.train(first.params, stream=2, epochs=3).params)
+        found.append(cohort.train(first.params, Training(stream=2, epochs=3)).params)
     assert found[0].tobytes() == found[1].tobytes()
     # 41, 23, 16 and 9 rows in batches of 8: six steps a pass, of which the fourth and the fifth
     # are whole batches of one home, and so the same.
@@ -118,8 +119,11 @@ def test_of_very_many_steps_some_are_launched_as_ever(
     learning, fleet = tiny.learning(tiny.plan()), StackedHomes.of(tiny.homes())
     plain = cohort_by(TracedKernel(learning, AsAGpu()), fleet, learning)
     few = cohort_by(CapturedKernel(learning, AsAGpu()), fleet, learning)
-    expected = plain.train(learning.initial, stream=1, epochs=5).params
-    assert few.train(learning.initial, stream=1, epochs=5).params.tobytes() == expected.tobytes()
+    expected = plain.train(learning.initial, Training(stream=1, epochs=5)).params
+    assert (
+        few.train(learning.initial, Training(stream=1, epochs=5)).params.tobytes()
+        == expected.tobytes()
+    )
     assert recorder.recorded == 2
 
 

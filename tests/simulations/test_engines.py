@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import EngineError
+from fedhome.learning.cohort import Training
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.personalise import personaliser
 from fedhome.plan.settings import Plan
@@ -114,9 +115,9 @@ def test_homes_of_one_chunk_that_stand_out_of_order_learn_from_their_own_rows() 
     with ENGINES["vector"](stage) as grid:
         (cohort,) = grid.within
         start = stage.learning.initial
-        together = cohort.train(start, stream=1, epochs=1)
+        together = cohort.train(start, Training(stream=1, epochs=1))
         for home in range(len(rows)):
-            alone = cohort.pick(np.array([home])).train(start, stream=1, epochs=1)
+            alone = cohort.pick(np.array([home])).train(start, Training(stream=1, epochs=1))
             assert np.allclose(together.params[home], alone.params[0], rtol=2e-4, atol=2e-6), home
             assert together.losses[home] == pytest.approx(alone.losses[0], rel=1e-5)
 

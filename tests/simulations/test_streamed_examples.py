@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fedhome.errors import EngineError
+from fedhome.learning.cohort import Training
 from fedhome.simulations.benchmarks.workloads import S
 from fedhome.simulations.engines.compute_device import Placement
 from fedhome.simulations.engines.shard import Shard
@@ -88,8 +89,8 @@ def test_with_steps_in_place_of_passes_and_a_start_for_each_home() -> None:
     found = []
     for placement in (AsAGpu(), AsAGpu(ROOM)):
         cohort = cohort_on(plan, learning, fleet, placement)
-        steps = cohort.train(starts, stream=1, epochs=1, steps=5)
-        again = cohort.train(starts, stream=2, epochs=2, towards=0.5 * starts)
+        steps = cohort.train(starts, Training(stream=1, epochs=1, steps=5))
+        again = cohort.train(starts, Training(stream=2, epochs=2, towards=0.5 * starts))
         alone = cohort.evaluate(steps.params, "test")
         output = cohort.predict(again.params, "validation")
         found.append([steps.params, steps.losses, again.params, alone.losses, output])

@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from fedhome import rng
 from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import EngineError
+from fedhome.learning.cohort import Training
 from fedhome.learning.device import Device
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import FedProx
@@ -199,7 +200,9 @@ def test_homes_learn_what_their_devices_would(
         params = start.copy()
         losses = kernel.train(params, fleet, rows_of(fleet, epochs=2))
         for home, examples in enumerate(homes):
-            alone = Device(learning, examples, SEED).train(start[home], stream=STREAM, epochs=2)
+            alone = Device(learning, examples, SEED).train(
+                start[home], Training(stream=STREAM, epochs=2)
+            )
             np.testing.assert_allclose(params[home], alone.params[0], rtol=2e-4, atol=2e-6)
             assert losses[home] == pytest.approx(alone.losses[0], rel=1e-4)
         assert np.abs(params - start).max() > 1e-3  # they did learn something

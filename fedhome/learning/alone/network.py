@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Part
 from fedhome.learning.alone.pass_counts import passes_of, ways_of
-from fedhome.learning.cohort import Cohort
+from fedhome.learning.cohort import Cohort, Training
 from fedhome.learning.path_mean import path_mean
 from fedhome.plan.settings import PersonaliseSettings
 
@@ -123,7 +123,7 @@ def _losses(cohort: Cohort, settings: PersonaliseSettings) -> NDArray[np.float64
         params = mean = initial
         for epoch in range(settings.local_epochs):
             params = cohort.train(
-                params, stream=_STREAM + epoch, epochs=1, rate=way.rate, batch=way.batch
+                params, Training(stream=_STREAM + epoch, epochs=1, rate=way.rate, batch=way.batch)
             ).params
             mean = path_mean(mean, params, epoch + 1)
             losses[:, place, epoch + 1] = cohort.evaluate(mean, "validation").losses
@@ -146,11 +146,7 @@ def _trained(
             some = cohort.pick(going)
             params[going] = some.train(
                 params[going],
-                stream=stream + epoch,
-                epochs=1,
-                rate=rate,
-                batch=batch,
-                part=part,
+                Training(stream=stream + epoch, epochs=1, rate=rate, batch=batch, part=part),
             ).params
             mean[going] = path_mean(mean[going], params[going], epoch + 1)
     return mean

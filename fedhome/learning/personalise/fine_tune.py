@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Part
-from fedhome.learning.cohort import Cohort
+from fedhome.learning.cohort import Cohort, Training
 from fedhome.learning.methods import Method
 from fedhome.learning.path_mean import path_mean
 from fedhome.plan.settings import PersonaliseSettings
@@ -49,7 +49,9 @@ def trial(
         params = mean = start
         for epoch in range(settings.epochs):
             stream = _STREAM + epoch
-            trained = cohort.train(params, stream=stream, epochs=1, rate=rate, method=method)
+            trained = cohort.train(
+                params, Training(stream=stream, epochs=1, rate=rate, method=method)
+            )
             params = trained.params
             mean = path_mean(mean, params, epoch + 1)
             losses[:, index, epoch + 1] = cohort.evaluate(mean, "validation").losses
@@ -84,7 +86,9 @@ def adapt(
     params = mean = np.broadcast_to(start, (len(cohort.homes), start.shape[-1]))
     for epoch in range(epochs):
         stream = begin + epoch
-        trained = cohort.train(params, stream=stream, epochs=1, rate=rate, part=part, method=method)
+        trained = cohort.train(
+            params, Training(stream=stream, epochs=1, rate=rate, part=part, method=method)
+        )
         params = trained.params
         mean = path_mean(mean, params, epoch + 1)
     return mean
