@@ -336,6 +336,14 @@ def test_summary_by_hand() -> None:
     )
 
 
+@pytest.mark.parametrize("homes", [6, 100, 8191, 8193])
+def test_an_interval_is_of_means_that_are_drawn_one_by_one(homes: int) -> None:
+    gains = np.random.default_rng(4).normal(size=homes)
+    drawn = np.random.default_rng(homes)
+    means = [gains[drawn.integers(0, homes, homes)].mean() for _ in range(2000)]
+    assert mean_interval(gains) == tuple(np.quantile(means, [0.025, 0.975]))
+
+
 def test_the_interval_of_a_gain_is_about_students() -> None:
     """Of 200 homes, whose gains are drawn from a normal one, the two hardly differ."""
     gains = np.random.default_rng(1).normal(0.03, 0.1, 200)
