@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-_ALIKE = 0.6  # of difflib's ratio, from 0 to 1: two letters of five may be swapped
+_ALIKE = 0.65  # of difflib's ratio, from 0 to 1: "hour" is not meant by "source"
 _ALIKE_ELSEWHERE = 0.75  # of settings of other sections: "kind" is not meant by "window"
+_ALIKE_AS_A_WHOLE = 0.8  # below it, the words that a name begins with say more: "target" of two
 _BEGINS = 3  # letters by which a name is known that is the only one to begin with them
 _OTHERS_WORDS = {  # what others call a setting, where no letters tell
     **dict.fromkeys(("resample", "resolution", "freq", "frequency", "interval"), "data.step"),
@@ -17,6 +18,7 @@ _OTHERS_WORDS = {  # what others call a setting, where no letters tell
 def nearest(name: str, known: Iterable[str], *, alike: float = _ALIKE) -> str | None:
     """Return the known name that is most like a given one; None where none is.
 
+    A name that a given one begins with, word for word, is meant unless another is nearly the same.
     The beginning of one name alone is like it, from three letters on, and so are the first letters
     of one name's words: ``lr`` of ``learning_rate``. Capitals, and which of
     ``-``, ``_`` and the blank stands between words, count for nothing.
@@ -27,7 +29,11 @@ def nearest(name: str, known: Iterable[str], *, alike: float = _ALIKE) -> str | 
         alike: How like it must be at least, as `difflib` counts: from 0 to 1.
     """
     plain, given = {_plain(one): one for one in known}, _plain(name)
-    found = difflib.get_close_matches(given, plain, n=1, cutoff=alike)
+    found = difflib.get_close_matches(given, plain, n=1, cutoff=max(alike, _ALIKE_AS_A_WHOLE))
+    if not found:  # "target-column" is "target", and not "target-unit"
+        found = sorted((one for one in plain if given.startswith(f"{one}-")), key=len)[-1:]
+    if not found:
+        found = difflib.get_close_matches(given, plain, n=1, cutoff=alike)
     if not found and len(given) >= _BEGINS:
         begun = [one for one in plain if one.startswith(given)]
         found = begun if len(begun) == 1 else []

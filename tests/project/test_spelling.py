@@ -60,6 +60,10 @@ def test_a_name_is_known_by_its_first_letters_where_no_other_begins_so() -> None
         ("sgd.momentum=0.1", "sgd is not a section: did you mean train.momentum?"),
         ("strategy.arg.eta=1", "strategy.arg is not a section: did you mean strategy.args?"),
         ("sede=2", "sede is not a setting: did you mean seed?"),
+        ("data.target_colum=x", "data.target_colum is not a setting: did you mean data.target?"),
+        ("data.target_uni=x", "data.target_uni is not a setting: did you mean data.target_unit?"),
+        ("data.hour=1", "data.hour is not a setting"),  # data.source is as near as letters go
+        ("data.scenario=x", "data.scenario is not a setting"),  # nor is data.calendar meant
         ("data.qqq=1", "data.qqq is not a setting"),
         ("privacy.window=3", "privacy.window is not a setting"),  # task.kind is no answer
         ("qqq.zzz=1", "qqq is not a section"),
