@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedhome.counted import counted
@@ -10,12 +10,16 @@ from fedhome.plan import private_plan, sliced_plan, transfer_plan, tried_rates
 from fedhome.plan.aggregation_settings import AggregationSettings
 from fedhome.plan.judged_rounds import judged_every
 from fedhome.plan.settings import DEVICES, EngineSettings, Plan
+from fedhome.printable import hidden_in, shown
+
+_LONGEST_CLASS = 255  # characters: as long as the name of a file may be
+_BEGINNING = 20  # characters by which a longer name is told
 
 
 def faults_of(plan: Plan) -> list[str]:
     """Return what does not fit together, one plain sentence each; empty when all does."""
     train, rounds = plan.train, plan.rounds
-    faults = [*_no_text(plan.model_dump()), *plan.data.faults()]
+    faults = [*_no_text(plan.model_dump()), *plan.data.faults(), *_label_faults(plan)]
     if train.optimiser == "adam" and train.momentum:
         faults.append("train.momentum belongs to sgd; adam has its own: set train.momentum = 0")
     plain = plan.model.name == "mlp" and plan.model.norm != "group"
@@ -74,6 +78,19 @@ def _no_text(table: Mapping[str, Any], inside: str = "") -> list[str]:
                     "file or folder"
                 )
     return faults
+
+
+def _label_faults(plan: Plan) -> Iterator[str]:
+    """Yield which units and names of classes stand in no table, no file and no message."""
+    yield from hidden_in(plan.data.target_unit, "data.target_unit")
+    for spec in plan.data.inputs or ():
+        yield from hidden_in(spec.unit, f"the unit of {spec.name!r} in data.inputs")
+    for name in plan.task.classes:
+        if len(name) > _LONGEST_CLASS:
+            yield (
+                f"task.classes names a class by {len(name)} characters, at most {_LONGEST_CLASS} "
+                f"can be: shorten {shown(name[:_BEGINNING])!r}... in the readings and in the plan"
+            )
 
 
 def _device_faults(engine: EngineSettings) -> list[str]:

@@ -298,6 +298,21 @@ def test_numbers_without_bound_are_refused_before_anything_follows_from_them(
     assert len(caught.value.message) < 1000, "nor is a long value told whole"
 
 
+def test_units_and_names_of_classes_that_stand_in_no_table_are_faults() -> None:
+    with pytest.raises(PlanError) as caught:
+        Plan.load(
+            task={"kind": "multi-class", "classes": ["a" * 256, "b" * 255]},
+            data={"target_unit": "k\x1bW", "inputs": [{"name": "wind", "unit": "m\ns"}]},
+        )
+    hidden = "take out control characters and marks of direction"
+    long = "task.classes names a class by 256 characters, at most 255 can be"
+    assert caught.value.faults == (
+        f"data.target_unit is 'k\\x1bW': {hidden}",
+        f"the unit of 'wind' in data.inputs is 'm\\ns': {hidden}",
+        f"{long}: shorten {'a' * 20!r}... in the readings and in the plan",
+    )
+
+
 def test_thousands_of_faults_are_counted_and_a_hundred_told() -> None:
     table = {f"k{number}": 1 for number in range(6000)}
     with pytest.raises(PlanError, match="and 5900 more like these") as caught:
