@@ -81,7 +81,7 @@ class RowNames:
             if len({*map(len, statements)}) != 1:
                 return None
             form = self._form = _form_of(statements, len(name))
-        messages, end = form.messages, form.row + ROW_BYTES
+        messages, end = form.messages.copy(), form.row + ROW_BYTES  # other threads have theirs
         messages[:count, form.row : end] = np.frombuffer(rows, np.uint8).reshape(count, -1)
         messages[:count, end : end + len(name)] = np.frombuffer(name, np.uint8)
         made = np.empty((len(messages), _HASH_BYTES), np.uint8)

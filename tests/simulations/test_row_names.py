@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,22 @@ def test_what_changes_between_calls_changes_the_names() -> None:
     statements_changed[1] = bytes(160)  # in place
     found = compiled.hashes(statements_changed, rows, "abc")
     assert found == row_hashes(statements_changed, rows, "abc")
+
+
+@needs_code
+def test_threads_that_name_rows_of_the_same_bundles_have_their_own() -> None:
+    compiled, random = row_names_if_any(), np.random.default_rng(4)
+    assert compiled is not None
+    statements = [random.bytes(160) for _ in range(500)]
+    rows = [random.bytes(len(statements) * ROW_BYTES) for _ in range(4)]
+    expected = [row_hashes(statements, own, "a") for own in rows]
+
+    def right(number: int) -> bool:
+        some = [compiled.hashes(statements, rows[number], "a") for _ in range(300)]
+        return all(names == expected[number] for names in some)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(right, range(4)))
 
 
 @needs_code
